@@ -1,0 +1,195 @@
+-- 009: refreshing the view, and knowing what a refresh has covered.
+--
+-- Facts that this file stands on:
+-- * REFRESH takes its snapshot before it waits for its lock, so a refresh that waited may store older rows than
+--   the one before it. Every refresh therefore leaves its snapshot in the view, and readers trust the view only
+--   while that snapshot is the one that the log was pruned for.
+-- * Two snapshots of one server are always nested: the later one sees all that the earlier one sees. Its xmax is
+--   higher, or equal with fewer transactions still in progress.
+
+CREATE OR REPLACE FUNCTION public.source_details_is_older(one pg_snapshot, other pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        (pg_snapshot_xmax(one), -(SELECT count(*) FROM pg_snapshot_xip(one)))
+        < (pg_snapshot_xmax(other), -(SELECT count(*) FROM pg_snapshot_xip(other)))
+$$;
+
+-- Takes note of the refresh that the view's content comes from: prunes the log rows that it covers.
+-- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before; nothing is
+-- pruned and readers read live). An empty view cannot say its snapshot; then `at_least`, taken before the
+-- refresh in the same transaction, bounds what is pruned.
+CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    noted pg_snapshot;
+    seen pg_snapshot;
+    by_xid xid8;
+BEGIN
+    IF NOT (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+        RETURN 'known';
+    END IF;
+    -- A first look, for its lock alone: the view's lock comes before the state's, as in a refresh. The other
+    -- order could deadlock with one.
+    PERFORM FROM public.source_details_tables AS v WHERE v.view_snapshot IS NOT NULL;
+    SELECT s.view_snapshot INTO STRICT noted FROM public.source_details_refresh_state AS s FOR UPDATE;
+    -- A second look, now that nobody else can take note: a refresh may have ended while this waited.
+    SELECT v.view_snapshot, v.view_xid INTO seen, by_xid
+    FROM public.source_details_tables AS v
+    WHERE v.view_snapshot IS NOT NULL;
+    seen := coalesce(seen, at_least);
+
+    IF seen IS NULL OR seen::text = noted::text THEN
+        RETURN 'known';
+    END IF;
+    -- A state from the future was restored from another server's dump: its transaction numbers mean nothing here.
+    IF pg_snapshot_xmax(noted) > pg_snapshot_xmax(pg_current_snapshot()) THEN
+        DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
+    ELSIF public.source_details_is_older(seen, noted) THEN
+        RETURN 'late';
+    END IF;
+
+    -- A transaction may write, refresh and write again: its own log rows wait for the next refresh.
+    DELETE FROM public.source_details_log AS l
+    WHERE pg_visible_in_snapshot(l.xid, seen) AND l.xid IS DISTINCT FROM by_xid;
+    UPDATE public.source_details_refresh_state SET view_snapshot = seen, refreshed_at = clock_timestamp();
+    RETURN 'noted';
+END
+$$;
+
+-- Refreshes the view without blocking readers and prunes the log; for operators as well as for the service.
+-- `evict`: tell the services to drop every cached page (the refresh may follow writes that no trigger saw).
+CREATE OR REPLACE FUNCTION public.source_details_refresh(evict boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    started timestamptz;
+    at_least pg_snapshot;
+BEGIN
+    -- In a statement before the REFRESH, so that its snapshot is taken after the wait: calls keep their order.
+    PERFORM pg_advisory_xact_lock(hashtext('source_details_refresh'));
+    started := clock_timestamp();
+    at_least := pg_current_snapshot();
+    PERFORM set_config('source_details.own_refresh', 'on', true);
+    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+        REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables;
+    ELSE
+        REFRESH MATERIALIZED VIEW public.source_details_tables;
+    END IF;
+    PERFORM set_config('source_details.own_refresh', 'off', true);
+    IF public.source_details_note_refresh(at_least) = 'late' THEN
+        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
+            USING ERRCODE = 'serialization_failure';
+    END IF;
+    UPDATE public.source_details_refresh_state
+    SET duration = clock_timestamp() - started, refreshed_at = clock_timestamp(), refreshes = refreshes + 1;
+    IF evict THEN
+        PERFORM pg_notify('source_details_changed', '*');
+    END IF;
+END
+$$;
+
+-- What the service calls, in every process: refreshes if the log asks for it, nobody else is at it, and the
+-- last refresh is long enough ago that refreshing takes at most `share` of the time.
+-- Outcomes: 'refreshed', 'clean' (nothing to do), 'busy' or 'spaced' (call again after wait_ms).
+CREATE OR REPLACE FUNCTION public.source_details_refresh_if_due(
+    share double precision, OUT outcome text, OUT wait_ms integer
+)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_stale boolean := true;
+    now_due record;
+BEGIN
+    -- A refresh by hand that no event trigger told of: whoever notes it tells.
+    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+        is_stale := false;
+        IF EXISTS (
+            SELECT
+            FROM public.source_details_tables AS v
+            CROSS JOIN public.source_details_refresh_state AS s
+            WHERE v.view_snapshot IS NOT NULL AND v.view_snapshot::text IS DISTINCT FROM s.view_snapshot::text
+        ) THEN
+            CASE public.source_details_note_refresh()
+                WHEN 'noted' THEN PERFORM pg_notify('source_details_changed', '*');
+                WHEN 'late' THEN is_stale := true;
+                ELSE NULL;
+            END CASE;
+        END IF;
+    END IF;
+
+    FOR attempt IN 1..2 LOOP
+        SELECT
+            s.duration,
+            s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp() AS wait,
+            is_stale OR EXISTS (SELECT FROM public.source_details_log) AS is_needed
+        INTO STRICT now_due
+        FROM public.source_details_refresh_state AS s;
+        IF NOT now_due.is_needed THEN
+            outcome := 'clean';
+            RETURN;
+        ELSIF now_due.wait > interval '0' THEN
+            outcome := 'spaced';
+            wait_ms := ceil(extract(epoch FROM now_due.wait) * 1000);
+            RETURN;
+        ELSIF attempt = 1 AND NOT pg_try_advisory_xact_lock(hashtext('source_details_refresh')) THEN
+            outcome := 'busy';
+            wait_ms := greatest(ceil(extract(epoch FROM now_due.duration) * 1000), 20);
+            RETURN;
+        END IF;
+        -- Once more with the lock: whoever held it may have done the work in between.
+    END LOOP;
+    PERFORM public.source_details_refresh(evict => false);
+    outcome := 'refreshed';
+END
+$$;
+
+-- An operator's REFRESH MATERIALIZED VIEW counts as well: it prunes what it covers and evicts every cached page.
+CREATE OR REPLACE FUNCTION public.source_details_on_refresh() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_event_trigger_ddl_commands() AS c
+        WHERE c.objid = to_regclass('public.source_details_tables')
+    ) THEN
+        RETURN;
+    END IF;
+    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass)
+        AND public.source_details_note_refresh() = 'late'
+    THEN
+        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
+            USING
+                ERRCODE = 'serialization_failure',
+                DETAIL = 'This one read the tables earlier, then waited: it would put older rows into the view.',
+                HINT = 'Nothing is lost. Run it again if the view should be computed once more.';
+    END IF;
+    IF coalesce(current_setting('source_details.own_refresh', true), '') <> 'on' THEN
+        PERFORM pg_notify('source_details_changed', '*');
+    END IF;
+END
+$$;
+
+-- Only a superuser may create an event trigger.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'source_details_refreshed') THEN
+        CREATE EVENT TRIGGER source_details_refreshed ON ddl_command_end
+            WHEN TAG IN ('REFRESH MATERIALIZED VIEW')
+            EXECUTE FUNCTION public.source_details_on_refresh();
+    END IF;
+    ALTER EVENT TRIGGER source_details_refreshed ENABLE ALWAYS;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'no event trigger: only a superuser may create one'
+            USING
+                DETAIL = 'A REFRESH MATERIALIZED VIEW by hand is found by polling, within seconds, instead of at once.',
+                HINT = 'SELECT public.source_details_refresh() evicts at once in any case; or apply this file as a superuser.';
+END
+$$;

@@ -1,0 +1,128 @@
+-- name: details
+-- One source's page as finished bytes, and the names of its published tables, in one round trip. Exact at its own
+-- snapshot: the stored rows where the log does not name the source and the log belongs to these very rows, the
+-- live ones otherwise. Only one of the two branches runs (one-time filters). No row for an unknown id.
+-- names: the tables that the source says are published now; NULL takes those that the last sync found published.
+WITH
+-- include: source_text
+
+state AS MATERIALIZED (
+    SELECT
+        NOT EXISTS (SELECT FROM public.source_details_log AS l WHERE l.source_id IN (%(id)s::int, 0))
+        AND EXISTS (
+            SELECT
+            FROM public.source_details_tables AS v
+            CROSS JOIN public.source_details_refresh_state AS s
+            WHERE v.view_snapshot IS NOT NULL AND v.view_snapshot::text = s.view_snapshot::text
+        ) AS view_is_current
+),
+
+known_tables AS (
+    SELECT v.table_id, v.table_name, v.is_published, v.fragment
+    FROM public.source_details_tables AS v
+    WHERE v.source_id = %(id)s::int AND (SELECT s.view_is_current FROM state AS s)
+    UNION ALL
+    SELECT v.table_id, v.table_name, v.is_published, v.fragment
+    FROM public.source_details_live AS v
+    WHERE v.source_id = %(id)s::int AND NOT (SELECT s.view_is_current FROM state AS s)
+),
+
+-- include: page
+
+-- name: details_live
+-- The same page without the materialized view: for the time in which an operator's plain REFRESH keeps it locked, or
+-- while it holds nothing (REFRESH ... WITH NO DATA).
+WITH
+-- include: source_text
+
+state AS (SELECT false AS view_is_current),
+
+known_tables AS (
+    SELECT v.table_id, v.table_name, v.is_published, v.fragment
+    FROM public.source_details_live AS v
+    WHERE v.source_id = %(id)s::int
+),
+
+-- include: page
+
+-- name: source_text
+-- Part of the two above: the source's own facts. Never its password.
+source_text AS MATERIALIZED (
+    SELECT row_to_json(s)::text AS body
+    FROM public.source_details_sources AS s
+    WHERE s.id = %(id)s::int
+),
+
+-- name: page
+-- Part of the two above: what follows from the source and its tables.
+tables AS (
+    SELECT
+        string_agg(k.fragment, ',' ORDER BY k.table_name, k.table_id) FILTER (
+            WHERE
+            CASE
+                WHEN %(names)s::text [] IS NULL THEN k.is_published
+                ELSE k.table_name IN (SELECT unnest(%(names)s::text []) COLLATE "C")
+            END
+        ) AS body,
+        coalesce(array_agg(k.table_name) FILTER (WHERE k.is_published), '{}') AS published_names,
+        coalesce(array_agg(k.table_name), '{}') AS registered_names
+    FROM known_tables AS k
+),
+
+wal_text AS (
+    SELECT row_to_json(shown)::text AS body
+    FROM (
+        SELECT
+            w.wal_lsn,
+            w.wal_position,
+            public.source_details_time(w.last_wal_received) AS last_wal_received,
+            public.source_details_time(w.last_transaction_time) AS last_transaction_time,
+            w.replication_slot_name,
+            w.replication_lag_bytes,
+            w.total_wal_size,
+            sized.wal_bytes AS wal_size_bytes,
+            public.source_details_wal_class(sized.wal_bytes) AS wal_threshold_status,
+            coalesce(w.status, 'ACTIVE') AS status,
+            w.error_message,
+            w.id,
+            w.source_id,
+            (SELECT t.body::json FROM source_text AS t) AS source,
+            public.source_details_time(coalesce(w.created_at, w.updated_at, 'epoch')) AS created_at,
+            public.source_details_time(coalesce(w.updated_at, w.created_at, 'epoch')) AS updated_at
+        FROM public.wal_monitor AS w
+        CROSS JOIN LATERAL (SELECT public.source_details_wal_bytes(w.total_wal_size) AS wal_bytes) AS sized
+        WHERE w.source_id = %(id)s::int
+        ORDER BY w.id
+        LIMIT 1
+    ) AS shown
+),
+
+destination_names AS (
+    SELECT coalesce(json_agg(d.name ORDER BY d.name COLLATE "C"), '[]')::text AS body
+    FROM (
+        SELECT DISTINCT d.name
+        FROM public.pipelines AS p
+        INNER JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
+        INNER JOIN public.destinations AS d ON d.id = pd.destination_id
+        WHERE p.source_id = %(id)s::int
+    ) AS d
+)
+
+SELECT
+    convert_to(
+        concat(
+            '{"source":', s.body,
+            ',"wal_monitor":', coalesce((SELECT w.body FROM wal_text AS w), 'null'),
+            ',"tables":[', t.body,
+            '],"destinations":', d.body
+        ),
+        'UTF8'
+    ) AS body,
+    t.published_names,
+    CASE WHEN %(names)s::text [] IS NOT NULL THEN t.registered_names END AS registered_names,
+    state.view_is_current,
+    public.source_details_time(statement_timestamp()) AS as_of
+FROM source_text AS s
+CROSS JOIN tables AS t
+CROSS JOIN destination_names AS d
+CROSS JOIN state

@@ -1,0 +1,119 @@
+-- name: remote_publication
+-- On a source: the names of the tables that its publication holds now, and the
+-- snapshot in which they were seen. No row for a publication that does not exist.
+SELECT
+    coalesce(array_agg(named.table_name) FILTER (WHERE named.table_name IS NOT NULL), '{}') AS names,
+    txid_current_snapshot()::text AS source_snapshot
+FROM pg_catalog.pg_publication AS p
+LEFT JOIN LATERAL (
+    SELECT
+        -- include: remote_table_name
+    FROM pg_catalog.pg_get_publication_tables(p.pubname) AS published
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = published.relid
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+) AS named ON true
+WHERE p.pubname = %(publication)s
+GROUP BY p.oid
+
+-- name: remote_table_name
+-- Part of the two others: a table of public goes by its own name, any other by schema.table. A part with a dot or a
+-- double quote in it is quoted, so that no two tables share a name.
+CASE WHEN n.nspname <> 'public' THEN
+    CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.'
+    ELSE ''
+END
+|| CASE WHEN c.relname ~ '[."]' THEN '"' || replace(c.relname, '"', '""') || '"' ELSE c.relname END AS table_name
+
+-- name: remote_state
+-- On a source, in one round trip: its publication, its slot, its WAL position, and the columns of every published
+-- table as information_schema.columns describes them (by its own functions; the view itself takes seconds at ten
+-- thousand tables). txid_current_snapshot() and not its successor, for sources older than 13.
+WITH
+published AS (
+    SELECT
+        c.oid,
+        -- include: remote_table_name
+    FROM pg_catalog.pg_publication AS p
+    CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname) AS held
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = held.relid
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE p.pubname = %(publication)s
+),
+
+described AS (
+    SELECT
+        t.table_name,
+        json_agg(described.attributes ORDER BY a.attnum) FILTER (WHERE a.attnum IS NOT NULL) AS columns
+    FROM published AS t
+    LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_attrdef AS ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
+    LEFT JOIN pg_catalog.pg_type AS ty ON ty.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_namespace AS nt ON nt.oid = ty.typnamespace
+    LEFT JOIN pg_catalog.pg_type AS bt ON ty.typtype = 'd' AND bt.oid = ty.typbasetype
+    LEFT JOIN pg_catalog.pg_namespace AS nbt ON nbt.oid = bt.typnamespace
+    LEFT JOIN pg_catalog.pg_index AS pk ON pk.indrelid = a.attrelid AND pk.indisprimary
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) END AS default_value,
+            coalesce(bt.typname, ty.typname) AS udt_name,
+            CASE
+                WHEN coalesce(bt.typelem, ty.typelem) <> 0 AND coalesce(bt.typlen, ty.typlen) = -1 THEN 'ARRAY'
+                WHEN coalesce(nbt.nspname, nt.nspname) = 'pg_catalog'
+                    THEN pg_catalog.format_type(coalesce(bt.oid, ty.oid), NULL)
+                ELSE 'USER-DEFINED'
+            END AS data_type
+    ) AS facts
+    CROSS JOIN LATERAL (
+        SELECT
+            pg_catalog.json_build_object(
+                'column_name', a.attname,
+                'is_nullable',
+                CASE WHEN a.attnotnull OR (ty.typtype = 'd' AND ty.typnotnull) THEN 'NO' ELSE 'YES' END,
+                'numeric_precision',
+                information_schema._pg_numeric_precision(
+                    information_schema._pg_truetypid(a, ty), information_schema._pg_truetypmod(a, ty)
+                ),
+                'numeric_scale',
+                information_schema._pg_numeric_scale(
+                    information_schema._pg_truetypid(a, ty), information_schema._pg_truetypmod(a, ty)
+                ),
+                'real_data_type',
+                CASE
+                    WHEN facts.udt_name IN ('geometry', 'geography') THEN upper(facts.udt_name)
+                    ELSE upper(facts.data_type)
+                END,
+                'is_primary_key', coalesce(a.attnum = ANY (pk.indkey::pg_catalog.int2 []), false),
+                'has_default', facts.default_value IS NOT NULL,
+                'default_value', facts.default_value
+            ) AS attributes
+    ) AS described
+    GROUP BY t.table_name
+)
+
+SELECT
+    pg_catalog.txid_current_snapshot()::text AS source_snapshot,
+    (
+        SELECT concat_ws('/', s.system_identifier, c.timeline_id)
+        FROM pg_catalog.pg_control_system() AS s
+        CROSS JOIN pg_catalog.pg_control_checkpoint() AS c
+    ) AS incarnation,
+    EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = %(publication)s) AS has_publication,
+    (
+        SELECT pg_catalog.json_build_object('plugin', r.plugin, 'active', r.active)
+        FROM pg_catalog.pg_replication_slots AS r
+        WHERE r.slot_name = %(slot)s
+    ) AS slot,
+    CASE
+        WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+        ELSE pg_catalog.pg_current_wal_lsn()
+    END::text AS wal_lsn,
+    (
+        SELECT
+            coalesce(
+                pg_catalog.json_agg(
+                    pg_catalog.json_build_object('table_name', d.table_name, 'columns', coalesce(d.columns, '[]'))
+                ),
+                '[]'
+            )::text
+        FROM described AS d
+    ) AS tables

@@ -1,0 +1,21 @@
+-- name: source
+-- One source as finished JSON; no row for an unknown id.
+SELECT convert_to(row_to_json(s)::text, 'UTF8') AS body
+FROM public.source_details_sources AS s
+WHERE s.id = %(id)s::int
+
+-- name: sources
+-- A page of sources, oldest first, as one finished JSON array.
+SELECT convert_to(concat('[', string_agg(row_to_json(page)::text, ',' ORDER BY page.id), ']'), 'UTF8') AS body
+FROM (
+    SELECT s.*
+    FROM public.source_details_sources AS s
+    ORDER BY s.id
+    LIMIT %(limit)s OFFSET %(skip)s
+) AS page
+
+-- name: source_connection
+-- What it takes to reach a source. The password is as the platform stored it: encrypted.
+SELECT id, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name, replication_name
+FROM public.sources
+WHERE id = %(id)s::int

@@ -1,0 +1,259 @@
+-- name: lock_source
+-- The first statement of a recording: syncs of one source write one after the other, and each compares with what the one
+-- before it wrote (a lock taken inside the comparing statement would come after its snapshot).
+SELECT id FROM public.sources WHERE id = %(id)s::int FOR NO KEY UPDATE
+
+-- name: record_sync
+-- Compares what a sync saw on its source with what is recorded, writes the difference, and reports it. One statement:
+-- all of it or nothing. A sync that read the source before the last recorded one did writes nothing (is_newest is false):
+-- its caller's call is older than what is recorded already.
+WITH
+incoming AS (
+    SELECT
+        i.table_name,
+        coalesce(jsonb_object_agg(c.attributes ->> 'column_name', c.attributes) FILTER (WHERE c.ordinal > 0), '{}')
+            AS schema_table,
+        coalesce(array_agg(c.attributes ->> 'column_name' ORDER BY c.ordinal) FILTER (WHERE c.ordinal > 0), '{}')
+            AS column_order
+    FROM jsonb_to_recordset(%(tables)s::jsonb) AS i (table_name text, columns jsonb)
+    LEFT JOIN LATERAL jsonb_array_elements(i.columns) WITH ORDINALITY AS c (attributes, ordinal) ON true
+    GROUP BY i.table_name
+),
+
+newest AS (
+    INSERT INTO public.source_details_sync_state AS s (source_id, incarnation, source_snapshot, synced_at)
+    VALUES (%(id)s::int, %(incarnation)s, %(source_snapshot)s::pg_snapshot, clock_timestamp())
+    ON CONFLICT (source_id) DO UPDATE
+        SET
+            incarnation = excluded.incarnation,
+            source_snapshot = excluded.source_snapshot,
+            synced_at = excluded.synced_at
+        WHERE
+            s.incarnation <> excluded.incarnation
+            OR NOT public.source_details_is_older(excluded.source_snapshot, s.source_snapshot)
+    RETURNING s.source_id
+),
+
+-- Where a database from before the unique constraint holds a name twice, its first row is the table.
+recorded AS (
+    SELECT DISTINCT ON (t.table_name)
+        t.id, t.table_name, t.schema_table, t.column_order, t.is_published, versions.highest
+    FROM public.table_metadata_list AS t
+    CROSS JOIN LATERAL (
+        SELECT max(h.version_schema) AS highest
+        FROM public.history_schema_evolution AS h
+        WHERE h.table_metadata_list_id = t.id
+    ) AS versions
+    WHERE t.source_id = %(id)s::int
+    ORDER BY t.table_name, t.id
+),
+
+paired AS (
+    SELECT
+        r.id,
+        r.table_name,
+        r.highest,
+        NOT r.is_published AS is_back,
+        r.schema_table AS old_schema,
+        i.schema_table AS new_schema,
+        i.column_order,
+        r.schema_table IS DISTINCT FROM i.schema_table AS is_rewritten,
+        r.column_order IS DISTINCT FROM i.column_order AS is_reordered,
+        coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array') OR r.schema_table IN ('{}', '[]'), true)
+            AS is_missing
+    FROM recorded AS r
+    INNER JOIN incoming AS i ON i.table_name = r.table_name
+    CROSS JOIN newest
+),
+
+-- Column by column, and only of tables whose text differs; the old text may be an object or a list.
+column_sides AS (
+    SELECT p.id, e.key AS column_name, e.value AS attributes, false AS is_new
+    FROM paired AS p
+    CROSS JOIN jsonb_each(CASE WHEN jsonb_typeof(p.old_schema) = 'object' THEN p.old_schema ELSE '{}' END) AS e
+    WHERE p.is_rewritten AND NOT p.is_missing AND jsonb_typeof(e.value) = 'object'
+    UNION ALL
+    SELECT p.id, e.value ->> 'column_name', e.value, false
+    FROM paired AS p
+    CROSS JOIN
+        jsonb_array_elements(CASE WHEN jsonb_typeof(p.old_schema) = 'array' THEN p.old_schema ELSE '[]' END) AS e
+    WHERE p.is_rewritten AND NOT p.is_missing AND jsonb_typeof(e.value) = 'object'
+    UNION ALL
+    SELECT p.id, e.key, e.value, true
+    FROM paired AS p
+    CROSS JOIN jsonb_each(p.new_schema) AS e
+    WHERE p.is_rewritten AND NOT p.is_missing
+),
+
+column_pairs AS (
+    SELECT
+        c.id,
+        c.column_name,
+        (array_agg(c.attributes) FILTER (WHERE NOT c.is_new))[1] AS old,
+        (array_agg(c.attributes) FILTER (WHERE c.is_new))[1] AS new
+    FROM column_sides AS c
+    GROUP BY c.id, c.column_name
+),
+
+-- A key that the old text lacks is no change, nor is the case of a type's name.
+column_changes AS (
+    SELECT
+        c.id,
+        c.column_name,
+        c.old ->> 'real_data_type' AS old_type,
+        c.new ->> 'real_data_type' AS new_type,
+        CASE
+            WHEN c.old IS NULL THEN 'added'
+            WHEN c.new IS NULL THEN 'dropped'
+            WHEN d.keys && '{real_data_type,numeric_precision,numeric_scale}' THEN 'retyped'
+            ELSE 'altered'
+        END AS kind,
+        d.keys
+    FROM column_pairs AS c
+    CROSS JOIN LATERAL (
+        SELECT array_agg(n.key ORDER BY n.key) AS keys
+        FROM jsonb_each(c.new) AS n
+        WHERE
+            c.old ? n.key
+            AND CASE
+                WHEN n.key = 'real_data_type' THEN upper(c.old ->> n.key) IS DISTINCT FROM n.value #>> '{}'
+                ELSE c.old -> n.key <> n.value
+            END
+    ) AS d
+    WHERE c.old IS NULL OR c.new IS NULL OR d.keys IS NOT NULL
+),
+
+-- As the platform names them: whatever adds a column is a NEW COLUMN, else what drops one a DROP COLUMN.
+changed AS (
+    SELECT
+        p.id,
+        p.table_name,
+        p.old_schema,
+        p.new_schema,
+        coalesce(p.highest, 1) + 1 AS version,
+        CASE
+            WHEN bool_or(c.kind = 'added') THEN 'NEW COLUMN'
+            WHEN bool_or(c.kind = 'dropped') THEN 'DROP COLUMN'
+            ELSE 'CHANGES TYPE'
+        END AS changes_type,
+        json_agg(
+            json_build_object(
+                'column_name', c.column_name, 'change', c.kind,
+                'old_type', c.old_type, 'new_type', c.new_type, 'attributes', c.keys
+            )
+            ORDER BY c.column_name
+        ) AS columns
+    FROM paired AS p
+    INNER JOIN column_changes AS c ON c.id = p.id
+    GROUP BY p.id, p.table_name, p.old_schema, p.new_schema, p.highest
+),
+
+added AS (
+    INSERT INTO public.table_metadata_list (source_id, table_name, schema_table, column_order, is_changes_schema)
+    SELECT %(id)s::int, i.table_name, i.schema_table, i.column_order, false
+    FROM incoming AS i
+    CROSS JOIN newest
+    WHERE NOT EXISTS (SELECT FROM recorded AS r WHERE r.table_name = i.table_name)
+    ORDER BY i.table_name
+    -- Another program may have registered the table since: its row is as good.
+    ON CONFLICT DO NOTHING
+    RETURNING id, table_name, schema_table
+),
+
+kept AS (
+    UPDATE public.table_metadata_list AS t
+    SET
+        schema_table = p.new_schema,
+        column_order = p.column_order,
+        is_published = true,
+        is_changes_schema = CASE
+            WHEN p.is_missing AND p.is_rewritten THEN false
+            ELSE t.is_changes_schema OR EXISTS (SELECT FROM changed AS c WHERE c.id = p.id)
+        END,
+        updated_at = now()
+    FROM paired AS p
+    WHERE t.id = p.id AND (p.is_rewritten OR p.is_reordered OR p.is_back)
+),
+
+left_publication AS (
+    UPDATE public.table_metadata_list AS t
+    SET is_published = false, updated_at = now()
+    FROM newest
+    WHERE
+        t.source_id = newest.source_id
+        AND t.is_published
+        AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.table_name = t.table_name)
+    RETURNING t.table_name
+),
+
+versioned AS (
+    INSERT INTO public.history_schema_evolution (
+        table_metadata_list_id, schema_table_old, schema_table_new, changes_type, version_schema
+    )
+    SELECT a.id, '{}'::jsonb, a.schema_table, 'INITIAL_LOAD', 1
+    FROM added AS a
+    UNION ALL
+    SELECT p.id, '{}'::jsonb, p.new_schema, 'INITIAL_LOAD', 1
+    FROM paired AS p
+    WHERE p.is_missing AND p.is_rewritten AND p.highest IS NULL
+    UNION ALL
+    SELECT c.id, c.old_schema, c.new_schema, c.changes_type, c.version
+    FROM changed AS c
+    -- Another program may have recorded the same version since.
+    ON CONFLICT DO NOTHING
+),
+
+flagged AS (
+    UPDATE public.sources AS s
+    SET
+        is_publication_enabled = %(has_publication)s::boolean,
+        is_replication_enabled = %(has_slot)s::boolean,
+        total_tables = (SELECT count(*) FROM incoming),
+        last_check_replication_publication = clock_timestamp(),
+        updated_at = CASE
+            WHEN
+                (s.is_publication_enabled, s.is_replication_enabled, s.total_tables)
+                IS DISTINCT FROM
+                (%(has_publication)s::boolean, %(has_slot)s::boolean, (SELECT count(*) FROM incoming))
+                THEN clock_timestamp()
+            ELSE s.updated_at
+        END
+    FROM newest
+    WHERE s.id = newest.source_id
+)
+
+SELECT
+    EXISTS (SELECT FROM newest) AS is_newest,
+    (SELECT coalesce(array_agg(i.table_name), '{}') FROM incoming AS i) AS published_names,
+    json_build_object(
+        'tables_added', (SELECT coalesce(json_agg(a.table_name ORDER BY a.table_name COLLATE "C"), '[]') FROM added AS a),
+        'tables_dropped',
+        (SELECT coalesce(json_agg(l.table_name ORDER BY l.table_name COLLATE "C"), '[]') FROM left_publication AS l),
+        'tables_returned',
+        (
+            SELECT coalesce(json_agg(p.table_name ORDER BY p.table_name COLLATE "C"), '[]')
+            FROM paired AS p
+            WHERE p.is_back
+        ),
+        'tables_filled',
+        (
+            SELECT coalesce(json_agg(p.table_name ORDER BY p.table_name COLLATE "C"), '[]')
+            FROM paired AS p
+            WHERE p.is_missing AND p.is_rewritten
+        ),
+        'tables_changed',
+        (
+            SELECT
+                coalesce(
+                    json_agg(
+                        json_build_object(
+                            'table_name', c.table_name, 'version', c.version,
+                            'changes_type', c.changes_type, 'columns', c.columns
+                        )
+                        ORDER BY c.table_name COLLATE "C"
+                    ),
+                    '[]'
+                )
+            FROM changed AS c
+        )
+    ) AS report
