@@ -179,5 +179,6 @@ CREATE TABLE IF NOT EXISTS public.source_details_sync_state (
     source_id integer PRIMARY KEY REFERENCES public.sources (id) ON DELETE CASCADE,
     incarnation text NOT NULL,                      -- which server: system identifier and timeline
     source_snapshot pg_snapshot NOT NULL,           -- on the source, when its catalogs were read
-    synced_at timestamptz NOT NULL
+    synced_at timestamptz NOT NULL,
+    number bigint NOT NULL DEFAULT 1                -- of the sync, counted per source
 );

@@ -32,5 +32,5 @@ def query(name: str) -> LiteralString:
 
     The files are part of the program, as its literals are: nothing from outside gets into a statement's text.
     """
-    text = _INCLUDE.sub(lambda include: query(include[1]), _texts()[name])
+    text: str = _INCLUDE.sub(lambda include: query(include[1]) + "\n", _texts()[name])
     return cast("LiteralString", text.strip())

@@ -121,8 +121,10 @@ SELECT
     t.published_names,
     CASE WHEN %(names)s::text [] IS NOT NULL THEN t.registered_names END AS registered_names,
     state.view_is_current,
-    public.source_details_time(statement_timestamp()) AS as_of
+    public.source_details_time(statement_timestamp()) AS as_of,
+    -- include: connection_columns
 FROM source_text AS s
+INNER JOIN public.sources AS c ON c.id = %(id)s::int
 CROSS JOIN tables AS t
 CROSS JOIN destination_names AS d
 CROSS JOIN state

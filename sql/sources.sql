@@ -15,7 +15,19 @@ FROM (
 ) AS page
 
 -- name: source_connection
--- What it takes to reach a source. The password is as the platform stored it: encrypted.
-SELECT id, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name, replication_name
-FROM public.sources
-WHERE id = %(id)s::int
+-- What it takes to reach a source.
+SELECT
+    -- include: connection_columns
+FROM public.sources AS c
+WHERE c.id = %(id)s::int
+
+-- name: connection_columns
+-- Part of the one above and of the page. The password is as the platform stored it: encrypted.
+c.id,
+c.pg_host,
+c.pg_port,
+c.pg_database,
+c.pg_username,
+c.pg_password,
+c.publication_name,
+c.replication_name

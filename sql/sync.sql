@@ -3,6 +3,10 @@
 -- before it wrote (a lock taken inside the comparing statement would come after its snapshot).
 SELECT id FROM public.sources WHERE id = %(id)s::int FOR NO KEY UPDATE
 
+-- name: limit_lock_wait
+-- Pages give up a lock quickly; a recording waits for the one before it.
+SET LOCAL lock_timeout = '4s'
+
 -- name: record_sync
 -- Compares what a sync saw on its source with what is recorded, writes the difference, and reports it. One statement:
 -- all of it or nothing. A sync that read the source before the last recorded one did writes nothing (is_newest is false):
@@ -27,11 +31,12 @@ newest AS (
         SET
             incarnation = excluded.incarnation,
             source_snapshot = excluded.source_snapshot,
-            synced_at = excluded.synced_at
+            synced_at = excluded.synced_at,
+            number = s.number + 1
         WHERE
             s.incarnation <> excluded.incarnation
             OR NOT public.source_details_is_older(excluded.source_snapshot, s.source_snapshot)
-    RETURNING s.source_id
+    RETURNING s.source_id, s.number
 ),
 
 -- Where a database from before the unique constraint holds a name twice, its first row is the table.
@@ -224,6 +229,7 @@ flagged AS (
 
 SELECT
     EXISTS (SELECT FROM newest) AS is_newest,
+    (SELECT n.number FROM newest AS n) AS number,
     (SELECT coalesce(array_agg(i.table_name), '{}') FROM incoming AS i) AS published_names,
     json_build_object(
         'tables_added', (SELECT coalesce(json_agg(a.table_name ORDER BY a.table_name COLLATE "C"), '[]') FROM added AS a),

@@ -1,0 +1,215 @@
+"""Pages in Redis, and the leases that keep a slow reader from undoing an eviction.
+
+`source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` is who computes it now,
+`{source_details:{id}}:publication` what the source last said about its publication; both share the page's hash slot.
+A page is stored only while its lease stands. An eviction deletes page and lease in one command, so that what was read
+before it is refused afterwards.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from service.settings import Settings
+
+PREFIX = "source_details:"
+
+# A fill that takes longer than this has lost its claim, and another reader may start over.
+_LEASE_MS = 10_000
+_DELETE_BATCH = 500
+_CONNECTIONS = 64
+
+_CLAIM = """
+local page = ARGV[3] == '0' and redis.call('GET', KEYS[1])
+if page then
+    return {'page', page, redis.call('PTTL', KEYS[1])}
+end
+if ARGV[3] == '1' then
+    redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+elseif not redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX') then
+    return {'taken'}
+end
+return {'granted', redis.call('GET', KEYS[3])}
+"""
+
+_STORE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1
+"""
+
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+return 0
+"""
+
+# The number in front of a publication orders syncs as the config database recorded them; an answer without a sync has
+# number 0 and never replaces another.
+_REMEMBER = """
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(string.match(held, '^%d+')) >= tonumber(ARGV[1]) then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What Redis says to a reader: a page with its remaining life, or whether this reader is to compute it."""
+
+    page: bytes | None = None
+    ttl_ms: int = 0
+    is_granted: bool = False
+    publication: bytes | None = None
+
+
+class CacheUnavailableError(Exception):
+    """Redis cannot be used now."""
+
+
+def keys(source_id: int) -> tuple[str, str, str]:
+    """The page's key, its lease's and its publication's."""
+    page = f"{PREFIX}{source_id}"
+    return page, f"{{{page}}}:lease", f"{{{page}}}:publication"
+
+
+class Cache:
+    """The commands. Each raises CacheUnavailableError where Redis does not answer in time.
+
+    Two flags are the session's to set (see cache_session). `is_heard`: Redis answers. `is_trusted`: every eviction has
+    reached it as well; until then nothing is read or stored.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        timeout = settings.redis_timeout_ms / 1000
+        self.client = redis.asyncio.Redis.from_pool(
+            redis.asyncio.BlockingConnectionPool.from_url(
+                settings.redis_url.get_secret_value(),
+                protocol=2,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=_CONNECTIONS,
+                timeout=timeout,
+                client_name="rosetta-source-details",
+            )
+        )
+        self._claim = self.client.register_script(_CLAIM)
+        self._store = self.client.register_script(_STORE)
+        self._release = self.client.register_script(_RELEASE)
+        self._remember = self.client.register_script(_REMEMBER)
+        self.is_heard = False
+        self.is_trusted = False
+        self.failure = "not connected yet"
+        self.failed = asyncio.Event()
+        self._evicting: dict[int | None, asyncio.Future[None]] = {}
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.client.aclose()
+
+    async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
+        """The page, or the right to compute it; `force` takes that right whatever is there."""
+        # An eviction that is on its way must arrive first: its notification has been delivered.
+        while pending := self._evicting.get(source_id) or self._evicting.get(None):
+            await asyncio.wait({pending})
+        if not self.is_trusted:
+            raise CacheUnavailableError
+        answer = await self._ask(self._claim(keys=keys(source_id), args=[token, _LEASE_MS, int(force)]))
+        # While the answer was under way the session may have ended, and with it the hearing of evictions.
+        if not self.is_trusted:
+            raise CacheUnavailableError
+        if answer[0] == b"page":
+            return Claim(page=answer[1], ttl_ms=answer[2])
+        return Claim(is_granted=answer[0] == b"granted", publication=answer[1] if len(answer) > 1 else None)
+
+    async def store(self, source_id: int, token: str, body: bytes, ttl_ms: int) -> bool:
+        """Stores a page while its lease stands; false where it was lost, or its life is over already."""
+        if not self.is_trusted or ttl_ms <= 0:
+            return False
+        page, lease, _ = keys(source_id)
+        return bool(await self._ask(self._store(keys=[page, lease], args=[token, body, ttl_ms])))
+
+    async def release(self, source_id: int, token: str) -> None:
+        """Gives a lease back, so that nobody waits for a fill that will not come."""
+        if self.is_trusted:
+            await self._ask(self._release(keys=[keys(source_id)[1]], args=[token]))
+
+    async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
+        """Keeps what a source said about its publication; `number` 0, or that of the sync that heard it."""
+        if self.is_trusted:
+            await self._ask(self._remember(keys=[keys(source_id)[2]], args=[number, publication, ttl_ms]))
+
+    async def evict(self, source_ids: Iterable[int] | None) -> None:
+        """Deletes pages and leases; all of them for None. Until that is done no claim on them is answered."""
+        if not self.is_heard:
+            # Nothing is read either, and before it is the session evicts everything.
+            return
+        ids = None if source_ids is None else list(source_ids)
+        done = asyncio.get_running_loop().create_future()
+        marks: list[int | None] = [None] if ids is None else list(ids)
+        for mark in marks:
+            self._evicting[mark] = done
+        try:
+            if ids is None:
+                await self.evict_all()
+            else:
+                names = [key for source_id in ids for key in keys(source_id)[:2]]
+                await self._ask(self._delete(names), must_succeed=True)
+        finally:
+            done.set_result(None)
+            for mark in marks:
+                if self._evicting.get(mark) is done:
+                    del self._evicting[mark]
+
+    async def evict_all(self) -> None:
+        """Deletes every page and lease that anybody stored, by SCAN: nothing blocks.
+
+        Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second.
+        """
+        for pattern in (f"{{{PREFIX}*}}:lease", f"{PREFIX}*"):
+            cursor = 0
+            while True:
+                step = self.client.scan(cursor, match=pattern, count=1000)
+                cursor, found = await self._ask(step, must_succeed=True)
+                if found:
+                    await self._ask(self._delete(found), must_succeed=True)
+                if cursor == 0:
+                    break
+
+    async def _delete(self, names: list[Any]) -> None:
+        # One command holds both keys of a source, since batches are even: page and lease go together.
+        for start in range(0, len(names), 2 * _DELETE_BATCH):
+            await self.client.delete(*names[start : start + 2 * _DELETE_BATCH])
+
+    async def _ask(self, command: Awaitable[Any], *, must_succeed: bool = False) -> Any:
+        try:
+            return await command
+        except ResponseError as error:
+            # Redis is there and says no (out of memory, say); only an eviction that it refuses is a danger.
+            if must_succeed:
+                self.fail(str(error))
+            raise CacheUnavailableError from error
+        except (RedisError, OSError, TimeoutError) as error:
+            # One failure is enough: whatever follows would wait for the same timeout.
+            self.fail(str(error) or type(error).__name__)
+            raise CacheUnavailableError from error
+
+    def fail(self, reason: str) -> None:
+        """Stops the use of Redis until the session has begun anew."""
+        self.is_heard = self.is_trusted = False
+        self.failure = reason
+        self.failed.set()

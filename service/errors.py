@@ -1,0 +1,63 @@
+"""What can go wrong with a request, each with its status and the JSON that the caller gets."""
+
+from typing import Any
+
+
+class ServiceError(Exception):
+    """An answer that is an error: `status` (HTTP), `kind` (its name on the wire), a message for people, details."""
+
+    status = 500
+    kind = "InternalError"
+    headers: dict[str, str]
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.headers = {}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object that the caller gets."""
+        body: dict[str, Any] = {"error": self.kind, "message": self.message}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+
+class EntityNotFoundError(ServiceError):
+    """There is no such entity (404)."""
+
+    status = 404
+    kind = "EntityNotFoundError"
+
+    def __init__(self, entity_type: str, entity_id: str) -> None:
+        super().__init__(f"{entity_type} with id '{entity_id}' not found", entity_type=entity_type, entity_id=entity_id)
+
+
+class InvalidInputError(ServiceError):
+    """A parameter is not what it has to be (422)."""
+
+    status = 422
+    kind = "ValidationError"
+
+
+class SourceUnreachableError(ServiceError):
+    """The source database cannot be asked (502); the message says why and holds no secret."""
+
+    status = 502
+    kind = "SourceUnreachableError"
+
+
+class ConfigDatabaseUnavailableError(ServiceError):
+    """The config database cannot be asked (503), so that there is nothing true to answer with."""
+
+    status = 503
+    kind = "ConfigDatabaseUnavailableError"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the config database cannot be reached ({reason}); try again shortly")
+        self.headers = {"Retry-After": "2"}
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line that says what to change."""

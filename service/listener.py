@@ -1,0 +1,127 @@
+"""The listener: hears which pages changed, and evicts them.
+
+It has its own direct connection to the primary. On every connect it LISTENs first and then evicts everything, in this
+order: what changes in between is heard. A connection that looks alive is no proof, so it sends itself a canary through
+a channel of its own; one that does not come back in time ends the connection.
+"""
+
+import asyncio
+import random
+import secrets
+from time import monotonic
+
+import psycopg
+from psycopg import sql
+
+from service.database import conninfo, reason
+from service.details import Details
+from service.errors import StartError
+from service.observation import ListenerDown, ListenerUp, Observer
+from service.refresh import Refresher
+from service.settings import Settings
+from service.waiting import within
+
+CHANNEL = "source_details_changed"
+_CONNECT_S = 10.0
+_CANARY_PATIENCE_S = 3.0
+_LONGEST_PAUSE_S = 5.0
+
+
+class DeafError(Exception):
+    """The canary did not come back: the connection is there and hears nothing (a pooler, a half-open socket)."""
+
+
+class Listener:
+    """`is_listening` says whether evictions come; `canary_ms` is the last canary's round trip."""
+
+    def __init__(self, settings: Settings, details: Details, refresher: Refresher, observer: Observer) -> None:
+        self._conninfo = conninfo((settings.listener_dsn or settings.config_dsn).get_secret_value())
+        self._details = details
+        self._refresher = refresher
+        self._observe = observer
+        self._interval = settings.canary_interval_s
+        self._canary_channel = f"source_details_canary_{secrets.token_hex(8)}"
+        self._connection: psycopg.AsyncConnection | None = None
+        self._heard: set[int] | None = set()
+        self._is_flush_due = False
+        self.is_listening = False
+        self.canary_ms: float | None = None
+
+    async def open(self) -> None:
+        """The first connect. StartError, with the reason, where it fails: an operator is there to see it."""
+        try:
+            await self._connect()
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise StartError(f"ROSETTA_LISTENER_DSN: cannot listen on the config database: {reason(error)}") from None
+
+    async def run(self) -> None:
+        """Listens until it is cancelled; connects anew, with a growing pause, whenever the connection ends."""
+        failures = 0
+        while True:
+            try:
+                if self._connection is None:
+                    await self._connect()
+                failures = 0
+                await self._listen()
+            except (psycopg.Error, OSError, TimeoutError, DeafError) as error:
+                if self.is_listening or failures == 0:
+                    self._observe(ListenerDown(reason=reason(error)))
+            finally:
+                self.is_listening = False
+                await self.close()
+            failures += 1
+            await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        if self._connection is not None:
+            # finish() and not close(): a polite goodbye could wait for a peer that is gone.
+            self._connection.pgconn.finish()
+            self._connection = None
+
+    async def _connect(self) -> None:
+        connection = await within(_CONNECT_S, psycopg.AsyncConnection.connect(self._conninfo, autocommit=True))
+        self._connection = connection
+        for channel in (CHANNEL, self._canary_channel):
+            await within(_CANARY_PATIENCE_S, connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
+        await self._details.evict(None, "reconnect")
+        self.is_listening = True
+        self._observe(ListenerUp())
+        self._refresher.request()
+
+    async def _listen(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        token, sent = "", 0.0
+        while True:
+            wait = self._interval if not token else max(0.0, sent + _CANARY_PATIENCE_S - monotonic())
+            async for notification in connection.notifies(timeout=wait, stop_after=None if not token else 1):
+                if notification.channel == CHANNEL:
+                    self._hear(notification.payload)
+                elif notification.payload == token:
+                    self.canary_ms = round((monotonic() - sent) * 1000, 3)
+                    token = ""
+            if token:
+                if monotonic() >= sent + _CANARY_PATIENCE_S:
+                    raise DeafError("notifications do not arrive on this connection (is a pooler in between?)")
+                continue
+            token, sent = secrets.token_hex(8), monotonic()
+            await within(
+                _CANARY_PATIENCE_S, connection.execute("SELECT pg_notify(%s, %s)", (self._canary_channel, token))
+            )
+
+    def _hear(self, payload: str) -> None:
+        # What is not a source's id means everything: '*', or a word from somebody who knows less than we do.
+        if self._heard is not None and payload.isascii() and payload.isdecimal():
+            self._heard.add(int(payload))
+        else:
+            self._heard = None
+        if not self._is_flush_due:
+            # All that came in one packet is evicted at once: the flush runs when the connection has no more to say.
+            self._is_flush_due = True
+            self._observe.watch("eviction", self._flush())
+
+    async def _flush(self) -> None:
+        heard, self._heard, self._is_flush_due = self._heard, set(), False
+        await self._details.evict(heard, "notification")
+        self._refresher.request()

@@ -1,0 +1,76 @@
+"""The process cache: finished pages, bounded in bytes, the longest unused leaving first."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from time import monotonic
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given."""
+
+    body: bytes
+    expires: float
+    ttl_s: float
+
+    @property
+    def ttl(self) -> int:
+        """Whole seconds for which the page is still fresh."""
+        return max(0, round(self.expires - monotonic()))
+
+    @property
+    def age(self) -> int:
+        """Whole seconds since it was read."""
+        return max(0, int(self.ttl_s - (self.expires - monotonic())))
+
+    @cached_property
+    def etag(self) -> str:
+        """A strong validator (RFC 9110, 8.8.3): the same bytes have the same one in every process."""
+        return f'"{blake2b(self.body, digest_size=16).hexdigest()}"'
+
+
+class Memory:
+    """Pages by source id."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._pages: OrderedDict[int, Page] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, source_id: int) -> Page | None:
+        """The page, if it is there and fresh."""
+        page = self._pages.get(source_id)
+        if page is None:
+            return None
+        if page.expires <= monotonic():
+            self._remove(source_id)
+            return None
+        self._pages.move_to_end(source_id)
+        return page
+
+    def put(self, source_id: int, page: Page) -> None:
+        """Keeps the page, at the cost of others where it does not fit; not at all where it alone would not."""
+        self._remove(source_id)
+        if len(page.body) > self._limit:
+            return
+        self._pages[source_id] = page
+        self.bytes += len(page.body)
+        while self.bytes > self._limit:
+            self._remove(next(iter(self._pages)))
+
+    def drop(self, source_ids: Iterable[int] | None) -> None:
+        """Forgets these pages; all of them for None."""
+        if source_ids is None:
+            self._pages.clear()
+            self.bytes = 0
+        else:
+            for source_id in source_ids:
+                self._remove(source_id)
+
+    def _remove(self, source_id: int) -> None:
+        page = self._pages.pop(source_id, None)
+        if page is not None:
+            self.bytes -= len(page.body)

@@ -1,0 +1,126 @@
+"""`rosetta migrate`: applies `migrations/*.sql` to the config database, in order, each once.
+
+Each file runs in one transaction with its record. Two deployments may start at once: the second waits for the first.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+
+from service.database import conninfo, reason
+from service.errors import StartError
+from service.resources import folder
+
+_RECORD = """
+CREATE TABLE IF NOT EXISTS public.source_details_migrations (
+    name text PRIMARY KEY,
+    sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """0 where everything is applied (now, or before for --check), 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="rosetta migrate",
+        description="Apply the migrations to the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for a "
+        "role with more rights).",
+    )
+    parser.add_argument("--check", action="store_true", help="only say what is missing; exit 1 if anything is")
+    options = parser.parse_args(arguments)
+    try:
+        missing = check(_dsn()) if options.check else migrate(_dsn(), say=print)
+    except StartError as error:
+        print(f"rosetta migrate: {error}", file=sys.stderr)
+        return 1
+    for name in missing if options.check else ():
+        print(f"missing: {name}")
+    if options.check and not missing:
+        print("nothing is missing")
+    return 1 if options.check and missing else 0
+
+
+def _dsn() -> str:
+    for variable in ("ROSETTA_MIGRATE_DSN", "ROSETTA_CONFIG_DSN"):
+        if dsn := os.environ.get(variable):
+            try:
+                conninfo_to_dict(dsn)
+            except psycopg.ProgrammingError:
+                raise StartError(f"{variable}: is not a PostgreSQL connection string") from None
+            return dsn
+    raise StartError("ROSETTA_CONFIG_DSN: is not set")
+
+
+def _files() -> list[Path]:
+    return sorted(folder("migrations").glob("*.sql"))
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _connect(dsn: str) -> "psycopg.Connection[tuple[Any, ...]]":
+    try:
+        return psycopg.connect(conninfo(dsn), autocommit=True)
+    except psycopg.Error as error:
+        raise StartError(f"cannot reach the config database: {reason(error)}") from None
+
+
+def check(dsn: str) -> list[str]:
+    """The names of the files that are not applied. StartError where one has changed since it was."""
+    with _connect(dsn) as connection:
+        exists = connection.execute("SELECT to_regclass('public.source_details_migrations')").fetchone()
+        return _missing(connection) if exists and exists[0] else [path.name for path in _files()]
+
+
+def migrate(dsn: str, say: Callable[[str], None]) -> list[str]:
+    """Applies what is missing and returns the names. StartError with the server's message where a file fails."""
+    with _connect(dsn) as connection:
+        connection.add_notice_handler(lambda notice: _show_warning(notice, say))
+        # For the session: every file commits on its own, and the next deployment waits for the last of them.
+        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
+        connection.execute(_RECORD)
+        missing = _missing(connection)
+        for path in (path for path in _files() if path.name in missing):
+            say(f"applying {path.name}")
+            try:
+                with connection.transaction():
+                    connection.execute(path.read_bytes())
+                    connection.execute(
+                        "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s)",
+                        (path.name, _digest(path)),
+                    )
+            except errors.Error as error:
+                raise StartError(f"{path.name}: {reason(error)}") from None
+        if not missing:
+            say("nothing to apply")
+        return missing
+
+
+def _missing(connection: "psycopg.Connection[tuple[Any, ...]]") -> list[str]:
+    rows = connection.execute("SELECT name, sha256 FROM public.source_details_migrations").fetchall()
+    applied: dict[str, str] = dict(rows)
+    missing = []
+    for path in _files():
+        recorded = applied.get(path.name)
+        if recorded is None:
+            missing.append(path.name)
+        elif recorded != _digest(path):
+            raise StartError(f"{path.name} has changed since it was applied; put the change into a new file instead")
+    return missing
+
+
+def _show_warning(notice: errors.Diagnostic, say: Callable[[str], None]) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        for line in (notice.message_primary, notice.message_detail, notice.message_hint):
+            if line:
+                say(f"  {line}")

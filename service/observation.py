@@ -1,0 +1,197 @@
+"""What the service notices, as typed events. Logs are derived from them, and tests wait for them.
+
+Events are about changes of state and finished work, never about one request that met a known state.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import structlog
+
+from service.waiting import keep
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `level` is the level of its log line."""
+
+    level: ClassVar[str] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUp(Event):
+    """Redis answers, everything older is evicted, and it is used again. `tracking`: an outside DEL is heard."""
+
+    tracking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDown(Event):
+    """Redis is not used: pages come from the process cache and PostgreSQL until it answers again."""
+
+    level: ClassVar[str] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerUp(Event):
+    """LISTEN stands, and everything that may have been missed is evicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerDown(Event):
+    """Nobody listens: pages may be as old as their TTL until the listener is back."""
+
+    level: ClassVar[str] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted(Event):
+    """Pages dropped from both caches. `sources` None: all of them. `took_ms` from knowing to done."""
+
+    level: ClassVar[str] = "debug"
+    cause: Literal["notification", "reconnect", "sync", "late publication"]
+    sources: tuple[int, ...] | None
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Filled(Event):
+    """A page was computed. `stored` False: its lease was lost to an eviction, or Redis is not used."""
+
+    level: ClassVar[str] = "debug"
+    source_id: int
+    stored: bool
+    view_is_current: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRefreshed(Event):
+    """The materialized view was computed anew by this process."""
+
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailed(Event):
+    """The view could not be refreshed; pages stay right and read live what changed."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFinished(Event):
+    """A sync recorded what it saw (or found that a later one already had)."""
+
+    source_id: int
+    outcome: str
+    changes: int
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFailed(Event):
+    """A source could not be synced; its page shows what was last known."""
+
+    level: ClassVar[str] = "warning"
+    source_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDown(Event):
+    """A source does not answer; page loads leave it alone for a while."""
+
+    level: ClassVar[str] = "warning"
+    source_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUp(Event):
+    """A source that did not answer does again."""
+
+    source_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed(Event):
+    """A part of the service failed in a way that nobody foresaw; it goes on."""
+
+    level: ClassVar[str] = "error"
+    task: str
+    reason: str
+
+
+class Observer:
+    """Takes events, logs them, and tells whoever subscribed."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger()
+        self._subscribers: list[Callable[[Event], None]] = []
+
+    def __call__(self, event: Event) -> None:
+        facts = {field.name: getattr(event, field.name) for field in fields(event)}
+        getattr(self._log, event.level)(type(event).__name__, **facts)
+        for subscriber in tuple(self._subscribers):
+            subscriber(event)
+
+    def watch(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` aside; nobody waits for it, so its failure becomes an event."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:
+                self(TaskFailed(task=name, reason=f"{type(error).__name__}: {error}"))
+
+        keep(asyncio.ensure_future(run()))
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
+        """Calls `subscriber` with every event from now on; returns what ends that."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+
+def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> None:
+    """One line per event on standard error, JSON or for people; `secrets` never get into one.
+
+    No event carries a secret; the masking is for what a library's own message might quote.
+    """
+
+    def mask(_logger: Any, _method: str, line: Any) -> str:
+        for secret in secrets:
+            line = line.replace(secret, "***")
+        return str(line)
+
+    renderer: Any = (
+        structlog.processors.JSONRenderer(default=str)
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer, mask],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, mask],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

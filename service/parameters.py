@@ -1,0 +1,51 @@
+"""Reading what a caller put into a URL."""
+
+import re
+
+from service.errors import EntityNotFoundError, InvalidInputError
+
+_INTEGER = re.compile(r"-?[0-9]+")
+_LARGEST_ID = 2**31 - 1
+_TRUE = {"true", "1", "on", "yes", "y", "t"}
+_FALSE = {"false", "0", "off", "no", "n", "f"}
+_SHOWN = 40
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def source_id(text: str) -> int:
+    """A source's id. InvalidInputError for what is no integer, EntityNotFoundError for one that no source can have."""
+    if not _INTEGER.fullmatch(text):
+        raise InvalidInputError(
+            f"source id must be an integer, not '{_shown(text)}'", parameter="source_id", value=_shown(text)
+        )
+    digits = text.lstrip("-").lstrip("0")
+    # Judged by length before it is converted: int() takes quadratic time, and refuses above 4,300 digits.
+    if text.startswith("-") or not digits or len(digits) > len(str(_LARGEST_ID)) or int(digits) > _LARGEST_ID:
+        raise EntityNotFoundError("Source", _shown(text))
+    return int(digits)
+
+
+def boolean(name: str, text: str | None) -> bool:
+    """A flag: true/false 1/0 on/off yes/no y/n t/f in any case; absent is false. InvalidInputError for anything else."""
+    word = "false" if text is None else text.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise InvalidInputError(
+        f"{name} must be true or false, not '{_shown(text or '')}'", parameter=name, value=_shown(text or "")
+    )
+
+
+def count(name: str, text: str | None, default: int, largest: int) -> int:
+    """A number from 0 to `largest`. InvalidInputError for anything else."""
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(largest)) or int(text) > largest:
+        raise InvalidInputError(
+            f"{name} must be an integer from 0 to {largest}, not '{_shown(text)}'", parameter=name, value=_shown(text)
+        )
+    return int(text)

@@ -1,0 +1,116 @@
+"""Which tables a source publishes now: asked beside a page load, within a budget, and remembered for a while.
+
+The answer is kept in Redis beside the page, but not evicted with it: a change in the config database is no reason to
+call a source. Without Redis each process remembers for itself.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from service.cache import Cache, CacheUnavailableError
+from service.errors import SourceUnreachableError
+from service.queries import query
+from service.remote import Source, SourceConnection, Sources
+from service.settings import Settings
+from service.waiting import keep
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The names of the published tables; None where the source did not say, then `check` says why."""
+
+    names: frozenset[str] | None
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    place: str
+    names: frozenset[str]
+    until: float
+    number: int
+
+
+class Publications:
+    """`on_late(source_id, names)` is called when an answer came after the page that asked for it had gone out."""
+
+    def __init__(
+        self, settings: Settings, sources: Sources, cache: Cache, on_late: Callable[[int, frozenset[str]], None]
+    ) -> None:
+        self._budget = settings.publication_budget_ms / 1000
+        self._patience = (settings.source_connect_timeout_ms + settings.source_statement_timeout_ms) / 1000
+        self._ttl = settings.publication_ttl_s
+        self._sources = sources
+        self._cache = cache
+        self._on_late = on_late
+        self._asking: dict[Source, asyncio.Task[frozenset[str]]] = {}
+        self._remembered: dict[int, _Remembered] = {}
+
+    async def of(self, source: Source, remembered: bytes | None) -> Publication:
+        """What the source publishes, from memory (`remembered` is what Redis held) or by asking it."""
+        held = _parse(remembered) if remembered else self._own(source.id)
+        if held is not None and held.place == source.place:
+            return Publication(held.names, "remembered")
+        if why := self._sources.resting(source.id):
+            return Publication(None, f"not asked: {why}")
+        task = self._asking.get(source)
+        if task is None:
+            task = self._asking[source] = asyncio.ensure_future(self._ask(source))
+            keep(task)
+        done, _ = await asyncio.wait({task}, timeout=self._budget)
+        if not done:
+            task.add_done_callback(lambda late: self._tell_late(source.id, late))
+            return Publication(None, f"no answer within {self._budget * 1000:.0f} ms")
+        try:
+            return Publication(task.result(), "asked")
+        except SourceUnreachableError as error:
+            return Publication(None, error.message)
+
+    async def remember(self, source: Source, names: frozenset[str], number: int) -> None:
+        """Keeps an answer; `number` orders what syncs heard, as the config database recorded them (0: no sync)."""
+        held = self._own(source.id)
+        # A sync that was recorded later has put its answer here while this one was on its way.
+        if held is None or held.place != source.place or held.number <= number:
+            self._remembered[source.id] = _Remembered(source.place, names, monotonic() + self._ttl, number)
+        text = json.dumps({"place": source.place, "names": sorted(names)}).encode()
+        try:
+            await self._cache.remember_publication(source.id, number, text, self._ttl * 1000)
+        except CacheUnavailableError:
+            return
+
+    async def _ask(self, source: Source) -> frozenset[str]:
+        async def question(connection: SourceConnection) -> frozenset[str]:
+            cursor = await connection.execute(query("remote_publication"), {"publication": source.publication_name})
+            row = await cursor.fetchone()
+            return frozenset(row["names"] if row else ())
+
+        try:
+            names, _ = await self._sources.ask(source, self._patience, question)
+            await self.remember(source, names, 0)
+            return names
+        finally:
+            del self._asking[source]
+
+    def _tell_late(self, source_id: int, late: asyncio.Task[frozenset[str]]) -> None:
+        if not late.cancelled() and late.exception() is None:
+            self._on_late(source_id, late.result())
+
+    def _own(self, source_id: int) -> _Remembered | None:
+        held = self._remembered.get(source_id)
+        if held is not None and held.until <= monotonic():
+            del self._remembered[source_id]
+            return None
+        return None if self._cache.is_trusted else held
+
+
+def _parse(remembered: bytes) -> _Remembered | None:
+    """What Redis held: a number, then JSON; None for what is neither (anybody can write there)."""
+    try:
+        start = remembered.index(b"{")
+        answer = json.loads(remembered[start:])
+        return _Remembered(str(answer["place"]), frozenset(answer["names"]), 0.0, int(remembered[:start]))
+    except (ValueError, KeyError, TypeError):
+        return None

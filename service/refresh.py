@@ -1,0 +1,75 @@
+"""Refreshing the materialized view: after changes, not too often, and by one process of the whole deployment.
+
+The decision is made in the config database (`source_details_refresh_if_due`), where all processes meet.
+"""
+
+import asyncio
+from time import monotonic
+
+import psycopg
+
+from service.database import ConfigDatabase
+from service.errors import ConfigDatabaseUnavailableError
+from service.observation import Observer, RefreshFailed, ViewRefreshed
+from service.settings import Settings
+
+_RETRY_S = 1.0
+_LONGEST_S = 3600.0
+
+
+class Refresher:
+    """Debounced at both ends: a request starts a refresh at once, those during one cause one more after it."""
+
+    def __init__(self, settings: Settings, database: ConfigDatabase, observer: Observer) -> None:
+        self._database = database
+        self._observe = observer
+        self._share = settings.refresh_share
+        self._requested = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def request(self) -> None:
+        """Says that the view may need a refresh. Does not wait."""
+        self._requested.set()
+
+    async def wait_until_covered(self, seconds: float) -> bool:
+        """Requests a refresh and waits until the view covers all that was committed before; false if it takes longer."""
+        covered = asyncio.get_running_loop().create_future()
+        self._waiting.append(covered)
+        self.request()
+        done, _ = await asyncio.wait({covered}, timeout=seconds)
+        if not done:
+            covered.cancel()
+        return bool(done)
+
+    async def run(self) -> None:
+        """Serves requests until it is cancelled."""
+        while True:
+            await self._requested.wait()
+            self._requested.clear()
+            # Those who ask from here on may have written after the refresh below took its snapshot.
+            served, self._waiting = self._waiting, []
+            pause = await self._refresh()
+            if pause is None:
+                for covered in served:
+                    if not covered.done():
+                        covered.set_result(None)
+            else:
+                self._waiting = served + self._waiting
+                self._requested.set()
+                await asyncio.sleep(pause)
+
+    async def _refresh(self) -> float | None:
+        """None where the view covers everything; else the seconds until it is worth another try."""
+        started = monotonic()
+        try:
+            row = await self._database.fetch("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
+            # Somebody refreshes by hand.
+            return _RETRY_S
+        except ConfigDatabaseUnavailableError as error:
+            self._observe(RefreshFailed(reason=error.message))
+            return _RETRY_S
+        assert row is not None
+        if row["outcome"] == "refreshed":
+            self._observe(ViewRefreshed(took_ms=round((monotonic() - started) * 1000, 3)))
+        return None if row["outcome"] in ("refreshed", "clean") else row["wait_ms"] / 1000

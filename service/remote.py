@@ -1,0 +1,169 @@
+"""Connections to source databases: one kept warm per source, each use within a bound, failing ones left alone."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from service.credentials import UndecryptablePasswordError, decrypt
+from service.database import reason
+from service.errors import SourceUnreachableError
+from service.observation import Observer, SourceDown, SourceUp
+from service.settings import Settings
+from service.waiting import within
+
+T = TypeVar("T")
+SourceConnection = psycopg.AsyncConnection[DictRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How to reach a source. Two of them are equal when they lead to the same place in the same way."""
+
+    id: int
+    pg_host: str
+    pg_port: int
+    pg_database: str
+    pg_username: str
+    pg_password: str | None = field(repr=False)
+    publication_name: str
+    replication_name: str
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Source":
+        """From a row that holds the connection columns."""
+        return cls(*(row[name] for name in cls.__slots__))
+
+    @property
+    def place(self) -> str:
+        """Where its publication is; of use as part of a key, since it holds no secret."""
+        return f"{self.pg_username}@{self.pg_host}:{self.pg_port}/{self.pg_database}#{self.publication_name}"
+
+
+@dataclass(slots=True)
+class _Idle:
+    connection: SourceConnection
+    since: float
+
+
+class Sources:
+    """Asks sources. SourceUnreachableError, with a reason that holds no secret, wherever one does not answer."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._key = settings.encryption_key
+        self._connect_timeout = settings.source_connect_timeout_ms / 1000
+        self._statement_timeout_ms = settings.source_statement_timeout_ms
+        self._rest = settings.source_rest_s
+        self._idle_s = settings.source_idle_s
+        self._most_idle = settings.source_connections
+        self._observe = observer
+        self._idle: OrderedDict[Source, _Idle] = OrderedDict()
+        self._resting: dict[int, tuple[float, str]] = {}
+
+    def resting(self, source_id: int) -> str | None:
+        """Why page loads leave this source alone now, if they do."""
+        until, why = self._resting.get(source_id, (0.0, ""))
+        return why if until > monotonic() else None
+
+    @property
+    def failing(self) -> dict[int, str]:
+        """The sources that did not answer when last asked, with the reason."""
+        return {source_id: why for source_id, (_, why) in self._resting.items()}
+
+    async def ask(
+        self, source: Source, budget_s: float, question: Callable[[SourceConnection], Awaitable[T]]
+    ) -> tuple[T, dict[str, float]]:
+        """The outcome of `question`, and how long connecting and asking took (ms)."""
+        try:
+            password = decrypt(self._key, source.pg_password)
+        except UndecryptablePasswordError as error:
+            raise self._down(source, str(error)) from None
+        try:
+            answer = await within(budget_s, self._ask(source, password, question))
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            why = reason(error)
+            if isinstance(error, TimeoutError):
+                why = f"no answer within {budget_s * 1000:.0f} ms"
+            if password:
+                why = why.replace(password, "***")
+            raise self._down(source, why) from None
+        if self._resting.pop(source.id, None):
+            self._observe(SourceUp(source_id=source.id))
+        return answer
+
+    async def _ask(
+        self, source: Source, password: str | None, question: Callable[[SourceConnection], Awaitable[T]]
+    ) -> tuple[T, dict[str, float]]:
+        started = monotonic()
+        while True:
+            idle = self._idle.pop(source, None)
+            connection = idle.connection if idle else await self._connect(source, password)
+            connected = monotonic()
+            try:
+                answer = await question(connection)
+            except psycopg.OperationalError:
+                # A warm connection may have died unnoticed; a fresh one has no such excuse.
+                if idle is None or not connection.broken:
+                    raise
+            else:
+                self._keep(source, connection)
+                return answer, {
+                    "connect": round((connected - started) * 1000, 3),
+                    "source": round((monotonic() - connected) * 1000, 3),
+                }
+            finally:
+                held = self._idle.get(source)
+                if held is None or held.connection is not connection:
+                    await connection.close()
+
+    async def _connect(self, source: Source, password: str | None) -> SourceConnection:
+        conninfo = make_conninfo(
+            "",
+            host=source.pg_host,
+            port=source.pg_port,
+            dbname=source.pg_database,
+            user=source.pg_username,
+            application_name="rosetta-source-details",
+            options=f"-c statement_timeout={self._statement_timeout_ms} -c default_transaction_read_only=on",
+            keepalives_idle=10,
+            **({"password": password} if password else {}),
+        )
+        try:
+            return await within(
+                self._connect_timeout,
+                psycopg.AsyncConnection.connect(conninfo, autocommit=True, row_factory=dict_row),
+            )
+        except TimeoutError:
+            raise psycopg.OperationalError(f"no connection within {self._connect_timeout * 1000:.0f} ms") from None
+
+    def _keep(self, source: Source, connection: SourceConnection) -> None:
+        if source in self._idle:
+            return
+        self._idle[source] = _Idle(connection, monotonic())
+        if len(self._idle) > self._most_idle:
+            _, oldest = self._idle.popitem(last=False)
+            oldest.connection.pgconn.finish()
+
+    def _down(self, source: Source, why: str) -> SourceUnreachableError:
+        was_down = source.id in self._resting
+        self._resting[source.id] = (monotonic() + self._rest, why)
+        if not was_down:
+            self._observe(SourceDown(source_id=source.id, reason=why))
+        return SourceUnreachableError(f"the source database cannot be asked: {why}", source_id=source.id)
+
+    async def sweep(self) -> None:
+        """Closes what has been idle for long."""
+        long_ago = monotonic() - self._idle_s
+        for source in [source for source, idle in self._idle.items() if idle.since < long_ago]:
+            await self._idle.pop(source).connection.close()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        while self._idle:
+            _, idle = self._idle.popitem()
+            await idle.connection.close()

@@ -1,0 +1,109 @@
+"""The parts of a running service, put together, started and stopped in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from service.cache import Cache
+from service.database import ConfigDatabase
+from service.details import Details
+from service.errors import ConfigDatabaseUnavailableError
+from service.listener import Listener
+from service.observation import Observer, TaskFailed
+from service.refresh import Refresher
+from service.settings import Settings
+from service.sync import Synchronizer
+
+_RESTART_PAUSE_S = 1.0
+
+
+class Runtime:
+    """One process's service without its HTTP side."""
+
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+        self.observer = observer or Observer()
+        self.refresh_wait_s = settings.refresh_wait_ms / 1000
+        self._poll_interval = settings.poll_interval_s
+        self.database = ConfigDatabase(settings)
+        self.cache = Cache(settings)
+        self.details = Details(settings, self.database, self.cache, self.observer)
+        self.refresher = Refresher(settings, self.database, self.observer)
+        self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
+        self.listener = Listener(settings, self.details, self.refresher, self.observer)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Connects to everything. StartError where the config database is away; Redis may be, and is then waited for."""
+        await self.database.open()
+        self._tasks.append(self._supervised("cache session", self.details.session.run))
+        await self.details.session.tried.wait()
+        await self.listener.open()
+        self._tasks.append(self._supervised("listener", self.listener.run))
+        self._tasks.append(self._supervised("refresher", self.refresher.run))
+        self._tasks.append(self._supervised("poll", self._poll))
+
+    async def stop(self) -> None:
+        """Stops everything and closes every connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.listener.close()
+        await self.details.sources.close()
+        await self.cache.close()
+        await self.database.close()
+
+    async def _poll(self) -> None:
+        """Looks after what nobody tells of: a refresh by hand without the event trigger, a request that got lost."""
+        while True:
+            await asyncio.sleep(self._poll_interval)
+            self.refresher.request()
+            await self.details.sources.sweep()
+
+    def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        async def supervise() -> None:
+            while True:
+                try:
+                    await run()
+                except Exception as error:
+                    self.observer(TaskFailed(task=name, reason=f"{type(error).__name__}: {error}"))
+                await asyncio.sleep(_RESTART_PAUSE_S)
+
+        return asyncio.create_task(supervise(), name=name)
+
+    async def health(self) -> dict[str, Any]:
+        """Each dependency with its state. `status` is ready, degraded, or unavailable; `degraded` says why."""
+        degraded: list[str] = []
+        config: dict[str, Any] = {"status": "up", "pool": self.database.figures()}
+        view: dict[str, Any] = {}
+        try:
+            view = dict(await self.database.fetch("view_state") or {})
+        except ConfigDatabaseUnavailableError as error:
+            config = {"status": "down", "reason": error.message}
+        cache: dict[str, Any] = {"status": "up", "outside_deletes_heard": self.details.session.is_tracking}
+        if not self.cache.is_trusted:
+            cache = {"status": "down", "reason": self.cache.failure}
+            degraded.append(f"Redis is not used ({self.cache.failure}): serving from the process and PostgreSQL")
+        elif not self.details.session.is_tracking:
+            degraded.append("CLIENT TRACKING is refused by Redis: pages are not kept in the process")
+        if not self.listener.is_listening:
+            degraded.append("nobody listens for changes: pages may be as old as their TTL")
+        if view and not view["has_event_trigger"]:
+            degraded.append("no event trigger: a REFRESH by hand is found by polling")
+        failing = self.details.sources.failing
+        if failing:
+            degraded.append(f"{len(failing)} source(s) do not answer: shown from what was last known")
+        status = "unavailable" if config["status"] == "down" else "degraded" if degraded else "ready"
+        return {
+            "status": status,
+            "degraded": degraded,
+            "config_database": config,
+            "redis": cache,
+            "listener": {
+                "status": "up" if self.listener.is_listening else "down",
+                "canary_ms": self.listener.canary_ms,
+            },
+            "view": view,
+            "sources_failing": {str(source_id): why for source_id, why in failing.items()},
+            "memory_cache_bytes": self.details.memory.bytes,
+        }

@@ -1,0 +1,139 @@
+"""The settings: environment variables, validated once at the start."""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.credentials import parse_key
+from service.errors import StartError
+
+_PREFIX = "ROSETTA_"
+
+
+def _postgres_dsn(dsn: SecretStr) -> SecretStr:
+    try:
+        conninfo_to_dict(dsn.get_secret_value())
+    except psycopg.ProgrammingError:
+        # libpq's own message quotes the DSN, password and all.
+        raise ValueError("is not a PostgreSQL connection string (postgresql://user:password@host:5432/db)") from None
+    return dsn
+
+
+def _redis_url(url: SecretStr) -> SecretStr:
+    if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("is not a Redis URL (redis://, rediss:// or unix://)")
+    return url
+
+
+def _encryption_key(text: SecretStr) -> SecretStr:
+    parse_key(text.get_secret_value())
+    return text
+
+
+PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
+Milliseconds = Annotated[int, Field(gt=0, le=600_000)]
+Seconds = Annotated[int, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Names end in their unit: `_s` seconds, `_ms` milliseconds, `_mb` MiB."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    config_dsn: PostgresDsn = Field(description="rosetta_config; several hosts allowed, the primary is found")
+    listener_dsn: PostgresDsn | None = Field(
+        None, description="the listener's direct way to the primary, past any pooler; default: ROSETTA_CONFIG_DSN"
+    )
+    redis_url: RedisUrl = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
+    credential_encryption_key: EncryptionKey = Field(
+        validation_alias="CREDENTIAL_ENCRYPTION_KEY",
+        description="the platform's key to source passwords: base64 of 32 bytes, or 32 characters",
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    log_format: Literal["json", "console"] = Field("json", description="json, or console for people")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error")
+
+    cache_ttl_s: Seconds = Field(30, description="life of a cached page, counted from when it was read")
+    memory_cache_mb: int = Field(64, ge=0, le=65_536, description="process cache; 0 turns it off")
+    fill_wait_ms: Milliseconds = Field(1000, description="longest wait for another process that computes the page")
+    redis_timeout_ms: Milliseconds = Field(250, description="longest wait for Redis")
+
+    pool_min_size: int = Field(2, ge=0, le=1000, description="warm connections to the config database")
+    pool_max_size: int = Field(10, ge=1, le=1000, description="most connections to the config database")
+    config_timeout_ms: Milliseconds = Field(5000, description="longest wait for the config database")
+
+    publication_budget_ms: Milliseconds = Field(250, description="longest that a page waits on a source")
+    publication_ttl_s: Seconds = Field(30, description="how long a source's answer on its publication is good")
+    source_connect_timeout_ms: Milliseconds = Field(2000, description="longest wait to connect to a source")
+    source_statement_timeout_ms: Milliseconds = Field(10_000, description="longest statement on a source")
+    sync_budget_ms: Milliseconds = Field(5000, description="longest that a force_refresh waits on a source, in all")
+    source_rest_s: Seconds = Field(30, description="how long a source that failed is left alone by page loads")
+    source_idle_s: Seconds = Field(60, description="how long an idle connection to a source is kept warm")
+    source_connections: int = Field(200, ge=1, le=10_000, description="most idle connections to sources, in all")
+
+    refresh_wait_ms: Milliseconds = Field(2000, description="longest that a force_refresh waits for the view")
+    refresh_share: float = Field(0.1, gt=0, le=1, description="most of the time that refreshing the view may take")
+    canary_interval_s: float = Field(2, gt=0, le=3600, description="how often the listener proves itself")
+    poll_interval_s: float = Field(5, gt=0, le=3600, description="how often the view is looked after unasked")
+
+    @model_validator(mode="after")
+    def _pool_sizes(self) -> Self:
+        if self.pool_min_size > self.pool_max_size:
+            raise ValueError("ROSETTA_POOL_MIN_SIZE is above ROSETTA_POOL_MAX_SIZE")
+        return self
+
+    @property
+    def encryption_key(self) -> bytes:
+        """The key to source passwords, as bytes."""
+        return parse_key(self.credential_encryption_key.get_secret_value())
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log line, response or error may hold."""
+        held = [self.credential_encryption_key.get_secret_value()]
+        for dsn in (self.config_dsn, self.listener_dsn):
+            password = conninfo_to_dict(dsn.get_secret_value()).get("password") if dsn else None
+            if password:
+                held.append(str(password))
+        if password := urlsplit(self.redis_url.get_secret_value()).password:
+            held.append(password)
+        return held
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{_PREFIX}{field.upper()}"
+
+
+def load() -> Settings:
+    """The settings of this process; StartError with one line that names the first missing or wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            message = "is not set"
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if name in Settings.model_fields:
+            name = variable(name)
+        raise StartError(f"{name}: {message}" if name else message) from None
+
+
+def describe() -> str:
+    """Every variable with its default and its meaning, a line each, for `rosetta serve --help`."""
+    lines = []
+    for field, info in Settings.model_fields.items():
+        default = info.default.get_secret_value() if isinstance(info.default, SecretStr) else info.default
+        shown = "required" if info.is_required() else "-" if default is None else str(default)
+        lines.append(f"  {variable(field):38}  {shown:26}  {info.description}")
+    return "\n".join(lines)

@@ -1,0 +1,13 @@
+-- name: refresh_if_due
+-- Refreshes the view where it is due; see migrations/009.
+SELECT r.outcome, r.wait_ms
+FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
+
+-- name: view_state
+-- For the health report: how many sources the view does not cover, and since when it has its content.
+SELECT
+    (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
+    public.source_details_time(s.refreshed_at) AS refreshed_at,
+    round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
+    EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger
+FROM public.source_details_refresh_state AS s
