@@ -6,7 +6,6 @@ text of that statement, so that two statements can share a part.
 
 import re
 from functools import cache
-from typing import LiteralString, cast
 
 from service.resources import folder
 
@@ -27,10 +26,7 @@ def _texts() -> dict[str, str]:
 
 
 @cache
-def query(name: str) -> LiteralString:
-    """The text of the statement called `name`, ready to be executed; KeyError where there is none.
-
-    The files are part of the program, as its literals are: nothing from outside gets into a statement's text.
-    """
+def query(name: str) -> str:
+    """The text of the statement called `name`, ready to be executed; KeyError where there is none."""
     text: str = _INCLUDE.sub(lambda include: query(include[1]) + "\n", _texts()[name])
-    return cast("LiteralString", text.strip())
+    return text.strip()

@@ -40,6 +40,11 @@ class Source:
         return cls(*(row[name] for name in cls.__slots__))
 
     @property
+    def address(self) -> tuple[str | int | None, ...]:
+        """What a connection to it depends on: with the same address goes the same connection. Holds the password."""
+        return self.pg_host, self.pg_port, self.pg_database, self.pg_username, self.pg_password
+
+    @property
     def place(self) -> str:
         """Where its publication is; of use as part of a key, since it holds no secret."""
         return f"{self.pg_username}@{self.pg_host}:{self.pg_port}/{self.pg_database}#{self.publication_name}"
@@ -62,7 +67,7 @@ class Sources:
         self._idle_s = settings.source_idle_s
         self._most_idle = settings.source_connections
         self._observe = observer
-        self._idle: OrderedDict[Source, _Idle] = OrderedDict()
+        self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()
         self._resting: dict[int, tuple[float, str]] = {}
 
     def resting(self, source_id: int) -> str | None:
@@ -101,7 +106,7 @@ class Sources:
     ) -> tuple[T, dict[str, float]]:
         started = monotonic()
         while True:
-            idle = self._idle.pop(source, None)
+            idle = self._idle.pop(source.address, None)
             connection = idle.connection if idle else await self._connect(source, password)
             connected = monotonic()
             try:
@@ -117,7 +122,7 @@ class Sources:
                     "source": round((monotonic() - connected) * 1000, 3),
                 }
             finally:
-                held = self._idle.get(source)
+                held = self._idle.get(source.address)
                 if held is None or held.connection is not connection:
                     await connection.close()
 
@@ -142,9 +147,9 @@ class Sources:
             raise psycopg.OperationalError(f"no connection within {self._connect_timeout * 1000:.0f} ms") from None
 
     def _keep(self, source: Source, connection: SourceConnection) -> None:
-        if source in self._idle:
+        if source.address in self._idle:
             return
-        self._idle[source] = _Idle(connection, monotonic())
+        self._idle[source.address] = _Idle(connection, monotonic())
         if len(self._idle) > self._most_idle:
             _, oldest = self._idle.popitem(last=False)
             oldest.connection.pgconn.finish()
@@ -159,8 +164,8 @@ class Sources:
     async def sweep(self) -> None:
         """Closes what has been idle for long."""
         long_ago = monotonic() - self._idle_s
-        for source in [source for source, idle in self._idle.items() if idle.since < long_ago]:
-            await self._idle.pop(source).connection.close()
+        for address in [address for address, idle in self._idle.items() if idle.since < long_ago]:
+            await self._idle.pop(address).connection.close()
 
     async def close(self) -> None:
         """Closes every connection."""
