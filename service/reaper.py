@@ -1,0 +1,92 @@
+"""Nothing survives: a process that outlives its parent just long enough to clean up after it.
+
+The parent holds one end of a pipe and writes what it starts into it. Whatever ends the parent, SIGKILL included, closes
+that end; then the reaper kills the process groups that it was told of and removes the folder.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+
+class Reaper:
+    """A temporary folder, and processes, that end with this process. A context manager."""
+
+    def __init__(self, keep: Path | None = None) -> None:
+        self._keep = keep
+        self._pipe: IO[str] | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self.folder = Path()
+
+    def __enter__(self) -> Self:
+        if self._keep is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="rosetta-"))
+            # Servers may run as another user, who has to get to their own folders in it.
+            self.folder.chmod(0o711)
+        else:
+            self._keep.mkdir(parents=True, exist_ok=True)
+            self.folder = self._keep.resolve()
+        remove = "" if self._keep else str(self.folder)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", __file__, remove],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd="/",
+        )
+        self._pipe = self._process.stdin
+        return self
+
+    def watch(self, pid: int) -> None:
+        """Takes charge of a process that leads a group of its own."""
+        assert self._pipe is not None
+        self._pipe.write(f"{pid}\n")
+        self._pipe.flush()
+
+    def release(self, pid: int) -> None:
+        """Says that a process has ended, so that nobody else who gets its number is killed."""
+        assert self._pipe is not None
+        self._pipe.write(f"-{pid}\n")
+        self._pipe.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._pipe is not None
+        assert self._process is not None
+        self._pipe.close()
+        self._process.wait(timeout=30)
+
+
+def _reap(folder: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    alive: set[int] = set()
+    for line in sys.stdin:
+        pid = int(line)
+        if pid > 0:
+            alive.add(pid)
+        else:
+            alive.discard(-pid)
+    for pid in alive:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # A stopped process does not even die before it goes on.
+            os.killpg(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGCONT)
+    if folder:
+        # The servers may still be writing while they die.
+        for _ in range(50):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not Path(folder).exists():
+                break
+
+
+if __name__ == "__main__":
+    _reap(sys.argv[1])
