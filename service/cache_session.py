@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, ResponseError
@@ -81,13 +82,13 @@ class CacheSession:
 
     async def _listen(self, subscription: PubSub) -> None:
         failed = asyncio.ensure_future(self._cache.failed.wait())
+        reading: asyncio.Task[Any] | None = None
         is_asked = False
         try:
-            while not failed.done():
+            while True:
                 reading = asyncio.ensure_future(subscription.get_message(timeout=_SILENCE_S))
                 await asyncio.wait({reading, failed}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    reading.cancel()
+                if failed.done():
                     return
                 message = reading.result()
                 if message is not None:
@@ -101,6 +102,10 @@ class CacheSession:
                     is_asked = True
         finally:
             failed.cancel()
+            if reading is not None:
+                # Before the connection is closed: it must not be read by two.
+                reading.cancel()
+                await asyncio.wait({reading})
 
     def _hear(self, names: list[bytes] | None) -> None:
         for name in names or (None,):

@@ -1,0 +1,192 @@
+"""The service inside the test's own process, over real servers, with its events to wait for."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+import redis as sync_redis
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from service.app import build
+from service.credentials import encrypt
+from service.observation import Event, Evicted, Observer
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.fix_databases import Sql
+from tests.fix_servers import Servers
+
+KEY = "0123456789abcdef0123456789abcdef"
+SECRET = "S3cret-Passw0rd!"
+E = TypeVar("E", bound=Event)
+
+# Ids that no source has, to recognise a notification by.
+_marks = itertools.count(1_000_000_000)
+
+
+class Watched(Observer):
+    """An observer that remembers its events, so that a test can wait for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self._more = asyncio.Event()
+        self.subscribe(self._note)
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self._more.set()
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of a kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[E], which: Callable[[E], bool] = lambda _: True, after: int = 0) -> E:
+        """The first such event past the first `after` events; waits for it."""
+        async with asyncio.timeout(20):
+            while True:
+                for event in self.events[after:]:
+                    if isinstance(event, kind) and which(event):
+                        return event
+                self._more.clear()
+                await self._more.wait()
+
+
+class Service:
+    """A running service: its runtime, an HTTP client, its events."""
+
+    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, events: Watched) -> None:
+        self.runtime = runtime
+        self.client = client
+        self.events = events
+
+    async def settled(self, config: Sql) -> None:
+        """Waits until every notification sent so far has been heard and carried out."""
+        mark = next(_marks)
+        config.execute("SELECT pg_notify('source_details_changed', %s)", (str(mark),))
+        await self.events.until(Evicted, lambda event: event.sources is None or mark in event.sources, len(self.events.events))
+
+    async def details(self, source_id: int = 1, **options: Any) -> httpx.Response:
+        """A page that has to be there."""
+        response = await self.client.get(f"/api/v1/sources/{source_id}/details", **options)
+        assert response.status_code == 200, response.text
+        return response
+
+    async def sync(self, source_id: int = 1) -> dict[str, Any]:
+        """The body of a page with force_refresh."""
+        body: dict[str, Any] = (await self.details(source_id, params={"force_refresh": "true"})).json()
+        return body
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """A Redis with nothing in it."""
+    sync_redis.Redis.from_url(servers.redis_url).flushall()
+    return servers.redis_url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> sync_redis.Redis:
+    """What an operator with redis-cli has."""
+    return sync_redis.Redis.from_url(redis_url, decode_responses=True)
+
+
+@pytest.fixture
+async def start(config_dsn: str, redis_url: str) -> AsyncIterator[Start]:
+    """Starts services; with other settings by keyword."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(**changes: Any) -> Service:
+            chosen = settings(config_dsn=config_dsn, redis_url=redis_url, **changes)
+            events = Watched()
+            runtime = Runtime(chosen, events)
+            stack.push_async_callback(runtime.stop)
+            await runtime.start()
+            transport = httpx.ASGITransport(app=build(runtime))  # type: ignore[arg-type]  # Litestar types its own
+            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://service"))
+            return Service(runtime, client, events)
+
+        yield start_one
+
+
+def settings(config_dsn: str, redis_url: str, **changes: Any) -> Settings:
+    """Settings for a test: patient with a busy machine, and quick to look after itself."""
+    values: dict[str, Any] = {
+        "config_dsn": SecretStr(config_dsn),
+        "redis_url": SecretStr(redis_url),
+        "CREDENTIAL_ENCRYPTION_KEY": SecretStr(KEY),
+        "publication_budget_ms": 3000,
+        "redis_timeout_ms": 1000,
+        "pool_max_size": 6,
+    }
+    return Settings(**(values | changes))
+
+
+@pytest.fixture
+async def service(start: Start) -> Service:
+    """One running service."""
+    started: Service = await start()
+    return started
+
+
+def add_source(config: Sql, dsn: str | None = None, **columns: Any) -> int:
+    """A source in the config database; one that leads to `dsn`, or one that nobody answers for."""
+    place = conninfo_to_dict(dsn) if dsn else {"host": "127.0.0.1", "port": 1, "dbname": "shop", "user": "nobody"}
+    password = place.get("password")
+    values = {
+        "name": f"source-{config.execute('SELECT count(*) AS n FROM sources').fetchall()[0]['n'] + 1}",
+        "pg_host": place["host"],
+        "pg_port": int(str(place.get("port", 5432))),
+        "pg_database": place["dbname"],
+        "pg_username": place["user"],
+        "pg_password": encrypt(KEY.encode(), str(password)) if password else None,
+        "publication_name": "rosetta",
+        "replication_name": "rosetta_slot",
+    } | columns
+    names = ", ".join(values)
+    marks = ", ".join(f"%({name})s" for name in values)
+    row = config.execute(f"INSERT INTO sources ({names}) VALUES ({marks}) RETURNING id", values).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def add_table(config: Sql, source_id: int, name: str | None = "orders", columns: int = 3) -> int:
+    """A registered table of `columns` bigint columns."""
+    row = config.execute(
+        """
+        INSERT INTO table_metadata_list (source_id, table_name, schema_table)
+        SELECT %s, %s, jsonb_object_agg('column_' || n, jsonb_build_object(
+            'column_name', 'column_' || n, 'is_nullable', 'YES', 'numeric_precision', 64, 'numeric_scale', 0,
+            'real_data_type', 'BIGINT', 'is_primary_key', n = 1, 'has_default', false, 'default_value', NULL))
+        FROM generate_series(1, %s) AS n
+        RETURNING id
+        """,
+        (source_id, name, columns),
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def count_computations(config: Sql) -> Callable[[], int]:
+    """Makes the database itself count how often a page is computed; returns what reads the count."""
+    config.execute("CREATE SEQUENCE computations")
+    row = config.execute("SELECT pg_get_viewdef('source_details_sources') AS definition").fetchone()
+    assert row is not None
+    definition = row["definition"].rstrip().rstrip(";")
+    config.execute(
+        f"CREATE OR REPLACE VIEW source_details_sources AS {definition} WHERE nextval('computations') IS NOT NULL"
+    )
+
+    def count() -> int:
+        row = config.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS n FROM computations").fetchone()
+        assert row is not None
+        return int(row["n"])
+
+    return count
