@@ -68,7 +68,9 @@ class Service:
         """Waits until every notification sent so far has been heard and carried out."""
         mark = next(_marks)
         config.execute("SELECT pg_notify('source_details_changed', %s)", (str(mark),))
-        await self.events.until(Evicted, lambda event: event.sources is None or mark in event.sources, len(self.events.events))
+        await self.events.until(
+            Evicted, lambda event: event.sources is None or mark in event.sources, len(self.events.events)
+        )
 
     async def details(self, source_id: int = 1, **options: Any) -> httpx.Response:
         """A page that has to be there."""

@@ -106,6 +106,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
         request.config.stash[_used] = made.used
         yield made
 
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     used = config.stash.get(_used, [])
     terminalreporter.write_line(f"servers used: {', '.join(used) if used else 'none'}")

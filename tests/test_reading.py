@@ -276,8 +276,6 @@ async def test_sources_without_tables_and_with_ten_thousand(service: Service, co
 async def test_monitor_without_a_status_is_shown(service: Service, config: Sql) -> None:
     """A NULL status is the platform's default; a size that is none has no class."""
     source = add_source(config)
-    config.execute(
-        "INSERT INTO wal_monitor (source_id, status, total_wal_size) VALUES (%s, NULL, 'a lot')", (source,)
-    )
+    config.execute("INSERT INTO wal_monitor (source_id, status, total_wal_size) VALUES (%s, NULL, 'a lot')", (source,))
     monitor = (await service.details(source)).json()["wal_monitor"]
     assert (monitor["status"], monitor["wal_size_bytes"], monitor["wal_threshold_status"]) == ("ACTIVE", None, None)

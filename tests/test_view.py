@@ -1,0 +1,269 @@
+"""The materialized view is never a source of stale data: not before a refresh, and not when refreshes race."""
+
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from service.observation import Evicted, ViewRefreshed
+from service.queries import query
+from tests.fix_databases import Sql, connect
+from tests.fix_runtime import Start, add_source, add_table
+
+REFRESH = "REFRESH MATERIALIZED VIEW public.source_details_tables"
+CONCURRENTLY = "REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables"
+
+
+def read(config: Sql, source: int) -> dict[str, Any]:
+    """A page by the service's own statement."""
+    row = config.execute(query("details"), {"id": source, "names": None}).fetchone()
+    assert row is not None
+    return row
+
+
+def names(config: Sql, source: int) -> list[str]:
+    """The tables that a page shows."""
+    return list(read(config, source)["published_names"])
+
+
+def log(config: Sql) -> list[int]:
+    """The sources that the log names."""
+    return [row["source_id"] for row in config.execute("SELECT source_id FROM source_details_log ORDER BY 1")]
+
+
+def agrees(config: Sql) -> bool:
+    """Whether the stored rows are the live ones."""
+    row = config.execute(
+        """
+        SELECT count(*) AS differences
+        FROM (SELECT table_id, source_id, table_name, is_published, version, fragment FROM source_details_tables) AS s
+        FULL JOIN source_details_live AS l USING (table_id)
+        WHERE s.fragment IS DISTINCT FROM l.fragment OR s.source_id IS DISTINCT FROM l.source_id
+        """
+    ).fetchone()
+    return row == {"differences": 0}
+
+
+class Aside:
+    """A statement in a session of its own; `wait_for_lock` returns when it waits for one."""
+
+    def __init__(self, dsn: str, statement: str) -> None:
+        self.error: psycopg.Error | None = None
+        self._connection = connect(dsn)
+        self._thread = threading.Thread(target=self._run, args=(statement,))
+        self._thread.start()
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except psycopg.Error as error:
+            self.error = error
+
+    def wait_for_lock(self, config: Sql) -> None:
+        pid = self._connection.info.backend_pid
+        while True:
+            row = config.execute("SELECT cardinality(pg_blocking_pids(%s)) AS n", (pid,)).fetchone()
+            if row is not None and row["n"]:
+                return
+
+    def join(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._connection.close()
+
+
+def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
+    """The log sends readers of that source, and of no other, to the live rows."""
+    changed, other = add_source(config), add_source(config)
+    add_table(config, changed, "a")
+    add_table(config, other, "b")
+    config.execute("SELECT source_details_refresh(false)")
+    assert read(config, changed)["view_is_current"]
+    add_table(config, changed, "new")
+    assert names(config, changed) == ["a", "new"]
+    assert not read(config, changed)["view_is_current"]
+    assert read(config, other)["view_is_current"]
+    config.execute("SELECT source_details_refresh(false)")
+    assert read(config, changed)["view_is_current"]
+    assert names(config, changed) == ["a", "new"]
+    assert log(config) == []
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
+def test_change_during_a_waiting_refresh_is_not_lost(config: Sql, config_dsn: str, statement: str) -> None:
+    """The first race: a change commits while a refresh, its snapshot taken, waits for its lock."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(REFRESH)
+    with connect(config_dsn) as blocker, blocker.transaction():
+        blocker.execute(CONCURRENTLY)
+        late = Aside(config_dsn, statement)
+        late.wait_for_lock(config)
+        add_table(config, source, "while it waited")
+    late.join()
+    assert late.error is None
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "while it waited"]
+
+
+def race_two_refreshes(config: Sql, config_dsn: str, source: int, late_statement: str) -> Aside:
+    """One that took its snapshot before a change ends after one that took it after the change."""
+    with connect(config_dsn) as newer, newer.transaction():
+        newer.execute(CONCURRENTLY)
+        late = Aside(config_dsn, late_statement)
+        late.wait_for_lock(config)
+        add_table(config, source, "b")
+        newer.execute(CONCURRENTLY)
+    late.join()
+    return late
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
+def test_refresh_that_would_go_backwards_is_rejected(config: Sql, config_dsn: str, statement: str) -> None:
+    """The second race, with the event trigger: the late one says so, and nothing is older than before."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(REFRESH)
+    late = race_two_refreshes(config, config_dsn, source, statement)
+    assert isinstance(late.error, psycopg.errors.SerializationFailure)
+    assert "newer refresh" in str(late.error)
+    assert agrees(config)
+    assert names(config, source) == ["a", "b"]
+    assert read(config, source)["view_is_current"]
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
+def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, statement: str) -> None:
+    """The second race without the event trigger: readers read live until a refresh has mended the view."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute("DROP EVENT TRIGGER source_details_refreshed")
+    config.execute("SELECT source_details_refresh(false)")
+    with connect(config_dsn) as newer, newer.transaction():
+        newer.execute("SELECT source_details_refresh(false)")
+        late = Aside(config_dsn, statement)
+        late.wait_for_lock(config)
+        add_table(config, source, "b")
+        newer.execute("SELECT source_details_refresh(false)")
+    late.join()
+    assert late.error is None
+    assert not agrees(config)
+    assert log(config) == []
+    assert names(config, source) == ["a", "b"]
+    assert config.execute("SELECT outcome FROM source_details_refresh_if_due(1)").fetchone() == {"outcome": "refreshed"}
+    assert agrees(config)
+    assert read(config, source)["view_is_current"]
+
+
+def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(config: Sql) -> None:
+    """Its number is in the refresh's snapshot, what it wrote later is not in the view."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    with config.transaction():
+        config.execute("UPDATE table_metadata_list SET table_name = 'b'")
+        config.execute(REFRESH)
+        config.execute("UPDATE table_metadata_list SET table_name = 'c'")
+    assert names(config, source) == ["c"]
+    config.execute("DROP EVENT TRIGGER source_details_refreshed")
+    config.execute("SELECT source_details_note_refresh()")
+    assert names(config, source) == ["c"]
+
+
+def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
+    """It cannot say its snapshot, and must neither lose a change nor ask for refreshes without an end."""
+    source = add_source(config)
+    table = add_table(config, source, "a")
+    config.execute("SELECT source_details_refresh(false)")
+    config.execute("DELETE FROM table_metadata_list WHERE id = %s", (table,))
+    assert names(config, source) == []
+    due = "SELECT outcome FROM source_details_refresh_if_due(1)"
+    assert [config.execute(due).fetchone() for _ in range(2)] == [{"outcome": "refreshed"}, {"outcome": "clean"}]
+    add_table(config, source, "b")
+    assert names(config, source) == ["b"]
+    assert config.execute(due).fetchone() == {"outcome": "refreshed"}
+    assert read(config, source)["view_is_current"]
+
+
+def test_refresh_is_spaced_by_its_cost_and_runs_once(config: Sql, config_dsn: str) -> None:
+    """At most a share of the time; and never two at once, whoever asks."""
+    source = add_source(config)
+    add_table(config, source)
+    config.execute("UPDATE source_details_refresh_state SET duration = '1 minute', refreshed_at = now()")
+    row = config.execute("SELECT outcome, wait_ms FROM source_details_refresh_if_due(0.1)").fetchone()
+    assert row is not None
+    assert row["outcome"] == "spaced"
+    assert 500_000 < row["wait_ms"] <= 540_000
+    config.execute("UPDATE source_details_refresh_state SET duration = '0'")
+    with connect(config_dsn) as other, other.transaction():
+        other.execute("SELECT source_details_refresh(false)")
+        busy = config.execute("SELECT outcome FROM source_details_refresh_if_due(1)").fetchone()
+        assert busy == {"outcome": "busy"}
+    assert config.execute("SELECT outcome FROM source_details_refresh_if_due(1)").fetchone() == {"outcome": "clean"}
+
+
+def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
+    """A dump carries transaction numbers that this server has not reached: the next refresh starts over."""
+    source = add_source(config)
+    add_table(config, source)
+    far = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000"
+    config.execute(
+        f"UPDATE source_details_refresh_state SET view_snapshot = format('%s:%s:', {far}, {far})::pg_snapshot"
+    )
+    config.execute(f"INSERT INTO source_details_log VALUES (%s, ({far})::text::xid8)", (source,))
+    assert names(config, source) == ["orders"]
+    config.execute("SELECT source_details_refresh(false)")
+    assert read(config, source)["view_is_current"]
+    assert log(config) == []
+
+
+async def test_pages_are_answered_while_the_view_is_locked_or_empty(start: Start, config: Sql, config_dsn: str) -> None:
+    """A plain REFRESH locks readers out of the view, WITH NO DATA empties it: the live rows answer."""
+    source = add_source(config)
+    add_table(config, source)
+    service = await start()
+    await service.settled(config)
+    with connect(config_dsn) as operator, operator.transaction():
+        operator.execute(REFRESH)
+        page = (await service.details(source)).json()
+        assert [table["table_name"] for table in page["tables"]] == ["orders"]
+        assert page["meta"]["read_from"] == "live"
+    config.execute(f"{REFRESH} WITH NO DATA")
+    await service.settled(config)
+    page = (await service.details(source)).json()
+    assert [table["table_name"] for table in page["tables"]] == ["orders"]
+
+
+async def test_our_own_refresh_evicts_nothing_and_an_operators_everything(start: Start, config: Sql) -> None:
+    """The service's changes no answer; an operator's may follow writes that no trigger saw."""
+    source = add_source(config)
+    add_table(config, source)
+    service = await start()
+    await service.events.until(ViewRefreshed)
+    await service.settled(config)
+    await service.details(source)
+    seen = len(service.events.events)
+    config.execute("SELECT source_details_refresh(false)")
+    await service.settled(config)
+    assert not any(event.sources is None for event in service.events.of(Evicted)[-1:])
+    config.execute("SELECT source_details_refresh()")
+    await service.events.until(Evicted, lambda event: event.sources is None, seen)
+    seen = len(service.events.events)
+    config.execute(REFRESH)
+    await service.events.until(Evicted, lambda event: event.sources is None, seen)
+
+
+async def test_operators_refresh_is_found_without_the_event_trigger(start: Start, config: Sql) -> None:
+    """By polling: it evicts as well, a little later, and one process tells all."""
+    source = add_source(config)
+    add_table(config, source)
+    config.execute("DROP EVENT TRIGGER source_details_refreshed")
+    service = await start(poll_interval_s=0.1)
+    await service.events.until(ViewRefreshed)
+    await service.settled(config)
+    seen = len(service.events.events)
+    config.execute(REFRESH)
+    await service.events.until(Evicted, lambda event: event.sources is None, seen)
+    health = (await service.client.get("/health/ready")).json()
+    assert health["status"] == "degraded"
+    assert any("event trigger" in why for why in health["degraded"])
