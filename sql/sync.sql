@@ -26,7 +26,10 @@ incoming AS (
 
 newest AS (
     INSERT INTO public.source_details_sync_state AS s (source_id, incarnation, source_snapshot, synced_at)
-    VALUES (%(id)s::int, %(incarnation)s, %(source_snapshot)s::pg_snapshot, clock_timestamp())
+    -- Not VALUES: the source may have been deleted since it was looked up.
+    SELECT o.id, %(incarnation)s, %(source_snapshot)s::pg_snapshot, clock_timestamp()
+    FROM public.sources AS o
+    WHERE o.id = %(id)s::int
     ON CONFLICT (source_id) DO UPDATE
         SET
             incarnation = excluded.incarnation,

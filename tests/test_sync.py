@@ -1,0 +1,246 @@
+"""Syncing with a real source: what is recorded, what is reported, and who may share a sync."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from service.observation import SyncFinished
+from service.remote import Source, SourceConnection, Sources
+from tests.fix_databases import Sql
+from tests.fix_runtime import Service, Start, add_source, add_table
+
+
+@pytest.fixture
+def published(shop: Sql) -> Sql:
+    """A source with one published table and a slot."""
+    shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, note varchar(20))")
+    shop.execute("CREATE PUBLICATION rosetta FOR ALL TABLES")
+    return shop
+
+
+def tables(page: dict[str, Any]) -> dict[str, int]:
+    """The page's tables with their versions."""
+    return {table["table_name"]: table["version"] for table in page["tables"]}
+
+
+def history(config: Sql) -> list[tuple[str, int, str]]:
+    """Every recorded version."""
+    rows = config.execute(
+        """
+        SELECT t.table_name, h.version_schema, h.changes_type
+        FROM history_schema_evolution AS h JOIN table_metadata_list AS t ON t.id = h.table_metadata_list_id
+        ORDER BY 1, 2
+        """
+    )
+    return [(row["table_name"], row["version_schema"], row["changes_type"]) for row in rows]
+
+
+async def test_sync_records_what_changed(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """New, changed, dropped and returning tables, each with its version and its kind of change."""
+    source = add_source(config, shop_dsn, replication_name="none")
+    first = await service.sync(source)
+    assert tables(first) == {"orders": 1}
+    assert first["meta"]["sync"]["tables_added"] == ["orders"]
+    assert first["meta"]["tables_from"] == "source"
+    assert first["source"]["is_publication_enabled"]
+    assert not first["source"]["is_replication_enabled"]
+    assert first["source"]["total_tables"] == 1
+
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2) DEFAULT 0, ALTER COLUMN note SET NOT NULL")
+    published.execute("CREATE TABLE lines (id int)")
+    second = await service.sync(source)
+    assert tables(second) == {"lines": 1, "orders": 2}
+    (changed,) = second["meta"]["sync"]["tables_changed"]
+    assert (changed["changes_type"], changed["version"]) == ("NEW COLUMN", 2)
+    assert [(column["column_name"], column["change"]) for column in changed["columns"]] == [
+        ("note", "altered"),
+        ("total", "added"),
+    ]
+    published.execute("ALTER TABLE orders DROP COLUMN total")
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ALTER COLUMN id TYPE integer")
+    await service.sync(source)
+    published.execute("DROP TABLE lines")
+    assert tables(await service.sync(source)) == {"orders": 4}
+    published.execute("CREATE TABLE lines (id int)")
+    back = await service.sync(source)
+    assert tables(back) == {"lines": 1, "orders": 4}
+    assert back["meta"]["sync"]["tables_returned"] == ["lines"]
+    assert history(config) == [
+        ("lines", 1, "INITIAL_LOAD"),
+        ("orders", 1, "INITIAL_LOAD"),
+        ("orders", 2, "NEW COLUMN"),
+        ("orders", 3, "DROP COLUMN"),
+        ("orders", 4, "CHANGES TYPE"),
+    ]
+    assert (await service.sync(source))["meta"]["sync"]["tables_changed"] == []
+
+
+async def test_sync_understands_what_the_platform_wrote(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """Missing schemas are filled; lists, lower case and missing keys are no change."""
+    assert published
+    source = add_source(config, shop_dsn)
+    add_table(config, source, "orders")
+    old = [
+        {"column_name": "id", "is_nullable": "NO", "real_data_type": "bigint", "is_primary_key": True},
+        {"column_name": "note", "is_nullable": "YES", "real_data_type": "character varying"},
+    ]
+    config.execute("UPDATE table_metadata_list SET schema_table = %s", (json.dumps(old),))
+    page = await service.sync(source)
+    assert tables(page) == {"orders": 1}
+    assert page["meta"]["sync"]["tables_changed"] == []
+    assert history(config) == []
+    config.execute("UPDATE table_metadata_list SET schema_table = NULL, is_changes_schema = true")
+    assert (await service.sync(source))["meta"]["sync"]["tables_filled"] == ["orders"]
+    assert history(config) == [("orders", 1, "INITIAL_LOAD")]
+    row = config.execute("SELECT is_changes_schema, schema_table -> 'id' AS id FROM table_metadata_list").fetchone()
+    assert row == {
+        "is_changes_schema": False,
+        "id": {
+            "column_name": "id", "is_nullable": "NO", "real_data_type": "BIGINT", "numeric_precision": 64,
+            "numeric_scale": 0, "is_primary_key": True, "has_default": False, "default_value": None,
+        },
+    }  # fmt: skip
+
+
+async def test_schemas_never_merge(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """Tables of other schemas go by schema.table; dots and quotes in names are no way to collide."""
+    published.execute('CREATE SCHEMA a; CREATE TABLE a.b (id int); CREATE TABLE "a.b" (id int); CREATE SCHEMA "ü;x"')
+    published.execute('CREATE TABLE "ü;x"."Ünïcode ""quoted""" ("sp ace" int); CREATE TABLE a.orders (id int)')
+    source = add_source(config, shop_dsn)
+    page = await service.sync(source)
+    assert set(tables(page)) == {"orders", "a.orders", "a.b", '"a.b"', 'ü;x."Ünïcode ""quoted"""'}
+    assert (await service.sync(source))["meta"]["sync"]["tables_added"] == []
+
+
+async def test_older_look_is_not_recorded_over_a_newer(
+    start: Start, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """Two processes: one looked before a change and records after the other, which saw the change."""
+    source = add_source(config, shop_dsn)
+    slow, quick = await start(), await start()
+    looked, go = asyncio.Event(), asyncio.Event()
+    ask = slow.runtime.details.sources.ask
+
+    async def held(*arguments: Any) -> Any:
+        answer = await ask(*arguments)
+        looked.set()
+        await go.wait()
+        return answer
+
+    slow.runtime.details.sources.ask = held  # type: ignore[method-assign]
+    late = asyncio.create_task(slow.sync(source))
+    await asyncio.wait_for(looked.wait(), 10)
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric")
+    assert tables(await quick.sync(source)) == {"orders": 1}
+    go.set()
+    page = await late
+    assert page["meta"]["sync"]["outcome"] == "superseded"
+    assert [column["column_name"] for column in page["tables"][0]["schema_table"]] == ["id", "note", "total"]
+    assert history(config) == [("orders", 1, "INITIAL_LOAD")]
+
+
+async def test_sync_is_shared_only_by_who_called_before_it_began(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """One running, one waiting: a caller during the first gets the second, and sees its own change."""
+    source = add_source(config, shop_dsn)
+    looked, go = asyncio.Event(), asyncio.Event()
+    ask = service.runtime.details.sources.ask
+
+    async def held(*arguments: Any) -> Any:
+        answer = await ask(*arguments)
+        looked.set()
+        await go.wait()
+        return answer
+
+    service.runtime.details.sources.ask = held  # type: ignore[method-assign]
+    first = asyncio.create_task(service.sync(source))
+    await asyncio.wait_for(looked.wait(), 10)
+    published.execute("CREATE TABLE lines (id int)")
+    later = [asyncio.create_task(service.sync(source)) for _ in range(20)]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    for page in await asyncio.gather(*later):
+        assert set(tables(page)) == {"lines", "orders"}
+    assert len(service.events.of(SyncFinished)) == 2
+
+
+async def test_unreachable_source_is_answered_from_what_is_known(service: Service, config: Sql) -> None:
+    """200 with the failure in meta and no secret in it; POST refresh is a 502."""
+    source = add_source(config, pg_password="AAECAwQFBgcICQoLftbYDrxs//zJrwLJQb21JU8csIQcGP/a1Xdf7AkUGaQ=")
+    add_table(config, source)
+    page = await service.sync(source)
+    assert tables(page) == {"orders": 1}
+    assert page["meta"]["tables_from"] == "metadata"
+    assert page["meta"]["sync"]["outcome"] == "failed"
+    assert "refused" in page["meta"]["sync"]["error"]
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 502
+    assert response.json()["error"] == "SourceUnreachableError"
+
+
+async def test_undecryptable_password_is_reported_as_such(service: Service, config: Sql, shop_dsn: str) -> None:
+    """Served from metadata; the reason says what to do."""
+    source = add_source(config, shop_dsn, pg_password="bm90IGVuY3J5cHRlZCBhdCBhbGwsIHJlYWxseSBub3Q=")
+    page = await service.sync(source)
+    assert "CREDENTIAL_ENCRYPTION_KEY" in page["meta"]["sync"]["error"]
+
+
+async def test_source_deleted_during_a_sync_is_a_404(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """Nothing is recorded about what is gone."""
+    assert published
+    source = add_source(config, shop_dsn)
+    ask = service.runtime.details.sources.ask
+
+    async def delete_meanwhile(*arguments: Any) -> Any:
+        answer = await ask(*arguments)
+        config.execute("DELETE FROM sources")
+        return answer
+
+    service.runtime.details.sources.ask = delete_meanwhile  # type: ignore[method-assign]
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 404
+
+
+async def test_refresh_endpoint_makes_the_next_read_new(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """A client that re-reads at once gets the new state."""
+    source = add_source(config, shop_dsn)
+    await service.details(source)
+    published.execute("CREATE TABLE lines (id int)")
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 200
+    assert response.json()["tables_added"] == ["lines", "orders"]
+    assert set(tables((await service.details(source)).json())) == {"lines", "orders"}
+
+
+async def test_sync_is_one_round_trip_with_a_warm_connection(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """The second one reuses the first one's connection and asks one question."""
+    assert published
+    source = add_source(config, shop_dsn)
+    backends: list[int] = []
+    ask = Sources.ask
+
+    async def counted(self: Sources, place: Source, budget: float, question: Any) -> Any:
+        async def noted(connection: SourceConnection) -> Any:
+            backends.append(connection.info.backend_pid)
+            return await question(connection)
+
+        return await ask(self, place, budget, noted)
+
+    service.runtime.details.sources.ask = counted.__get__(service.runtime.details.sources)  # type: ignore[method-assign]
+    await service.sync(source)
+    await service.sync(source)
+    assert len(backends) == 2
+    assert len(set(backends)) == 1
