@@ -1,0 +1,194 @@
+"""`rosetta demo`: the whole product on embedded servers, from nothing, gone without a trace afterwards."""
+
+import argparse
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from service import demo_source, demo_story
+from service.credentials import encrypt
+from service.embedded import EmbeddedServerError, Postgres, Valkey, free_port
+from service.migrate import migrate
+from service.reaper import Reaper
+
+_START_S = 30.0
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message is one line for a person."""
+
+
+class Demo:
+    """The servers of the demo, and the service over them."""
+
+    def __init__(self, reaper: Reaper, http_port: int) -> None:
+        self.reaper = reaper
+        self.key = secrets.token_hex(16)
+        self.config = Postgres(reaper, "config", port=5433)
+        self.source = Postgres(reaper, "source", settings={"wal_level": "logical"})
+        self.redis = Valkey(reaper, "redis", port=6379)
+        self.config_dsn = self.config.dsn("rosetta_config")
+        self.source_dsn = self.source.dsn("shop")
+        self.url = f"http://127.0.0.1:{http_port}"
+        self._http_port = http_port
+        self._service: subprocess.Popen[bytes] | None = None
+        self._started = time.monotonic()
+
+    def step(self, text: str) -> None:
+        """Says what is going on, with the seconds since the start."""
+        print(f"  {time.monotonic() - self._started:5.1f} s  {text}", flush=True)
+
+    def start(self) -> None:
+        """Starts everything and waits until pages can be answered."""
+        for server, name in ((self.config, "config database"), (self.source, "source database"), (self.redis, "redis")):
+            server.start()
+            self.step(f"{name} on port {server.port}")
+        _create_database(self.config, "rosetta_config")
+        _create_database(self.source, "shop")
+        with psycopg.connect(self.source_dsn, autocommit=True) as connection:
+            self.step(f"source has {demo_source.create(connection)} published tables and a slot")
+        applied = migrate(self.config_dsn, say=lambda _: None)
+        self.step(f"{len(applied)} migrations applied")
+        with psycopg.connect(self.config_dsn, autocommit=True) as connection:
+            self._seed(connection)
+        self._serve()
+        self.step(f"service on {self.url}")
+
+    def _seed(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+        """Three sources: one that is there, one whose server is not, one with another publication."""
+        password = encrypt(self.key.encode(), self.source.password)
+        shop = ("127.0.0.1", self.source.port, "shop", "postgres", password)
+        rows = [
+            ("shop", *shop, demo_source.PUBLICATION, demo_source.SLOT),
+            ("warehouse (unreachable)", "127.0.0.1", 1, "warehouse", "rosetta", password, "warehouse", "warehouse"),
+            ("shop, archive", *shop, "archive", "archive"),
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                """
+                INSERT INTO sources
+                    (name, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name, replication_name)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+                ON CONFLICT (name) DO UPDATE SET pg_port = excluded.pg_port, pg_password = excluded.pg_password
+                """,
+                rows,
+            )
+        connection.execute(
+            """
+            INSERT INTO destinations (name, type) VALUES ('analytics', 'SNOWFLAKE'), ('search', 'POSTGRES')
+            ON CONFLICT DO NOTHING;
+            INSERT INTO pipelines (name, source_id, status) SELECT 'pipeline of ' || name, id, 'START' FROM sources
+            ON CONFLICT DO NOTHING;
+            INSERT INTO pipelines_destination (pipeline_id, destination_id)
+            SELECT p.id, d.id FROM pipelines AS p CROSS JOIN destinations AS d
+            WHERE NOT EXISTS (SELECT FROM pipelines_destination);
+            INSERT INTO wal_monitor (source_id, total_wal_size, wal_lsn, replication_slot_name, status)
+            SELECT id, '16 MB', '0/1', replication_name, 'ACTIVE' FROM sources
+            ON CONFLICT DO NOTHING
+            """
+        )
+
+    def _serve(self) -> None:
+        environment = os.environ | {
+            "ROSETTA_CONFIG_DSN": self.config_dsn,
+            "ROSETTA_REDIS_URL": self.redis.url,
+            "CREDENTIAL_ENCRYPTION_KEY": self.key,
+            "ROSETTA_PORT": str(self._http_port),
+        }
+        log_path = self.reaper.folder / "service.log"
+        with log_path.open("ab") as log:
+            self._service = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", "serve"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.reaper.watch(self._service.pid)
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                httpx.get(f"{self.url}/health/ready", timeout=2).raise_for_status()
+            except httpx.HTTPError as error:
+                if self._service.poll() is not None or time.monotonic() > deadline:
+                    log_text = log_path.read_text(errors="replace").strip()
+                    raise DemoError(f"the service did not start: {log_text[-500:]}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def wait(self) -> None:
+        """Returns when the service ends by itself."""
+        assert self._service is not None
+        code = self._service.wait()
+        raise DemoError(f"the service ended with exit code {code}; see {self.reaper.folder / 'service.log'}")
+
+    def stop(self) -> None:
+        """Stops everything in order."""
+        if self._service is not None:
+            self._service.terminate()
+            self._service.wait(timeout=_START_S)
+            self.reaper.release(self._service.pid)
+        self.redis.stop()
+        self.source.stop()
+        self.config.stop()
+
+
+def _create_database(server: Postgres, name: str) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def main(arguments: list[str]) -> int:
+    """0 when it was ended by a person, or when --check found everything right; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="rosetta demo", description="The whole product on embedded servers.")
+    parser.add_argument("--port", type=int, help="port of the service (default: 8000, or a free one)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="put the data there and leave it there")
+    parser.add_argument("--check", action="store_true", help="do the whole story, print its times, and end")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    port = free_port(options.port or 8000)
+    if options.port and port != options.port:
+        print(f"rosetta demo: port {options.port} is taken; name another one with --port", file=sys.stderr)
+        return 1
+    with Reaper(options.keep) as reaper:
+        try:
+            return _run(Demo(reaper, port), check=options.check)
+        except (DemoError, EmbeddedServerError) as error:
+            print(f"rosetta demo: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nended; nothing is left running", flush=True)
+            return 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(demo: Demo, *, check: bool) -> int:
+    print("Rosetta source details: starting on embedded servers", flush=True)
+    try:
+        demo.start()
+        if check:
+            return demo_story.tell(demo)
+        print(demo_story.what_to_try(demo), flush=True)
+        demo.wait()
+        return 0
+    finally:
+        # A second Ctrl-C must not interrupt the cleaning up.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        demo.stop()

@@ -1,0 +1,228 @@
+"""The demo's story: what a person can try, and the same done and measured by `--check`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import redis
+
+from service import demo_source
+
+if TYPE_CHECKING:
+    from service.demo import Demo
+
+_KEY = "source_details:1"
+_CHANGES = 1000
+_PATIENCE_S = 10.0
+
+
+class StoryError(Exception):
+    """A step did not do what it has to."""
+
+
+def what_to_try(demo: "Demo") -> str:
+    """Lines for a person, each of which works as it is printed."""
+    psql = demo.config.binaries / "psql"
+    page = f"{demo.url}/api/v1/sources/1/details"
+    python = sys.executable
+    ask_redis = f"{python} -c \"import redis; r = redis.from_url('{demo.redis.url}'); print("
+    rename = "UPDATE destinations SET name = 'lake' WHERE name = 'analytics'"
+    alter = "ALTER TABLE orders ADD COLUMN gift_note text"
+    refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
+    return f"""
+What to try, in another terminal:
+
+  the page, first computed and then from the cache (see Cache-Status)
+    curl -si {page} | head -n 8
+
+  a change in the config database by SQL alone: the next page shows it
+    {psql} {demo.config_dsn} -c "{rename}"
+    curl -s {page} | tail -c 400
+
+  a change in the source database, found by force_refresh
+    {psql} {demo.source_dsn} -c "{alter}"
+    curl -s '{page}?force_refresh=true' | tail -c 900
+
+  the cached page in Redis, and its end (without redis-cli, and with)
+    {ask_redis}r.ttl('{_KEY}'), r.keys('source_details:*'))"
+    {ask_redis}r.delete('{_KEY}'))"
+    redis-cli -p {demo.redis.port} TTL "{_KEY}"
+    redis-cli -p {demo.redis.port} DEL "{_KEY}"
+
+  an operator's refresh of the view
+    {psql} {demo.config_dsn} -c "{refresh}"
+
+  how it is, and what else there is
+    curl -s {demo.url}/health/ready
+    {demo.url}/schema
+
+psql comes with the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
+"""
+
+
+def tell(demo: "Demo") -> int:
+    """Does the story against the running demo; 0, or 1 with what went wrong."""
+    story = _Story(demo)
+    try:
+        story.tell()
+    except StoryError as error:
+        print(f"  FAILED   {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        story.close()
+    print("everything holds", flush=True)
+    return 0
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise StoryError(otherwise)
+
+
+class _Story:
+    def __init__(self, demo: "Demo") -> None:
+        self._demo = demo
+        self._http = httpx.Client(base_url=demo.url, timeout=20)
+        self._redis = redis.Redis.from_url(demo.redis.url)
+        self._config = psycopg.connect(demo.config_dsn, autocommit=True)
+        self._source = psycopg.connect(demo.source_dsn, autocommit=True)
+
+    def close(self) -> None:
+        for client in (self._http, self._redis, self._config, self._source):
+            client.close()
+
+    def tell(self) -> None:
+        self._read_and_cache()
+        self._change_by_sql()
+        self._delete_by_hand()
+        self._change_at_the_source()
+        self._refresh_by_hand()
+        self._measure_evictions()
+        self._lose_the_source()
+        self._lose_redis()
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[Callable[[str], None]]:
+        notes: list[str] = []
+        started = time.perf_counter()
+        try:
+            yield notes.append
+        except StoryError as error:
+            raise StoryError(f"{name}: {error}") from None
+        took = (time.perf_counter() - started) * 1000
+        print(f"  {took:8.1f} ms  {name}{': ' if notes else ''}{', '.join(notes)}", flush=True)
+
+    def _page(self, **options: Any) -> httpx.Response:
+        response = self._http.get("/api/v1/sources/1/details", **options)
+        _expect(response.status_code in (200, 304), f"status {response.status_code}: {response.text[:200]}")
+        return response
+
+    def _synced(self) -> dict[str, Any]:
+        body: dict[str, Any] = self._page(params={"force_refresh": "true"}).json()
+        return body
+
+    def _until_evicted(self) -> float:
+        """Milliseconds from the call until the page's key is gone."""
+        started = time.perf_counter()
+        while self._redis.exists(_KEY):
+            if time.perf_counter() - started > _PATIENCE_S:
+                raise StoryError(f"the key {_KEY} was not evicted within {_PATIENCE_S:.0f} s")
+        return (time.perf_counter() - started) * 1000
+
+    def _read_and_cache(self) -> None:
+        with self._step("first sync registers the source's tables") as note:
+            page = self._synced()
+            added = page["meta"]["sync"]["tables_added"]
+            _expect(len(page["tables"]) >= 50, f"{len(page['tables'])} tables instead of 50")
+            note(f"{len(added)} tables added")
+        self._redis.delete(_KEY)
+        with self._step("miss") as note:
+            miss = self._page()
+            _expect("fwd=miss" in miss.headers["Cache-Status"], miss.headers["Cache-Status"])
+            note(f"{len(miss.content)} bytes")
+        with self._step("hit") as note:
+            hit = self._page()
+            _expect("; hit" in hit.headers["Cache-Status"], hit.headers["Cache-Status"])
+            _expect(hit.content == miss.content, "the bytes of the hit differ from the miss's")
+            ttl = self._redis.ttl(_KEY)
+            _expect(isinstance(ttl, int) and 0 < ttl <= 30, f"TTL {ttl} in Redis")
+            note(f"same bytes, {hit.headers['Cache-Status']}, TTL {ttl} in Redis")
+        with self._step("304 on the ETag"):
+            unchanged = self._page(headers={"If-None-Match": hit.headers["ETag"]})
+            _expect(unchanged.status_code == 304 and not unchanged.content, f"status {unchanged.status_code}")
+
+    def _change_by_sql(self) -> None:
+        with self._step("UPDATE by SQL alone evicts, and the next read shows it") as note:
+            self._page()
+            self._config.execute("UPDATE destinations SET name = 'data lake' WHERE name = 'analytics'")
+            note(f"evicted {self._until_evicted():.1f} ms after the commit")
+            _expect("data lake" in self._page().json()["destinations"], "the next read shows the old name")
+
+    def _delete_by_hand(self) -> None:
+        with self._step("DEL by hand is honoured"):
+            self._page()
+            self._page()
+            self._redis.delete(_KEY)
+            # Redis tells the process caches; that takes as long as a message does.
+            deadline = time.perf_counter() + _PATIENCE_S
+            while "; hit" in self._page().headers["Cache-Status"]:
+                _expect(time.perf_counter() < deadline, "the process still serves the deleted page")
+                self._redis.delete(_KEY)
+
+    def _change_at_the_source(self) -> None:
+        self._source.execute("ALTER TABLE customers ADD COLUMN nickname text")
+        self._source.execute("CREATE TABLE gift_cards (id bigint PRIMARY KEY, amount numeric(12, 2) NOT NULL)")
+        self._source.execute(f"ALTER PUBLICATION {demo_source.PUBLICATION} ADD TABLE gift_cards")
+        with self._step("force_refresh finds an altered and a new table") as note:
+            page = self._synced()
+            versions = {table["table_name"]: table["version"] for table in page["tables"]}
+            _expect(versions.get("customers") == 2, f"customers has version {versions.get('customers')}")
+            _expect(versions.get("gift_cards") == 1, "gift_cards is missing")
+            sync = page["meta"]["sync"]
+            _expect(sync["tables_added"] == ["gift_cards"], f"added: {sync['tables_added']}")
+            _expect([table["table_name"] for table in sync["tables_changed"]] == ["customers"], str(sync))
+            note(f"customers is version 2 ({sync['tables_changed'][0]['changes_type']}), phases {sync['phases_ms']}")
+
+    def _refresh_by_hand(self) -> None:
+        with self._step("REFRESH MATERIALIZED VIEW by SQL alone evicts") as note:
+            self._page()
+            self._config.execute("REFRESH MATERIALIZED VIEW source_details_tables")
+            note(f"evicted {self._until_evicted():.1f} ms after the commit")
+
+    def _measure_evictions(self) -> None:
+        with self._step(f"{_CHANGES} changes, each read back") as note:
+            times = []
+            for number in range(_CHANGES):
+                self._page()
+                name = f"lake {number}"
+                self._config.execute("UPDATE destinations SET name = %s WHERE id = 1", (name,))
+                times.append(self._until_evicted())
+                _expect(name in self._page().json()["destinations"], f"stale after change {number}")
+            times.sort()
+            median, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+            note(f"commit to evicted: median {median:.2f} ms, p99 {p99:.2f} ms, none stale")
+
+    def _lose_the_source(self) -> None:
+        self._source.close()
+        self._demo.source.stop("immediate")
+        with self._step("source stopped: force_refresh answers what is known"):
+            page = self._synced()
+            _expect(page["meta"]["sync"]["outcome"] == "failed", str(page["meta"]["sync"]))
+            _expect(len(page["tables"]) == 51, f"{len(page['tables'])} tables")
+        with self._step("source stopped: a page answers"):
+            self._redis.delete(_KEY)
+            _expect(len(self._page().json()["tables"]) == 51, "tables are missing")
+
+    def _lose_redis(self) -> None:
+        self._demo.redis.stop()
+        with self._step("redis stopped: a page answers") as note:
+            note(self._page().headers["Cache-Status"])
+        with self._step("redis stopped: a change by SQL shows"):
+            self._config.execute("UPDATE destinations SET name = 'without redis' WHERE id = 1")
+            deadline = time.perf_counter() + _PATIENCE_S
+            while "without redis" not in self._page().json()["destinations"]:
+                _expect(time.perf_counter() < deadline, "the old name is still shown")
