@@ -166,7 +166,8 @@ COMMENT ON TABLE public.source_details_log IS
 
 CREATE TABLE IF NOT EXISTS public.source_details_refresh_state (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    view_snapshot pg_snapshot,                      -- of the view for which the log was last pruned
+    view_snapshot pg_snapshot,                      -- of the view for which the log was last pruned,
+    view_xid xid8,                                  -- and the transaction that computed that view
     refreshed_at timestamptz,
     duration interval NOT NULL DEFAULT '0',         -- of the last refresh by source_details_refresh()
     refreshes bigint NOT NULL DEFAULT 0

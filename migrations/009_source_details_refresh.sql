@@ -4,16 +4,23 @@
 -- * REFRESH takes its snapshot before it waits for its lock, so a refresh that waited may store older rows than
 --   the one before it. Every refresh therefore leaves its snapshot in the view, and readers trust the view only
 --   while that snapshot is the one that the log was pruned for.
--- * Two snapshots of one server are always nested: the later one sees all that the earlier one sees. Its xmax is
---   higher, or equal with fewer transactions still in progress.
+-- * Two snapshots of one server are always nested: the later one sees all that the earlier one sees.
 
-CREATE OR REPLACE FUNCTION public.source_details_is_older(one pg_snapshot, other pg_snapshot) RETURNS boolean
+-- Puts snapshots of one server in their order, by comparison: a later one has a higher xmax, or the same with fewer
+-- transactions in progress. `own` is the transaction that took the snapshot: pg_current_snapshot() leaves it out
+-- of what is in progress, and others do not. Without it two refreshes, one of which sees a commit more than the
+-- other, could count the same.
+CREATE OR REPLACE FUNCTION public.source_details_snapshot_order(seen pg_snapshot, own xid8 DEFAULT NULL)
+RETURNS bigint []
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT
-        (pg_snapshot_xmax(one), -(SELECT count(*) FROM pg_snapshot_xip(one)))
-        < (pg_snapshot_xmax(other), -(SELECT count(*) FROM pg_snapshot_xip(other)))
+        ARRAY[
+            pg_snapshot_xmax(seen)::text::bigint,
+            -(SELECT count(*) FROM pg_snapshot_xip(seen)) - coalesce((own < pg_snapshot_xmax(seen))::integer, 0)
+        ]
+    WHERE seen IS NOT NULL
 $$;
 
 -- Takes note of the refresh that the view's content comes from: prunes the log rows that it covers.
@@ -25,7 +32,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    noted pg_snapshot;
+    noted record;
     seen pg_snapshot;
     by_xid xid8;
 BEGIN
@@ -35,27 +42,36 @@ BEGIN
     -- A first look, for its lock alone: the view's lock comes before the state's, as in a refresh. The other
     -- order could deadlock with one.
     PERFORM FROM public.source_details_tables AS v WHERE v.view_snapshot IS NOT NULL;
-    SELECT s.view_snapshot INTO STRICT noted FROM public.source_details_refresh_state AS s FOR UPDATE;
+    SELECT s.view_snapshot, s.view_xid INTO STRICT noted
+    FROM public.source_details_refresh_state AS s
+    FOR UPDATE;
     -- A second look, now that nobody else can take note: a refresh may have ended while this waited.
     SELECT v.view_snapshot, v.view_xid INTO seen, by_xid
     FROM public.source_details_tables AS v
     WHERE v.view_snapshot IS NOT NULL;
-    seen := coalesce(seen, at_least);
+    IF seen IS NULL THEN
+        seen := at_least;
+        by_xid := pg_current_xact_id();
+    END IF;
 
-    IF seen IS NULL OR seen::text = noted::text THEN
+    IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
     -- A state from the future was restored from another server's dump: its transaction numbers mean nothing here.
-    IF pg_snapshot_xmax(noted) > pg_snapshot_xmax(pg_current_snapshot()) THEN
+    IF pg_snapshot_xmax(noted.view_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) THEN
         DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
-    ELSIF public.source_details_is_older(seen, noted) THEN
+    ELSIF
+        public.source_details_snapshot_order(seen, by_xid)
+        < public.source_details_snapshot_order(noted.view_snapshot, noted.view_xid)
+    THEN
         RETURN 'late';
     END IF;
 
     -- A transaction may write, refresh and write again: its own log rows wait for the next refresh.
     DELETE FROM public.source_details_log AS l
-    WHERE pg_visible_in_snapshot(l.xid, seen) AND l.xid IS DISTINCT FROM by_xid;
-    UPDATE public.source_details_refresh_state SET view_snapshot = seen, refreshed_at = clock_timestamp();
+    WHERE pg_visible_in_snapshot(l.xid, seen) AND l.xid <> by_xid;
+    UPDATE public.source_details_refresh_state
+    SET view_snapshot = seen, view_xid = by_xid, refreshed_at = clock_timestamp();
     RETURN 'noted';
 END
 $$;
@@ -113,7 +129,9 @@ BEGIN
             SELECT
             FROM public.source_details_tables AS v
             CROSS JOIN public.source_details_refresh_state AS s
-            WHERE v.view_snapshot IS NOT NULL AND v.view_snapshot::text IS DISTINCT FROM s.view_snapshot::text
+            WHERE
+                v.view_snapshot IS NOT NULL
+                AND (v.view_snapshot::text, v.view_xid) IS DISTINCT FROM (s.view_snapshot::text, s.view_xid)
         ) THEN
             CASE public.source_details_note_refresh()
                 WHEN 'noted' THEN PERFORM pg_notify('source_details_changed', '*');
@@ -184,7 +202,11 @@ BEGIN
             WHEN TAG IN ('REFRESH MATERIALIZED VIEW')
             EXECUTE FUNCTION public.source_details_on_refresh();
     END IF;
-    ALTER EVENT TRIGGER source_details_refreshed ENABLE ALWAYS;
+    IF EXISTS (
+        SELECT FROM pg_event_trigger WHERE evtname = 'source_details_refreshed' AND evtenabled <> 'A'
+    ) THEN
+        ALTER EVENT TRIGGER source_details_refreshed ENABLE ALWAYS;
+    END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'no event trigger: only a superuser may create one'

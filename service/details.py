@@ -6,6 +6,7 @@ nowhere (its lease in Redis is deleted, its place in this process is lost), and 
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Iterable
@@ -101,11 +102,9 @@ class Details:
         started = monotonic()
         ids = None if source_ids is None else tuple(source_ids)
         self._forget(ids)
-        try:
+        # Without Redis: it is not trusted from here on, and before it is again everything in it is evicted.
+        with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
-        except CacheUnavailableError:
-            # Redis is not trusted from here on, and before it is again everything in it is evicted.
-            pass
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
 
     def _forget(self, source_ids: tuple[int, ...] | None) -> None:

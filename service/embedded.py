@@ -21,7 +21,7 @@ from service.reaper import Reaper
 
 _START_S = 30.0
 _UNPRIVILEGED = "nobody"
-_PASSWORD = "embedded-Passw0rd"
+_PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
 
 
 class EmbeddedServerError(Exception):
@@ -66,11 +66,6 @@ class Server:
         """The end of what the server printed."""
         return "\n".join((self.folder / "server.log").read_text(errors="replace").splitlines()[-10:])
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the server's main process."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
     def pause(self) -> None:
         """Freezes the whole server: connections stay, nothing answers."""
         assert self._process is not None
@@ -81,21 +76,12 @@ class Server:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
-    def kill(self) -> None:
-        """SIGKILL, to the whole server."""
-        self._end(signal.SIGKILL, group=True)
-
-    def _end(self, number: signal.Signals, *, group: bool = False) -> None:
+    def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        pid = self._process.pid
-        if self._process.poll() is None:
-            if group:
-                os.killpg(pid, number)
-            else:
-                self._process.send_signal(number)
-            self._process.wait(timeout=_START_S)
-        self._reaper.release(pid)
+        self._process.send_signal(number)
+        self._process.wait(timeout=_START_S)
+        self._reaper.release(self._process.pid)
         self._process = None
 
 
@@ -145,20 +131,6 @@ class Postgres(Server):
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stops it: "fast" ends sessions and writes everything, "immediate" is a crash."""
         self._end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
-
-    def kill(self) -> None:
-        """SIGKILL, also to the backends, which have process groups of their own."""
-        assert self._process is not None
-        children = subprocess.run(
-            ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
-        ).stdout.split()
-        super().kill()
-        for child in children:
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def _binary(self, name: str) -> Path:
         return self.binaries / name

@@ -41,11 +41,42 @@ class InvalidInputError(ServiceError):
     kind = "ValidationError"
 
 
-class SourceUnreachableError(ServiceError):
-    """The source database cannot be asked (502); the message says why and holds no secret."""
+class SyncError(ServiceError):
+    """A sync brought nothing; a page then shows what was last known. The message says why and holds no secret."""
+
+
+class SourceUnreachableError(SyncError):
+    """The source database cannot be asked (502)."""
 
     status = 502
     kind = "SourceUnreachableError"
+
+
+class SyncUnfinishedError(SyncError):
+    """A sync takes longer than its caller may wait (504)."""
+
+    status = 504
+    kind = "SyncUnfinishedError"
+
+    def __init__(self, source_id: int, waited_s: float) -> None:
+        super().__init__(
+            f"the sync has not finished within {waited_s * 1000:.0f} ms; it goes on, and its outcome will be read later",
+            source_id=source_id,
+        )
+
+
+class SourceBusyError(SyncError):
+    """Another transaction holds the source's rows in the config database (503)."""
+
+    status = 503
+    kind = "SourceBusyError"
+
+    def __init__(self, source_id: int) -> None:
+        super().__init__(
+            "another transaction holds the source's rows in the config database; nothing was recorded, try again",
+            source_id=source_id,
+        )
+        self.headers = {"Retry-After": "2"}
 
 
 class ConfigDatabaseUnavailableError(ServiceError):

@@ -29,7 +29,7 @@ def source_id(text: str) -> int:
 
 
 def boolean(name: str, text: str | None) -> bool:
-    """A flag: true/false 1/0 on/off yes/no y/n t/f in any case; absent is false. InvalidInputError for anything else."""
+    """A flag: true/false 1/0 on/off yes/no y/n t/f in any case; absent is false. InvalidInputError for others."""
     word = "false" if text is None else text.lower()
     if word in _TRUE:
         return True

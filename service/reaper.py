@@ -1,7 +1,8 @@
 """Nothing survives: a process that outlives its parent just long enough to clean up after it.
 
 The parent holds one end of a pipe and writes what it starts into it. Whatever ends the parent, SIGKILL included, closes
-that end; then the reaper kills the process groups that it was told of and removes the folder.
+that end; then the reaper ends the process groups that it was told of (politely first, since only a server itself can
+remove its shared memory) and removes the folder.
 """
 
 import contextlib
@@ -11,9 +12,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+_PATIENCE_S = 5.0
 
 
 class Reaper:
@@ -65,6 +69,14 @@ class Reaper:
         self._process.wait(timeout=30)
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _reap(folder: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -75,11 +87,15 @@ def _reap(folder: str) -> None:
             alive.add(pid)
         else:
             alive.discard(-pid)
-    for pid in alive:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            # A stopped process does not even die before it goes on.
-            os.killpg(pid, signal.SIGKILL)
-            os.killpg(pid, signal.SIGCONT)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                # A stopped process does not even end before it goes on.
+                os.killpg(pid, number)
+                os.killpg(pid, signal.SIGCONT)
+        deadline = time.monotonic() + _PATIENCE_S
+        while any(map(_is_alive, alive)) and time.monotonic() < deadline:
+            time.sleep(0.02)
     if folder:
         # The servers may still be writing while they die.
         for _ in range(50):

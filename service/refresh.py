@@ -32,7 +32,7 @@ class Refresher:
         self._requested.set()
 
     async def wait_until_covered(self, seconds: float) -> bool:
-        """Requests a refresh and waits until the view covers all that was committed before; false if it takes longer."""
+        """Requests a refresh; true once the view covers all that was committed before, false if that takes longer."""
         covered = asyncio.get_running_loop().create_future()
         self._waiting.append(covered)
         self.request()

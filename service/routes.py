@@ -12,7 +12,7 @@ from litestar.params import Parameter
 
 from service import parameters
 from service.caching_headers import headers, matches, uncached_headers, wants_fresh
-from service.errors import EntityNotFoundError, SourceUnreachableError
+from service.errors import EntityNotFoundError, SyncError
 from service.memory import Page
 from service.runtime import Runtime
 
@@ -30,7 +30,8 @@ def _responses(*statuses: int) -> dict[int, ResponseSpec]:
         404: "there is no such source",
         422: "a parameter is not what it has to be",
         502: "the source database cannot be reached",
-        503: "the config database cannot be reached",
+        503: "the config database cannot be reached, or is busy with this source",
+        504: "the sync takes longer than its budget, and goes on",
     }
     return {
         status: ResponseSpec(
@@ -109,10 +110,12 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     try:
         report = await runtime.synchronizer.sync(source_id)
         sync = report.body()
-        started = monotonic()
-        sync["view_refreshed"] = await runtime.refresher.wait_until_covered(runtime.refresh_wait_s)
-        sync["phases_ms"]["refresh"] = round((monotonic() - started) * 1000, 3)
-    except SourceUnreachableError as error:
+        # Where nothing changed the view has nothing to catch up with; other sources' changes are no reason to wait.
+        if report.count:
+            started = monotonic()
+            sync["view_refreshed"] = await runtime.refresher.wait_until_covered(runtime.refresh_wait_s)
+            sync["phases_ms"]["refresh"] = round((monotonic() - started) * 1000, 3)
+    except SyncError as error:
         sync = {"outcome": "failed", "error": error.message}
     answer = await runtime.details.read_fresh(source_id)
     assert answer.computed is not None
@@ -124,7 +127,7 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     "/api/v1/sources/{source_id:str}/refresh",
     status_code=200,
     summary="Sync one source",
-    responses=_responses(404, 422, 502, 503),
+    responses=_responses(404, 422, 502, 503, 504),
 )
 async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
     """Syncs with the source database and says what changed. The next read of the page shows it."""

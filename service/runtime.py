@@ -33,7 +33,7 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Connects to everything. StartError where the config database is away; Redis may be, and is then waited for."""
+        """Connects to everything. StartError where the config database is away; Redis may be, and comes in later."""
         await self.database.open()
         self._tasks.append(self._supervised("cache session", self.details.session.run))
         await self.details.session.tried.wait()

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     publication_ttl_s: Seconds = Field(30, description="how long a source's answer on its publication is good")
     source_connect_timeout_ms: Milliseconds = Field(2000, description="longest wait to connect to a source")
     source_statement_timeout_ms: Milliseconds = Field(10_000, description="longest statement on a source")
-    sync_budget_ms: Milliseconds = Field(5000, description="longest that a force_refresh waits on a source, in all")
+    sync_budget_ms: Milliseconds = Field(5000, description="longest that a force_refresh waits for its sync, in all")
     source_rest_s: Seconds = Field(30, description="how long a source that failed is left alone by page loads")
     source_idle_s: Seconds = Field(60, description="how long an idle connection to a source is kept warm")
     source_connections: int = Field(200, ge=1, le=10_000, description="most idle connections to sources, in all")

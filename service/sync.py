@@ -5,20 +5,25 @@ Nothing is locked while the source is asked: a sync that read the source earlier
 statement itself (see `record_sync`).
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from psycopg.rows import DictRow
 
 from service.database import ConfigDatabase, Connection
 from service.details import Details
-from service.errors import EntityNotFoundError, SourceUnreachableError
+from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
 from service.observation import Observer, SyncFailed, SyncFinished
 from service.queries import query
 from service.remote import Source, SourceConnection
 from service.settings import Settings
-from service.waiting import Turnstile
+from service.waiting import Turnstile, keep
+
+# What a source may take of the whole budget; the rest is for recording what it said.
+_SOURCE_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +62,23 @@ class Synchronizer:
     async def sync(self, source_id: int) -> SyncReport:
         """The report of a sync that started after this call; afterwards no cache holds the source's page.
 
-        EntityNotFoundError, SourceUnreachableError, ConfigDatabaseUnavailableError.
+        EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. Nobody waits longer than the budget, also not
+        behind a sync that was running before: then this one goes on alone.
         """
-        return await self._turnstile.pass_through(source_id, lambda: self._sync(source_id))
+        shared = asyncio.ensure_future(self._turnstile.pass_through(source_id, lambda: self._observed(source_id)))
+        keep(shared)
+        done, _ = await asyncio.wait({shared}, timeout=self._budget)
+        if not done:
+            raise SyncUnfinishedError(source_id, self._budget)
+        return shared.result()
 
-    async def _sync(self, source_id: int) -> SyncReport:
+    async def _observed(self, source_id: int) -> SyncReport:
         started = monotonic()
-        row = await self._database.fetch("source_connection", id=source_id)
-        if row is None:
-            raise EntityNotFoundError("Source", str(source_id))
-        source = Source.of(row)
         try:
-            seen, phases = await self._details.sources.ask(source, self._budget, lambda c: _look(c, source))
-        except SourceUnreachableError as error:
+            report = await self._sync(source_id)
+        except SyncError as error:
             self._observe(SyncFailed(source_id=source_id, reason=error.message))
             raise
-        asked = monotonic()
-        recorded = await self._database.in_transaction(lambda c: _record(c, source_id, seen))
-        if recorded is None:
-            raise EntityNotFoundError("Source", str(source_id))
-        phases["record"] = round((monotonic() - asked) * 1000, 3)
-
-        if recorded["is_newest"]:
-            names = frozenset(recorded["published_names"])
-            await self._details.publications.remember(source, names, recorded["number"])
-        # Not left to the notification, which may still be on its way when the caller reads.
-        await self._details.evict([source_id], "sync")
-        report = SyncReport(
-            outcome="synced" if recorded["is_newest"] else "superseded",
-            changes=recorded["report"],
-            source={
-                "publication_exists": seen["has_publication"],
-                "slot": seen["slot"],
-                "wal_lsn": seen["wal_lsn"],
-            },
-            phases_ms=phases,
-        )
         self._observe(
             SyncFinished(
                 source_id=source_id,
@@ -102,6 +88,39 @@ class Synchronizer:
             )
         )
         return report
+
+    async def _sync(self, source_id: int) -> SyncReport:
+        row = await self._database.fetch("source_connection", id=source_id)
+        if row is None:
+            raise EntityNotFoundError("Source", str(source_id))
+        source = Source.of(row)
+        seen, phases = await self._details.sources.ask(
+            source, self._budget * _SOURCE_SHARE, lambda connection: _look(connection, source)
+        )
+        asked = monotonic()
+        try:
+            recorded = await self._database.in_transaction(lambda connection: _record(connection, source_id, seen))
+        except (LockNotAvailable, DeadlockDetected):
+            raise SourceBusyError(source_id) from None
+        if recorded is None:
+            raise EntityNotFoundError("Source", str(source_id))
+        phases["record"] = round((monotonic() - asked) * 1000, 3)
+
+        if recorded["is_newest"]:
+            names = frozenset(recorded["published_names"])
+            await self._details.publications.remember(source, names, recorded["number"])
+        # Not left to the notification, which may still be on its way when the caller reads.
+        await self._details.evict([source_id], "sync")
+        return SyncReport(
+            outcome="synced" if recorded["is_newest"] else "superseded",
+            changes=recorded["report"],
+            source={
+                "publication_exists": seen["has_publication"],
+                "slot": seen["slot"],
+                "wal_lsn": seen["wal_lsn"],
+            },
+            phases_ms=phases,
+        )
 
 
 async def _look(connection: SourceConnection, source: Source) -> DictRow:
@@ -113,8 +132,9 @@ async def _look(connection: SourceConnection, source: Source) -> DictRow:
 
 
 async def _record(connection: Connection, source_id: int, seen: DictRow) -> DictRow | None:
-    await connection.execute(query("limit_lock_wait"))
+    await connection.execute(query("wait_for_recording"))
     locked = await connection.execute(query("lock_source"), {"id": source_id})
+    await connection.execute(query("give_way"))
     recorded = await connection.execute(
         query("record_sync"),
         {

@@ -13,7 +13,10 @@ state AS MATERIALIZED (
             SELECT
             FROM public.source_details_tables AS v
             CROSS JOIN public.source_details_refresh_state AS s
-            WHERE v.view_snapshot IS NOT NULL AND v.view_snapshot::text = s.view_snapshot::text
+            WHERE
+                v.view_snapshot IS NOT NULL
+                AND v.view_snapshot::text = s.view_snapshot::text
+                AND v.view_xid = s.view_xid
         ) AS view_is_current
 ),
 

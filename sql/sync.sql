@@ -3,9 +3,14 @@
 -- before it wrote (a lock taken inside the comparing statement would come after its snapshot).
 SELECT id FROM public.sources WHERE id = %(id)s::int FOR NO KEY UPDATE
 
--- name: limit_lock_wait
+-- name: wait_for_recording
 -- Pages give up a lock quickly; a recording waits for the one before it.
 SET LOCAL lock_timeout = '4s'
+
+-- name: give_way
+-- A program that holds one of the source's tables and waits for the source would be in a deadlock with a recording.
+-- The recording gives up before deadlock_timeout (1 s) makes the server choose a victim.
+SET LOCAL lock_timeout = '500ms'
 
 -- name: record_sync
 -- Compares what a sync saw on its source with what is recorded, writes the difference, and reports it. One statement:
@@ -38,7 +43,8 @@ newest AS (
             number = s.number + 1
         WHERE
             s.incarnation <> excluded.incarnation
-            OR NOT public.source_details_is_older(excluded.source_snapshot, s.source_snapshot)
+            OR public.source_details_snapshot_order(excluded.source_snapshot)
+            >= public.source_details_snapshot_order(s.source_snapshot)
     RETURNING s.source_id, s.number
 ),
 

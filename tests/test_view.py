@@ -156,6 +156,28 @@ def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, 
     assert read(config, source)["view_is_current"]
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        pytest.param(("10:20:12,15", 12), ("10:21:12", 15), id="xmax is higher"),
+        pytest.param(("10:20:12,15", 30), ("10:20:12", 30), id="one more has ended"),
+        # 11 took the older snapshot, which leaves 11 out; the newer one sees what 15 did. Both list one transaction.
+        pytest.param(("11:20:15", 11), ("11:20:11", 25), id="own transaction counts"),
+    ],
+)
+def test_snapshots_have_an_order(config: Sql, older: tuple[str, int], newer: tuple[str, int]) -> None:
+    """By it a refresh that read the tables earlier is found to be late, however its lock delayed it."""
+    places = [
+        config.execute(
+            "SELECT source_details_snapshot_order(%s::pg_snapshot, %s::text::xid8) AS place", (snapshot, own)
+        ).fetchone()
+        for snapshot, own in (older, newer)
+    ]
+    assert places[0] is not None
+    assert places[1] is not None
+    assert places[0]["place"] < places[1]["place"]
+
+
 def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(config: Sql) -> None:
     """Its number is in the refresh's snapshot, what it wrote later is not in the view."""
     source = add_source(config)
