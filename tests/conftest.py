@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.fix_servers", "tests.fix_databases", "tests.fix_runtime"]
+pytest_plugins = ["tests.fix_servers", "tests.fix_databases", "tests.fix_proxy", "tests.fix_runtime"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

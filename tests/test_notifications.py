@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.fix_databases import Sql, connect
-from tests.fix_runtime import add_source, add_table
+from tests.fix_metadata import add_pipeline, add_source, add_table
 
 
 @contextmanager
@@ -34,11 +34,7 @@ def filled(config: Sql) -> int:
         "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 1)", (table,)
     )
     config.execute("INSERT INTO wal_monitor (source_id, total_wal_size) VALUES (%s, '16 MB')", (source,))
-    config.execute("INSERT INTO destinations (name) VALUES ('warehouse')")
-    config.execute("INSERT INTO pipelines (name, source_id) VALUES ('p', %s)", (source,))
-    config.execute(
-        "INSERT INTO pipelines_destination (pipeline_id, destination_id) SELECT p.id, d.id FROM pipelines p, destinations d"
-    )
+    add_pipeline(config, source, "warehouse")
     config.execute("SELECT source_details_refresh(false)")
     return source
 
@@ -54,7 +50,7 @@ SHOWN = [
     "UPDATE table_metadata_list SET schema_table = '{}'",
     "UPDATE table_metadata_list SET is_published = false",
     "UPDATE history_schema_evolution SET version_schema = 9",
-    "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) SELECT id, 2 FROM table_metadata_list",
+    "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) SELECT id, 2 FROM table_metadata_list",  # noqa: E501  # reads best as one line
     "DELETE FROM history_schema_evolution",
     "DELETE FROM table_metadata_list",
     "DELETE FROM wal_monitor",
@@ -140,13 +136,8 @@ def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int)
 def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str, filled: int) -> None:
     """And nobody else."""
     second, third = add_source(config), add_source(config)
-    config.execute("INSERT INTO pipelines (name, source_id) VALUES ('q', %s), ('r', %s)", (second, third))
-    config.execute(
-        """
-        INSERT INTO pipelines_destination (pipeline_id, destination_id)
-        SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE p.name = 'q'
-        """
-    )
+    add_pipeline(config, second, "warehouse")
+    add_pipeline(config, third)
     with heard(config_dsn) as payloads:
         config.execute("UPDATE destinations SET name = 'renamed'")
     assert sorted(payloads) == sorted([str(filled), str(second)])

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from service.cache import Cache
 from service.observation import Evicted, Filled
 from tests.fix_databases import Sql
-from tests.fix_runtime import Service, Start, add_source, add_table, count_computations
+from tests.fix_gates import Gate
+from tests.fix_metadata import add_pipeline, add_source, add_table, count_computations
+from tests.fix_runtime import Service, Start
 
 SOURCE_KEYS = [
     "created_at", "updated_at", "name", "pg_host", "pg_port", "pg_database", "pg_username", "publication_name",
@@ -34,11 +35,8 @@ async def test_page_has_the_contracts_shape(service: Service, config: Sql) -> No
     source = add_source(config)
     add_table(config, source, "orders")
     config.execute("INSERT INTO wal_monitor (source_id, total_wal_size) VALUES (%s, '16 MB')", (source,))
-    config.execute("INSERT INTO destinations (name) VALUES ('warehouse'), ('lake')")
-    config.execute("INSERT INTO pipelines (name, source_id) VALUES ('p', %s), ('q', %s)", (source, source))
-    config.execute(
-        "INSERT INTO pipelines_destination (pipeline_id, destination_id) SELECT p.id, d.id FROM pipelines p, destinations d"
-    )
+    add_pipeline(config, source, "warehouse", "lake")
+    add_pipeline(config, source, "warehouse")
     page = (await service.details(source)).json()
     assert list(page) == ["source", "wal_monitor", "tables", "destinations", "meta"]
     assert list(page["source"]) == SOURCE_KEYS
@@ -106,36 +104,22 @@ async def test_deletion_by_hand_takes_effect_in_every_process(
     assert "fwd=miss" in (await processes[0].details(source)).headers["cache-status"]
 
 
-class Held:
-    """Stops every fill of a process between its reading and its storing."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.reached = asyncio.Event()
-        self.go = asyncio.Event()
-        store = cache.store
-
-        async def held(source_id: int, token: str, body: bytes, ttl_ms: int) -> bool:
-            self.reached.set()
-            await self.go.wait()
-            return await store(source_id, token, body, ttl_ms)
-
-        cache.store = held  # type: ignore[method-assign]
-
-
-async def test_fill_never_undoes_an_eviction(start: Start, config: Sql, redis: sync_redis.Redis) -> None:
+async def test_fill_never_undoes_an_eviction(
+    start: Start, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reader that read before a change, and stores after the eviction, is refused in Redis and in its process."""
     source = add_source(config)
     slow, other = await start(), await start()
     await slow.settled(config)
     await other.settled(config)
-    held = Held(slow.runtime.cache)
+    storing = Gate(monkeypatch, slow.runtime.cache, "store")
     reading = asyncio.create_task(slow.details(source))
-    await asyncio.wait_for(held.reached.wait(), 10)
+    await storing.until_reached()
 
     config.execute("UPDATE sources SET name = 'renamed' WHERE id = %s", (source,))
     for process in (slow, other):
         await process.events.until(Evicted, lambda event: event.sources == (source,))
-    held.go.set()
+    storing.open()
     old = await reading
     assert old.json()["source"]["name"] != "renamed"
     assert "stored" not in old.headers["cache-status"]
@@ -145,17 +129,19 @@ async def test_fill_never_undoes_an_eviction(start: Start, config: Sql, redis: s
         assert (await process.details(source)).json()["source"]["name"] == "renamed"
 
 
-async def test_reader_after_an_eviction_does_not_join_an_older_fill(service: Service, config: Sql) -> None:
+async def test_reader_after_an_eviction_does_not_join_an_older_fill(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who comes after the notification does not get what a fill from before it will answer."""
     source = add_source(config)
     await service.settled(config)
-    held = Held(service.runtime.cache)
+    storing = Gate(monkeypatch, service.runtime.cache, "store")
     early = asyncio.create_task(service.details(source))
-    await asyncio.wait_for(held.reached.wait(), 10)
+    await storing.until_reached()
     config.execute("UPDATE sources SET name = 'renamed' WHERE id = %s", (source,))
     await service.events.until(Evicted, lambda event: event.sources == (source,))
     late = asyncio.create_task(service.details(source))
-    held.go.set()
+    storing.open()
     assert (await late).json()["source"]["name"] == "renamed"
     await early
 
@@ -251,7 +237,10 @@ async def test_schema_may_be_a_list_and_keeps_its_order(service: Service, config
     config.execute(
         """
         INSERT INTO table_metadata_list (source_id, table_name, schema_table, column_order)
-        VALUES (%(id)s, 'list', %(list)s, NULL), (%(id)s, 'object', %(object)s, NULL), (%(id)s, 'ordered', %(object)s, '{m,z,a}')
+        VALUES
+            (%(id)s, 'list', %(list)s, NULL),
+            (%(id)s, 'object', %(object)s, NULL),
+            (%(id)s, 'ordered', %(object)s, '{m,z,a}')
         """,
         {"id": source, "list": json.dumps(columns), "object": json.dumps(by_name)},
     )
@@ -265,7 +254,7 @@ async def test_sources_without_tables_and_with_ten_thousand(service: Service, co
     """Both are pages, and neither is a special case."""
     empty, full = add_source(config), add_source(config)
     config.execute(
-        "INSERT INTO table_metadata_list (source_id, table_name) SELECT %s, 't' || n FROM generate_series(1, 10000) AS n",
+        "INSERT INTO table_metadata_list (source_id, table_name) SELECT %s, 't' || generate_series(1, 10000)",
         (full,),
     )
     assert (await service.details(empty)).json()["tables"] == []

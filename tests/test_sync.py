@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from service.observation import SyncFinished
-from service.remote import Source, SourceConnection, Sources
+from service.remote import Source, SourceConnection
 from tests.fix_databases import Sql
-from tests.fix_runtime import Service, Start, add_source, add_table
+from tests.fix_gates import Gate
+from tests.fix_metadata import add_source, add_table
+from tests.fix_runtime import Service, Start
 
 
 @pytest.fixture
@@ -118,26 +120,17 @@ async def test_schemas_never_merge(service: Service, config: Sql, published: Sql
 
 
 async def test_older_look_is_not_recorded_over_a_newer(
-    start: Start, config: Sql, published: Sql, shop_dsn: str
+    start: Start, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes: one looked before a change and records after the other, which saw the change."""
     source = add_source(config, shop_dsn)
     slow, quick = await start(), await start()
-    looked, go = asyncio.Event(), asyncio.Event()
-    ask = slow.runtime.details.sources.ask
-
-    async def held(*arguments: Any) -> Any:
-        answer = await ask(*arguments)
-        looked.set()
-        await go.wait()
-        return answer
-
-    slow.runtime.details.sources.ask = held  # type: ignore[method-assign]
+    looking = Gate(monkeypatch, slow.runtime.details.sources, "ask", after=True)
     late = asyncio.create_task(slow.sync(source))
-    await asyncio.wait_for(looked.wait(), 10)
+    await looking.until_reached()
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")
     assert tables(await quick.sync(source)) == {"orders": 1}
-    go.set()
+    looking.open()
     page = await late
     assert page["meta"]["sync"]["outcome"] == "superseded"
     assert [column["column_name"] for column in page["tables"][0]["schema_table"]] == ["id", "note", "total"]
@@ -145,26 +138,17 @@ async def test_older_look_is_not_recorded_over_a_newer(
 
 
 async def test_sync_is_shared_only_by_who_called_before_it_began(
-    service: Service, config: Sql, published: Sql, shop_dsn: str
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One running, one waiting: a caller during the first gets the second, and sees its own change."""
     source = add_source(config, shop_dsn)
-    looked, go = asyncio.Event(), asyncio.Event()
-    ask = service.runtime.details.sources.ask
-
-    async def held(*arguments: Any) -> Any:
-        answer = await ask(*arguments)
-        looked.set()
-        await go.wait()
-        return answer
-
-    service.runtime.details.sources.ask = held  # type: ignore[method-assign]
+    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
     first = asyncio.create_task(service.sync(source))
-    await asyncio.wait_for(looked.wait(), 10)
+    await looking.until_reached()
     published.execute("CREATE TABLE lines (id int)")
     later = [asyncio.create_task(service.sync(source)) for _ in range(20)]
     await asyncio.sleep(0)
-    go.set()
+    looking.open()
     await first
     for page in await asyncio.gather(*later):
         assert set(tables(page)) == {"lines", "orders"}
@@ -193,7 +177,7 @@ async def test_undecryptable_password_is_reported_as_such(service: Service, conf
 
 
 async def test_source_deleted_during_a_sync_is_a_404(
-    service: Service, config: Sql, published: Sql, shop_dsn: str
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is recorded about what is gone."""
     assert published
@@ -205,7 +189,7 @@ async def test_source_deleted_during_a_sync_is_a_404(
         config.execute("DELETE FROM sources")
         return answer
 
-    service.runtime.details.sources.ask = delete_meanwhile  # type: ignore[method-assign]
+    monkeypatch.setattr(service.runtime.details.sources, "ask", delete_meanwhile)
     response = await service.client.post(f"/api/v1/sources/{source}/refresh")
     assert response.status_code == 404
 
@@ -224,22 +208,22 @@ async def test_refresh_endpoint_makes_the_next_read_new(
 
 
 async def test_sync_is_one_round_trip_with_a_warm_connection(
-    service: Service, config: Sql, published: Sql, shop_dsn: str
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one reuses the first one's connection and asks one question."""
     assert published
     source = add_source(config, shop_dsn)
     backends: list[int] = []
-    ask = Sources.ask
+    ask = service.runtime.details.sources.ask
 
-    async def counted(self: Sources, place: Source, budget: float, question: Any) -> Any:
+    async def counted(place: Source, budget: float, question: Any) -> Any:
         async def noted(connection: SourceConnection) -> Any:
             backends.append(connection.info.backend_pid)
             return await question(connection)
 
-        return await ask(self, place, budget, noted)
+        return await ask(place, budget, noted)
 
-    service.runtime.details.sources.ask = counted.__get__(service.runtime.details.sources)  # type: ignore[method-assign]
+    monkeypatch.setattr(service.runtime.details.sources, "ask", counted)
     await service.sync(source)
     await service.sync(source)
     assert len(backends) == 2

@@ -9,7 +9,8 @@ import pytest
 from service.observation import Evicted, ViewRefreshed
 from service.queries import query
 from tests.fix_databases import Sql, connect
-from tests.fix_runtime import Start, add_source, add_table
+from tests.fix_metadata import add_source, add_table
+from tests.fix_runtime import Start
 
 REFRESH = "REFRESH MATERIALIZED VIEW public.source_details_tables"
 CONCURRENTLY = "REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables"
