@@ -78,6 +78,8 @@ class CacheSession:
         # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
         self._cache.is_heard = True
         await self._cache.evict_all()
+        # Pages of the time without Redis are not in it: a DEL of them would be heard by nobody.
+        self._on_invalid(None)
         self._cache.is_trusted = True
 
     async def _listen(self, subscription: PubSub) -> None:

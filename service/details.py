@@ -145,8 +145,11 @@ class Details:
         del self._fills[source_id]
         if fill.cancelled() or fill.exception() is not None:
             return
-        if self.session.is_tracking or not self._cache.is_heard:
-            self.memory.put(source_id, fill.result().page)
+        answer = fill.result()
+        # Beside Redis the process keeps only what is in Redis too: a DEL of anything else would be heard by nobody.
+        is_in_redis = answer.found == "redis" or answer.is_stored
+        if (is_in_redis and self.session.is_tracking) or not self._cache.is_heard:
+            self.memory.put(source_id, answer.page)
 
     async def _fill(self, source_id: int, *, force: bool) -> Answer:
         token = secrets.token_hex(8)

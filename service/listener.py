@@ -47,6 +47,11 @@ class Listener:
         self.is_listening = False
         self.canary_ms: float | None = None
 
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process that it is connected to, as in pg_stat_activity; None while there is none."""
+        return self._connection.info.backend_pid if self._connection else None
+
     async def open(self) -> None:
         """The first connect. StartError, with the reason, where it fails: an operator is there to see it."""
         try:

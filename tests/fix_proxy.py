@@ -8,16 +8,16 @@ import pytest
 
 
 class Proxy:
-    """Forwards to `host:port`. `connections` counts those accepted so far."""
+    """Forwards to `host:port`. `accepted` counts the connections so far."""
 
     def __init__(self, host: str, port: int) -> None:
         self.port = 0
-        self.connections = 0
+        self.accepted = 0
         self._target = host, port
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listens, on the same port every time."""
@@ -29,8 +29,10 @@ class Proxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
+        connections = tuple(self._connections)
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     def swallow(self) -> None:
         """Keeps connections open, and accepts new ones, but lets nothing through in either direction."""
@@ -41,25 +43,27 @@ class Proxy:
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.add(writer)
-        with suppress(OSError):
+        self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        writers = [writer]
+        # A cut is a cancellation; the task is ended by nobody else, and asyncio would log it as a failure.
+        with suppress(OSError, asyncio.CancelledError):
+            await self._flowing.wait()
             remote_reader, remote_writer = await asyncio.open_connection(*self._target)
-            self._writers.add(remote_writer)
+            writers.append(remote_writer)
             await asyncio.gather(self._pump(reader, remote_writer), self._pump(remote_reader, writer))
-            self._writers.discard(remote_writer)
-        self._writers.discard(writer)
+        for each in writers:
+            each.transport.abort()
+        self._connections.discard(task)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
+        while data := await reader.read(65536):
+            await self._flowing.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
 
 
 @pytest.fixture

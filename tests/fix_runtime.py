@@ -103,7 +103,7 @@ async def start(config_dsn: str, redis_url: str) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start_one(**changes: Any) -> Service:
-            chosen = settings(config_dsn=config_dsn, redis_url=redis_url, **changes)
+            chosen = settings(**({"config_dsn": config_dsn, "redis_url": redis_url} | changes))
             events = Watched()
             runtime = Runtime(chosen, events)
             stack.push_async_callback(runtime.stop)
@@ -115,11 +115,9 @@ async def start(config_dsn: str, redis_url: str) -> AsyncIterator[Start]:
         yield start_one
 
 
-def settings(config_dsn: str, redis_url: str, **changes: Any) -> Settings:
+def settings(**changes: Any) -> Settings:
     """Settings for a test: patient with a busy machine, and quick to look after itself."""
     values: dict[str, Any] = {
-        "config_dsn": SecretStr(config_dsn),
-        "redis_url": SecretStr(redis_url),
         "CREDENTIAL_ENCRYPTION_KEY": SecretStr(KEY),
         "publication_budget_ms": 3000,
         "redis_timeout_ms": 1000,

@@ -10,21 +10,8 @@ from tests.fix_runtime import Service
 
 UNKNOWN = ["0", "-1", "-0", "000", "2147483647", "2147483648", str(2**63), str(10**30), "9" * 5000]
 NO_INTEGERS = [
-    "abc",
-    "1.5",
-    "%00",
-    "1%00",
-    "1e3",
-    "+1",
-    "0x1",
-    "%20",
-    "1 ",
-    "١",
-    "NaN",
-    "null",
-    "a" * 5000,
-    "%F0%9F%92%A9",
-]
+    "abc", "1.5", "%00", "1%00", "1e3", "+1", "0x1", "%20", "1 ", "\u0661", "NaN", "null", "a" * 5000, "%F0%9F%92%A9",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("rest", ["", "/details"])

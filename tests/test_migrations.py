@@ -37,14 +37,14 @@ def by_psql(dsn: str) -> None:
     """As an operator does it."""
     for name in FILES:
         command = [
-            wheel_binaries(18) / "psql",
+            str(wheel_binaries(18) / "psql"),
             "-X",
             "-q",
             dsn,
             "-v",
             "ON_ERROR_STOP=1",
             "-f",
-            folder("migrations") / name,
+            str(folder("migrations") / name),
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{name}: {result.stderr}"
@@ -171,9 +171,10 @@ def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases,
     dsn = databases.migrated()
     with (other_files / FILES[1]).open("a") as file:
         file.write("-- one more line\n")
-    for command in (lambda: migrate.migrate(dsn, say=print), lambda: migrate.check(dsn)):
-        with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
-            command()
+    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
+        migrate.migrate(dsn, say=print)
+    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
+        migrate.check(dsn)
 
 
 def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files: Path) -> None:

@@ -33,7 +33,8 @@ FROM sources AS s, generate_series(1, {TABLES}) AS n;
 INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type)
 SELECT t.id, n, 'NEW COLUMN' FROM table_metadata_list AS t, generate_series(1, {VERSIONS}) AS n;
 INSERT INTO destinations (name) SELECT 'destination ' || n FROM generate_series(1, 100) AS n;
-INSERT INTO pipelines (name, source_id) SELECT format('p%s-%s', s.id, n), s.id FROM sources AS s, generate_series(1, 5) AS n;
+INSERT INTO pipelines (name, source_id) SELECT format('p%s-%s', s.id, n), s.id
+FROM sources AS s, generate_series(1, 5) AS n;
 INSERT INTO pipelines_destination (pipeline_id, destination_id)
 SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE (p.id + d.id) % 10 = 0;
 INSERT INTO wal_monitor (source_id, total_wal_size) SELECT id, '16 MB' FROM sources;

@@ -1,0 +1,175 @@
+"""Redis lost and found: pages stay right without it, and nothing old is left when it is back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+import redis as sync_redis
+from pydantic import SecretStr
+
+from service.observation import CacheDown, CacheUp
+from tests.fix_databases import Sql
+from tests.fix_metadata import add_source
+from tests.fix_proxy import Proxy
+from tests.fix_runtime import Service, Start
+
+MakeProxy = Callable[[str, int], Awaitable[Proxy]]
+
+
+async def through(proxy: MakeProxy, redis_url: str) -> tuple[Proxy, SecretStr]:
+    """A proxy to Redis, and the URL that leads through it."""
+    place = urlsplit(redis_url)
+    between = await proxy(str(place.hostname), int(str(place.port)))
+    return between, SecretStr(f"redis://127.0.0.1:{between.port}/0")
+
+
+async def test_redis_cut_off_and_back(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str, redis: sync_redis.Redis
+) -> None:
+    """Meanwhile pages come from the process and PostgreSQL; afterwards what Redis kept from before is gone."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    seen = len(service.events.events)
+    await between.cut()
+    await service.events.until(CacheDown, after=seen)
+    assert redis.exists(f"source_details:{source}")
+    config.execute("UPDATE sources SET name = 'without redis'")
+    await service.settled(config)
+    first = await service.details(source)
+    assert first.json()["source"]["name"] == "without redis"
+    assert "fwd=miss" in first.headers["cache-status"]
+    assert "detail=memory" in (await service.details(source)).headers["cache-status"]
+    health = (await service.client.get("/health/ready")).json()
+    assert health["status"] == "degraded"
+    assert health["redis"]["status"] == "down"
+
+    await between.start()
+    await service.events.until(CacheUp, after=seen)
+    page = await service.details(source)
+    assert page.json()["source"]["name"] == "without redis"
+    assert "stored" in page.headers["cache-status"]
+    assert len(service.events.of(CacheDown)) == 1
+
+
+async def test_redis_that_hangs_costs_one_timeout_in_all(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str
+) -> None:
+    """It accepts and never answers: the first reader finds out, and nobody waits after it."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, redis_timeout_ms=300, memory_cache_mb=0)
+    sources = [add_source(config, pg_password="none") for _ in range(20)]
+    await service.settled(config)
+    between.swallow()
+    started = monotonic()
+    await asyncio.gather(*(service.details(source) for source in sources))
+    together = monotonic() - started
+    await service.events.until(CacheDown)
+    started = monotonic()
+    for source in sources:
+        await service.details(source)
+    assert together < 1.5
+    assert monotonic() - started < 0.3 * len(sources) / 2
+    config.execute("UPDATE sources SET name = name || ' after'")
+    await service.settled(config)
+    assert (await service.details(sources[0])).json()["source"]["name"].endswith("after")
+    between.flow()
+    await service.events.until(CacheUp, after=service.events.events.index(service.events.of(CacheDown)[0]))
+
+
+async def test_start_without_redis_serves_and_takes_it_in_later(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Degraded from the first page on, and healed without a restart."""
+    between, url = await through(proxy, redis_url)
+    await between.cut()
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    assert (await service.details(source)).json()["source"]["id"] == source
+    await between.start()
+    await service.events.until(CacheUp)
+    await service.settled(config)
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_redis_that_lost_everything_is_filled_again(
+    service: Service, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """FLUSHALL is honoured by the process cache too."""
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        await service.details(source)
+    redis.flushall()
+    async with asyncio.timeout(5):
+        while service.runtime.details.memory.get(source):
+            await asyncio.sleep(0)
+    assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+    assert redis.exists(f"source_details:{source}")
+
+
+async def test_redis_without_tracking_keeps_pages_out_of_the_process(
+    start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
+) -> None:
+    """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
+    redis.execute_command(
+        "ACL", "SETUSER", "plain", "reset", "on", ">plain-word", "~*", "&*", "+@all", "-client|tracking"
+    )
+    try:
+        place = urlsplit(redis_url)
+        url = SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
+        service: Service = await start(redis_url=url)
+        source = add_source(config)
+        await service.settled(config)
+        for _ in range(3):
+            page = await service.details(source)
+        assert "detail=redis" in page.headers["cache-status"]
+        redis.delete(f"source_details:{source}")
+        assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+        health = (await service.client.get("/health/ready")).json()
+        assert any("TRACKING" in why for why in health["degraded"])
+    finally:
+        redis.execute_command("ACL", "DELUSER", "plain")
+
+
+async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(
+    service: Service, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """Thousands of keys go in batches by SCAN; keys of others stay."""
+    with redis.pipeline() as pipe:
+        for number in range(5000):
+            pipe.set(f"source_details:{number}", "x", ex=30)
+            pipe.set(f"{{source_details:{number}}}:lease", "x", ex=30)
+        pipe.set("somebody:else", "x")
+        pipe.execute()
+    await service.runtime.details.evict(range(2000), "notification")
+    assert len(list(redis.scan_iter("source_details:*", count=1000))) == 3000
+    config.execute("SELECT pg_notify('source_details_changed', '*')")
+    await service.settled(config)
+    assert list(redis.scan_iter("*", count=1000)) == ["somebody:else"]
+
+
+@pytest.mark.parametrize("key", ["page", "lease"])
+async def test_keys_always_have_a_ttl(
+    service: Service, config: Sql, redis: sync_redis.Redis, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left behind for ever, whatever happens to us."""
+    source = add_source(config)
+    await service.settled(config)
+    if key == "lease":
+
+        async def die(*_: object) -> None:
+            raise RuntimeError("the process ends here")
+
+        monkeypatch.setattr(service.runtime.cache, "release", die)
+        monkeypatch.setattr(service.runtime.cache, "store", die)
+        await service.client.get(f"/api/v1/sources/{source}/details")
+    else:
+        await service.details(source)
+    held = list(redis.scan_iter("*"))
+    assert held
+    assert all(redis.pttl(name) > 0 for name in held)
