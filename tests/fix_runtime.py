@@ -25,6 +25,13 @@ E = TypeVar("E", bound=Event)
 _marks = itertools.count(1_000_000_000)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when the condition holds, looked at whenever the loop has done something."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  # for what has no event of its own
+            await asyncio.sleep(0)
+
+
 class Watched(Observer):
     """An observer that remembers its events, so that a test can wait for one."""
 

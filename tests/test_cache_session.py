@@ -13,7 +13,7 @@ from service.observation import CacheDown, CacheUp
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
-from tests.fix_runtime import Service, Start
+from tests.fix_runtime import Service, Start, until
 
 MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
@@ -105,9 +105,7 @@ async def test_redis_that_lost_everything_is_filled_again(
     for _ in range(3):
         await service.details(source)
     redis.flushall()
-    async with asyncio.timeout(5):
-        while service.runtime.details.memory.get(source):
-            await asyncio.sleep(0)
+    await until(lambda: service.runtime.details.memory.get(source) is None)
     assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
     assert redis.exists(f"source_details:{source}")
 
@@ -116,8 +114,15 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
     start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
 ) -> None:
     """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
-    redis.execute_command(
-        "ACL", "SETUSER", "plain", "reset", "on", ">plain-word", "~*", "&*", "+@all", "-client|tracking"
+    redis.acl_setuser(
+        "plain",
+        enabled=True,
+        reset=True,
+        passwords=["+plain-word"],
+        categories=["+@all"],
+        commands=["-client|tracking"],
+        keys=["*"],
+        channels=["*"],
     )
     try:
         place = urlsplit(redis_url)
@@ -133,7 +138,7 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
         health = (await service.client.get("/health/ready")).json()
         assert any("TRACKING" in why for why in health["degraded"])
     finally:
-        redis.execute_command("ACL", "DELUSER", "plain")
+        redis.acl_deluser("plain")
 
 
 async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(

@@ -13,7 +13,7 @@ from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source, add_table
 from tests.fix_proxy import Proxy
-from tests.fix_runtime import Service, Start
+from tests.fix_runtime import Service, Start, until
 
 
 @pytest.fixture
@@ -138,8 +138,7 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
         return monotonic() - started
 
     first = asyncio.create_task(timed())
-    while not hole.accepted:
-        await asyncio.sleep(0)
+    await until(lambda: hole.accepted)
     for took in await asyncio.gather(first, timed(), timed()):
         assert took < 1.6
 
