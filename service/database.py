@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # A read waits this long for a lock; the only lock that it can meet is a plain REFRESH's on the view.
 _LOCK_TIMEOUT_MS = 50
+_RECONNECT_S = 1.0
 
 
 def conninfo(dsn: str) -> str:
@@ -69,6 +70,9 @@ class ConfigDatabase:
             min_size=settings.pool_min_size,
             max_size=settings.pool_max_size,
             timeout=self._timeout,
+            # The pool's own retries come at growing intervals, so that it would find out late that the database is
+            # back. It gives up soon instead, and the next request tries again.
+            reconnect_timeout=_RECONNECT_S,
             open=False,
             name="config",
         )
