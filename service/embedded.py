@@ -21,7 +21,7 @@ from service.reaper import Reaper
 
 _START_S = 30.0
 _UNPRIVILEGED = "nobody"
-_PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
+PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
 
 
 class EmbeddedServerError(Exception):
@@ -100,7 +100,7 @@ class Postgres(Server):
     ) -> None:
         super().__init__(reaper, name, port)
         self.version = version
-        self.password = _PASSWORD
+        self.password = PASSWORD
         self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self.binaries = binaries or wheel_binaries(version)

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import signal
+import socket
 import sys
 
 import uvicorn
@@ -48,22 +50,33 @@ def _run(chosen: settings.Settings) -> None:
 
 async def _serve(chosen: settings.Settings) -> None:
     runtime = Runtime(chosen)
-    try:
-        await runtime.start()
-        server = uvicorn.Server(
-            uvicorn.Config(
+    # Bound first, so that a port that is taken is found before anything is connected; listening starts with serving.
+    with _bind(chosen.host, chosen.port) as bound:
+        try:
+            await runtime.start()
+            config = uvicorn.Config(
                 build(runtime),
-                host=chosen.host,
-                port=chosen.port,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )
-        )
-        await server.serve()
-        if not server.started:
-            raise StartError(f"ROSETTA_PORT: cannot listen on {chosen.host}:{chosen.port} (in use?)")
-    finally:
-        await runtime.stop()
+            # uvicorn raises the signal that ended it once more; what is left to do here must not be ended by it.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            await uvicorn.Server(config).serve(sockets=[bound])
+        finally:
+            await runtime.stop()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise StartError(f"ROSETTA_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+    return bound

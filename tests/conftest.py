@@ -2,7 +2,14 @@
 
 import pytest
 
-pytest_plugins = ["tests.fix_servers", "tests.fix_databases", "tests.fix_proxy", "tests.fix_runtime"]
+pytest_plugins = [
+    "tests.fix_servers",
+    "tests.fix_databases",
+    "tests.fix_proxy",
+    "tests.fix_secrets",
+    "tests.fix_runtime",
+    "tests.fix_process",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

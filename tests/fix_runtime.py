@@ -17,6 +17,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 from tests.fix_databases import Sql
 from tests.fix_metadata import KEY
+from tests.fix_secrets import Walker
 from tests.fix_servers import Servers
 
 E = TypeVar("E", bound=Event)
@@ -105,7 +106,7 @@ def redis(redis_url: str) -> sync_redis.Redis:
 
 
 @pytest.fixture
-async def start(config_dsn: str, redis_url: str) -> AsyncIterator[Start]:
+async def start(config_dsn: str, redis_url: str, no_leaks: Walker) -> AsyncIterator[Start]:
     """Starts services; with other settings by keyword."""
     async with AsyncExitStack() as stack:
 
@@ -116,10 +117,17 @@ async def start(config_dsn: str, redis_url: str) -> AsyncIterator[Start]:
             stack.push_async_callback(runtime.stop)
             await runtime.start()
             transport = httpx.ASGITransport(app=build(runtime))  # type: ignore[arg-type]  # Litestar types its own
-            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://service"))
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(
+                    transport=transport,
+                    base_url="http://service",
+                    event_hooks={"response": [no_leaks.look_at_response]},
+                )
+            )
             return Service(runtime, client, events)
 
         yield start_one
+        no_leaks.look_at_redis(sync_redis.Redis.from_url(redis_url))
 
 
 def settings(**changes: Any) -> Settings:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from service.embedded import Postgres, Valkey
+from service.embedded import PASSWORD, Postgres, Valkey
 from service.reaper import Reaper
 
 SETTINGS = {"wal_level": "logical", "max_replication_slots": "100", "max_wal_senders": "10", "fsync": "off"}
@@ -78,7 +78,8 @@ class Servers:
         from testcontainers.community.postgres import PostgresContainer
 
         options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-        container = PostgresContainer(f"postgres:{version}", driver=None).with_command(f"postgres {options}")
+        container = PostgresContainer(f"postgres:{version}", password=PASSWORD, driver=None)
+        container.with_command(f"postgres {options}")
         return str(self._stack.enter_context(container).get_connection_url())
 
 

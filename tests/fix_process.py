@@ -1,0 +1,89 @@
+"""The service as its users run it: `rosetta serve` in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from service.embedded import free_port
+from tests.fix_metadata import KEY
+from tests.fix_secrets import Walker
+
+
+class Process:
+    """One `rosetta serve`. `client` is an HTTP client for it."""
+
+    def __init__(self, environment: dict[str, str], log: Path, port: int, walker: Walker) -> None:
+        self._log = log
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+        self._walker = walker
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", "serve"], env=environment, stdout=file, stderr=file
+            )
+
+    def until_ready(self) -> None:
+        """Returns when pages can be asked for."""
+        deadline = monotonic() + 20
+        while True:
+            with suppress(httpx.TransportError):
+                self.client.get("/health/live")
+                return
+            assert self._process.poll() is None, self.log
+            assert monotonic() < deadline, self.log
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self._log.read_text(errors="replace")
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended by itself."""
+        return self._process.wait(20)
+
+    def end(self) -> None:
+        """Ends it, and looks through its log."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(20)
+        self.client.close()
+        for line in self.log.splitlines():
+            self._walker.look("log lines", line)
+
+
+StartProcess = Callable[..., Process]
+
+
+@pytest.fixture
+def serve(config_dsn: str, redis_url: str, tmp_path: Path, no_leaks: Walker) -> Iterator[StartProcess]:
+    """Starts processes; with other variables by keyword, None leaves one out."""
+    with ExitStack() as stack:
+
+        def start(**changes: str | None) -> Process:
+            port = free_port()
+            variables: dict[str, str | None] = {
+                "ROSETTA_CONFIG_DSN": config_dsn,
+                "ROSETTA_REDIS_URL": redis_url,
+                "CREDENTIAL_ENCRYPTION_KEY": KEY,
+                "ROSETTA_PORT": str(port),
+                "ROSETTA_POOL_MAX_SIZE": "4",
+            }
+            kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
+            wanted = {name: value for name, value in (variables | changes).items() if value is not None}
+            process = Process(kept | wanted, tmp_path / f"{port}.log", port, no_leaks)
+            stack.callback(process.end)
+            return process
+
+        yield start
