@@ -9,6 +9,7 @@ before it is refused afterwards.
 import asyncio
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import redis.asyncio
@@ -16,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from service.observation import CacheAccepts, CacheRefuses, Observer
 from service.settings import Settings
 
 PREFIX = "source_details:"
@@ -87,14 +89,16 @@ def keys(source_id: int) -> tuple[str, str, str]:
 
 
 class Cache:
-    """The commands. Each raises CacheUnavailableError where Redis does not answer in time.
+    """The commands. Each raises CacheUnavailableError where Redis does not answer in time, or says no.
 
     Two flags are the session's to set (see cache_session). `is_heard`: Redis answers. `is_trusted`: every eviction has
-    reached it as well; until then nothing is read or stored.
+    reached it as well; until then nothing is read or stored. `refusal` is why Redis, which answers, does not store.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: Observer) -> None:
         timeout = settings.redis_timeout_ms / 1000
+        self._observe = observer
+        self._patience = settings.fill_wait_ms / 1000
         self.client = redis.asyncio.Redis.from_pool(
             redis.asyncio.BlockingConnectionPool.from_url(
                 settings.redis_url.get_secret_value(),
@@ -114,6 +118,7 @@ class Cache:
         self.is_heard = False
         self.is_trusted = False
         self.failure = "not connected yet"
+        self.refusal: str | None = None
         self.failed = asyncio.Event()
         self._evicting: dict[int | None, asyncio.Future[None]] = {}
 
@@ -124,8 +129,12 @@ class Cache:
     async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
         """The page, or the right to compute it; `force` takes that right whatever is there."""
         # An eviction that is on its way must arrive first: its notification has been delivered.
+        deadline = monotonic() + self._patience
         while pending := self._evicting.get(source_id) or self._evicting.get(None):
-            await asyncio.wait({pending})
+            # With a bound, since a scan takes as long as Redis has keys; without Redis the page is as right.
+            await asyncio.wait({pending}, timeout=max(deadline - monotonic(), 0))
+            if not pending.done():
+                raise CacheUnavailableError
         if not self.is_trusted:
             raise CacheUnavailableError
         answer = await self._ask(self._claim(keys=keys(source_id), args=[token, _LEASE_MS, int(force)]))
@@ -141,7 +150,11 @@ class Cache:
         if not self.is_trusted or ttl_ms <= 0:
             return False
         page, lease, _ = keys(source_id)
-        return bool(await self._ask(self._store(keys=[page, lease], args=[token, body, ttl_ms])))
+        is_stored = bool(await self._ask(self._store(keys=[page, lease], args=[token, body, ttl_ms])))
+        if self.refusal is not None:
+            self.refusal = None
+            self._observe(CacheAccepts())
+        return is_stored
 
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not come."""
@@ -200,6 +213,9 @@ class Cache:
             return await command
         except ResponseError as error:
             # Redis is there and says no (out of memory, say); only an eviction that it refuses is a danger.
+            if self.refusal is None:
+                self._observe(CacheRefuses(reason=str(error)))
+            self.refusal = str(error)
             if must_succeed:
                 self.fail(str(error))
             raise CacheUnavailableError from error

@@ -8,19 +8,23 @@ then nothing is read from Redis until a new session has evicted everything.
 """
 
 import asyncio
-import contextlib
 import random
+import re
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
-from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from service.cache import PREFIX, Cache, CacheUnavailableError
 from service.observation import CacheDown, CacheUp, Observer
 
-_CHANNEL = "__redis__:invalidate"
+_CHANNEL = b"__redis__:invalidate"
+_PAGE = re.compile(rb"source_details:([0-9]{1,10})")
 _SILENCE_S = 1.0
+# A session that lasted this long was no accident; the next one is tried soon.
+_STEADY_S = 10.0
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -35,72 +39,77 @@ class CacheSession:
         self.tried = asyncio.Event()
 
     async def run(self) -> None:
-        """Begins sessions until it is cancelled; with a growing pause while Redis does not answer."""
+        """Begins sessions until it is cancelled; with a growing pause while they do not last."""
         failures = 0
         was_up: bool | None = None
         while True:
+            began = monotonic()
             try:
-                async with contextlib.aclosing(self._cache.client.pubsub()) as subscription:
-                    await self._begin(subscription)
-                    failures, was_up = 0, True
+                connection = self._cache.client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # bare
+                try:
+                    await self._begin(connection)
+                    was_up = True
                     self._observe(CacheUp(tracking=self.is_tracking))
                     self.tried.set()
-                    await self._listen(subscription)
+                    await self._listen(connection)
                     reason = self._cache.failure
+                finally:
+                    await connection.disconnect(nowait=True)
             except (RedisError, OSError, TimeoutError, CacheUnavailableError) as error:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
                 self._cache.is_heard = self._cache.is_trusted = self.is_tracking = False
                 # What the process holds could no longer be invalidated from outside.
                 self._on_invalid(None)
+            self._cache.failure = reason
             if was_up is not False:
                 self._observe(CacheDown(reason=reason))
             was_up = False
             self.tried.set()
-            failures += 1
+            failures = 1 if monotonic() - began > _STEADY_S else failures + 1
             await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
 
-    async def _begin(self, subscription: PubSub) -> None:
+    async def _begin(self, connection: AbstractConnection) -> None:
         self._cache.failed.clear()
-        await subscription.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-        connection = subscription.connection
-        assert connection is not None
-        await connection.send_command("CLIENT", "ID")
-        own_id = await connection.read_response()
-        await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         try:
-            await connection.read_response()
+            own_id = await _ask(connection, "CLIENT", "ID")
+            await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
+            # The answer is awaited: whether it is heard has to be known before anything is read.
+            await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
             self.is_tracking = True
         except ResponseError:
             # Not allowed, or a proxy in between: pages are then kept in Redis only.
             self.is_tracking = False
-        await subscription.subscribe(_CHANNEL)
         # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
         self._cache.is_heard = True
         await self._cache.evict_all()
+        if self._cache.failed.is_set():
+            # One that came meanwhile, over another connection, did not arrive.
+            raise CacheUnavailableError
         # Pages of the time without Redis are not in it: a DEL of them would be heard by nobody.
         self._on_invalid(None)
         self._cache.is_trusted = True
 
-    async def _listen(self, subscription: PubSub) -> None:
+    async def _listen(self, connection: AbstractConnection) -> None:
         failed = asyncio.ensure_future(self._cache.failed.wait())
         reading: asyncio.Task[Any] | None = None
         is_asked = False
         try:
             while True:
-                reading = asyncio.ensure_future(subscription.get_message(timeout=_SILENCE_S))
+                reading = asyncio.ensure_future(connection.read_response(timeout=_SILENCE_S))
                 await asyncio.wait({reading, failed}, return_when=asyncio.FIRST_COMPLETED)
                 if failed.done():
                     return
-                message = reading.result()
-                if message is not None:
+                answer = reading.result()
+                if answer is not None:
                     is_asked = False
-                    if message["type"] == "message":
-                        self._hear(message["data"])
+                    if isinstance(answer, list) and answer[:2] == [b"message", _CHANNEL]:
+                        self._hear(answer[2])
                 elif is_asked:
                     raise TimeoutError("no answer to PING")
                 else:
-                    await subscription.ping()
+                    await connection.send_command("PING")
                     is_asked = True
         finally:
             failed.cancel()
@@ -110,8 +119,14 @@ class CacheSession:
                 await asyncio.wait({reading})
 
     def _hear(self, names: list[bytes] | None) -> None:
+        """`names` are keys; None after FLUSHALL."""
         for name in names or (None,):
             if name is None:
                 self._on_invalid(None)
-            elif (number := name.decode(errors="replace").removeprefix(PREFIX)).isdecimal():
-                self._on_invalid(int(number))
+            elif found := _PAGE.fullmatch(name):
+                self._on_invalid(int(found[1]))
+
+
+async def _ask(connection: AbstractConnection, *command: str | int) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response()

@@ -1,6 +1,8 @@
 """The config database: a pool of connections to its primary."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,7 +18,7 @@ from service.waiting import within
 Connection = psycopg.AsyncConnection[DictRow]
 T = TypeVar("T")
 
-# A read waits this long for a lock; the only lock that it can meet is a plain REFRESH's on the view.
+# A page waits this long for a lock, then it is read without the view: a plain REFRESH may hold that for long.
 _LOCK_TIMEOUT_MS = 50
 _RECONNECT_S = 1.0
 
@@ -56,12 +58,18 @@ async def _configure(connection: Connection) -> None:
     await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
 
 
+async def _first_row(connection: Connection, name: str, parameters: dict[str, Any], *, prepare: bool) -> DictRow | None:
+    cursor = await connection.execute(query(name), parameters, binary=True, prepare=prepare)
+    return await cursor.fetchone()
+
+
 class ConfigDatabase:
     """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time."""
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.config_timeout_ms / 1000
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
+        self._drained = 0.0
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             connection_class=psycopg.AsyncConnection[DictRow],
@@ -95,13 +103,29 @@ class ConfigDatabase:
         await self._pool.close()
 
     async def fetch(self, name: str, /, *, timeout_s: float | None = None, **parameters: Any) -> DictRow | None:
-        """The first row of the statement called `name`, or None. Repeated once if its connection had died."""
+        """The first row of the statement called `name`, or None. psycopg's LockNotAvailable where a lock is held."""
 
         async def run(connection: Connection) -> DictRow | None:
-            cursor = await connection.execute(query(name), parameters, binary=True, prepare=True)
-            return await cursor.fetchone()
+            try:
+                return await _first_row(connection, name, parameters, prepare=True)
+            except psycopg.errors.FeatureNotSupported:
+                # "cached plan must not change result type": a column was altered since the statement was prepared.
+                await connection.execute("DEALLOCATE ALL")
+                return await _first_row(connection, name, parameters, prepare=True)
 
-        return await self._reached(run, attempts=2, timeout_s=timeout_s)
+        return await self._reached(run, timeout_s=timeout_s)
+
+    async def fetch_patiently(self, name: str, /, **parameters: Any) -> DictRow | None:
+        """The same, but it waits for locks; ConfigDatabaseUnavailableError where one is held for long."""
+
+        async def run(connection: Connection) -> DictRow | None:
+            await connection.execute(query("wait_for_locks"), prepare=False)
+            return await _first_row(connection, name, parameters, prepare=False)
+
+        try:
+            return await self.in_transaction(run)
+        except psycopg.errors.LockNotAvailable:
+            raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """The outcome of `work` in one transaction, in pipeline mode: statements wait for no answer but the last."""
@@ -110,35 +134,61 @@ class ConfigDatabase:
             async with connection.pipeline(), connection.transaction():
                 return await work(connection)
 
-        return await self._reached(run, attempts=1)
+        return await self._reached(run, is_repeatable=False)
 
     async def _reached(
-        self, work: Callable[[Connection], Awaitable[T]], attempts: int, timeout_s: float | None = None
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        timeout_s: float | None = None,
+        is_repeatable: bool = True,
     ) -> T:
-        async def once() -> T:
-            async with self._pool.connection() as connection:
-                return await work(connection)
+        limit = timeout_s or self._timeout
+        try:
+            return await within(limit, self._attempt(work, monotonic() + limit, is_repeatable))
+        except (PoolTimeout, TimeoutError) as error:
+            raise ConfigDatabaseUnavailableError(reason(error)) from error
+        except psycopg.OperationalError as error:
+            if not _is_unreachable(error):
+                raise
+            raise ConfigDatabaseUnavailableError(reason(error)) from error
 
-        while True:
-            attempts -= 1
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]], deadline: float, is_repeatable: bool) -> T:
+        async with self._connection(deadline) as connection:
+            taken = monotonic()
             try:
-                return await within(timeout_s or self._timeout, once())
-            except (PoolTimeout, TimeoutError) as error:
-                raise ConfigDatabaseUnavailableError(reason(error)) from error
+                if is_repeatable:
+                    return await work(connection)
+                # Whether a transaction whose connection died was committed cannot be known: so it is asked before.
+                await self._pool.check_connection(connection)
             except psycopg.OperationalError as error:
                 if not _is_unreachable(error):
                     raise
-                # A pooled connection that died unnoticed says nothing about the server; a fresh one does.
-                if attempts == 0:
-                    raise ConfigDatabaseUnavailableError(reason(error)) from error
+            else:
+                return await work(connection)
+        # Whatever was idle when the server went away is as dead as this one was; only fresh ones say how it is now.
+        # Once for all who find out together.
+        if self._drained < taken:
+            self._drained = monotonic()
+            await self._pool.drain()
+        async with self._connection(deadline) as connection:
+            return await work(connection)
 
-    async def ping(self) -> None:
-        """Returns where the database answers."""
-
-        async def run(connection: Connection) -> None:
-            await connection.execute("SELECT 1")
-
-        await self._reached(run, attempts=2)
+    @asynccontextmanager
+    async def _connection(self, deadline: float) -> AsyncIterator[Connection]:
+        while True:
+            left = deadline - monotonic()
+            try:
+                connection = await self._pool.getconn(min(left, _RECONNECT_S))
+                break
+            except PoolTimeout:
+                # A pool that gave up connecting is set going by who comes, not by who waits: so this comes again.
+                if left <= _RECONNECT_S:
+                    raise
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
 
     def figures(self) -> dict[str, int]:
         """The pool's own counters."""

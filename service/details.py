@@ -148,7 +148,8 @@ class Details:
         answer = fill.result()
         # Beside Redis the process keeps only what is in Redis too: a DEL of anything else would be heard by nobody.
         is_in_redis = answer.found == "redis" or answer.is_stored
-        if (is_in_redis and self.session.is_tracking) or not self._cache.is_heard:
+        is_alone = not self._cache.is_heard or self._cache.refusal is not None
+        if is_alone or (is_in_redis and self.session.is_tracking):
             self.memory.put(source_id, answer.page)
 
     async def _fill(self, source_id: int, *, force: bool) -> Answer:
@@ -229,8 +230,8 @@ class Details:
         try:
             return await self._database.fetch("details", id=source_id, names=names)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
-            # The view is locked by a plain REFRESH, or empty after one WITH NO DATA.
-            return await self._database.fetch("details_live", id=source_id, names=names)
+            # The view is locked by a plain REFRESH, or empty after one WITH NO DATA; or another program has a lock.
+            return await self._database.fetch_patiently("details_live", id=source_id, names=names)
 
 
 def _computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:

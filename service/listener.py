@@ -7,6 +7,7 @@ a channel of its own; one that does not come back in time ends the connection.
 
 import asyncio
 import random
+import re
 import secrets
 from time import monotonic
 
@@ -22,6 +23,7 @@ from service.settings import Settings
 from service.waiting import within
 
 CHANNEL = "source_details_changed"
+_SOURCE_ID = re.compile(r"[0-9]{1,10}")
 _CONNECT_S = 10.0
 _CANARY_PATIENCE_S = 3.0
 _LONGEST_PAUSE_S = 5.0
@@ -117,7 +119,7 @@ class Listener:
 
     def _hear(self, payload: str) -> None:
         # What is not a source's id means everything: '*', or a word from somebody who knows less than we do.
-        if self._heard is not None and payload.isascii() and payload.isdecimal():
+        if self._heard is not None and _SOURCE_ID.fullmatch(payload):
             self._heard.add(int(payload))
         else:
             self._heard = None

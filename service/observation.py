@@ -38,6 +38,19 @@ class CacheDown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CacheRefuses(Event):
+    """Redis answers and says no (out of memory, a missing right): pages are computed, but stored nowhere but here."""
+
+    level: ClassVar[str] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAccepts(Event):
+    """Redis stores pages again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerUp(Event):
     """LISTEN stands, and everything that may have been missed is evicted."""
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 import psycopg
 
-from service.database import ConfigDatabase
+from service.database import ConfigDatabase, reason
 from service.errors import ConfigDatabaseUnavailableError
 from service.observation import Observer, RefreshFailed, ViewRefreshed
 from service.settings import Settings
@@ -24,6 +24,7 @@ class Refresher:
         self._database = database
         self._observe = observer
         self._share = settings.refresh_share
+        self._is_failing = False
         self._requested = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -66,9 +67,13 @@ class Refresher:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
             # Somebody refreshes by hand.
             return _RETRY_S
-        except ConfigDatabaseUnavailableError as error:
-            self._observe(RefreshFailed(reason=error.message))
+        except (psycopg.Error, ConfigDatabaseUnavailableError) as error:
+            # Those who wait for the view go on waiting: it is tried again. Said once, not at every try.
+            if not self._is_failing:
+                self._observe(RefreshFailed(reason=reason(error)))
+            self._is_failing = True
             return _RETRY_S
+        self._is_failing = False
         assert row is not None
         if row["outcome"] == "refreshed":
             self._observe(ViewRefreshed(took_ms=round((monotonic() - started) * 1000, 3)))

@@ -1,5 +1,6 @@
 """Connections to source databases: one kept warm per source, each use within a bound, failing ones left alone."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,11 +15,14 @@ from service.credentials import UndecryptablePasswordError, decrypt
 from service.database import reason
 from service.errors import SourceUnreachableError
 from service.observation import Observer, SourceDown, SourceUp
+from service.resolver import Resolver
 from service.settings import Settings
 from service.waiting import within
 
 T = TypeVar("T")
 SourceConnection = psycopg.AsyncConnection[DictRow]
+
+_NO_FILE = f"{os.devnull}/none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Sources:
         self._idle_s = settings.source_idle_s
         self._most_idle = settings.source_connections
         self._observe = observer
+        self._resolver = Resolver()
         self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()
         self._resting: dict[int, tuple[float, str]] = {}
 
@@ -90,7 +95,7 @@ class Sources:
             raise self._down(source, str(error)) from None
         try:
             answer = await within(budget_s, self._ask(source, password, question))
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except (psycopg.Error, OSError, TimeoutError, UnicodeError) as error:
             why = reason(error)
             if isinstance(error, TimeoutError):
                 why = f"no answer within {budget_s * 1000:.0f} ms"
@@ -127,24 +132,29 @@ class Sources:
                     await connection.close()
 
     async def _connect(self, source: Source, password: str | None) -> SourceConnection:
+        try:
+            return await within(self._connect_timeout, self._open(source, password))
+        except TimeoutError:
+            raise psycopg.OperationalError(f"no connection within {self._connect_timeout * 1000:.0f} ms") from None
+
+    async def _open(self, source: Source, password: str | None) -> SourceConnection:
+        address = await self._resolver.address(source.pg_host)
         conninfo = make_conninfo(
             "",
             host=source.pg_host,
+            **({"hostaddr": address} if address else {}),
             port=source.pg_port,
             dbname=source.pg_database,
             user=source.pg_username,
+            # Never what libpq finds by itself (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
+            password=password or "",
+            passfile=_NO_FILE,
+            client_encoding="UTF8",
             application_name="rosetta-source-details",
             options=f"-c statement_timeout={self._statement_timeout_ms} -c default_transaction_read_only=on",
             keepalives_idle=10,
-            **({"password": password} if password else {}),
         )
-        try:
-            return await within(
-                self._connect_timeout,
-                psycopg.AsyncConnection.connect(conninfo, autocommit=True, row_factory=dict_row),
-            )
-        except TimeoutError:
-            raise psycopg.OperationalError(f"no connection within {self._connect_timeout * 1000:.0f} ms") from None
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, row_factory=dict_row)
 
     def _keep(self, source: Source, connection: SourceConnection) -> None:
         if source.address in self._idle:

@@ -65,7 +65,7 @@ async def list_sources(
     limit: Annotated[str | None, Parameter(description="how many at most, up to 1000")] = None,
 ) -> Response[bytes]:
     """The sources, oldest first, as an array."""
-    row = await _runtime(request).database.fetch(
+    row = await _runtime(request).database.fetch_patiently(
         "sources",
         skip=parameters.count("skip", skip, 0, _LARGEST_SKIP),
         limit=parameters.count("limit", limit, 100, 1000),
@@ -78,7 +78,7 @@ async def list_sources(
 async def get_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
     """A source's own facts."""
     wanted = parameters.source_id(source_id)
-    row = await _runtime(request).database.fetch("source", id=wanted)
+    row = await _runtime(request).database.fetch_patiently("source", id=wanted)
     if row is None:
         raise EntityNotFoundError("Source", str(wanted))
     return _finished(row["body"])

@@ -25,7 +25,7 @@ class Runtime:
         self.refresh_wait_s = settings.refresh_wait_ms / 1000
         self._poll_interval = settings.poll_interval_s
         self.database = ConfigDatabase(settings)
-        self.cache = Cache(settings)
+        self.cache = Cache(settings, self.observer)
         self.details = Details(settings, self.database, self.cache, self.observer)
         self.refresher = Refresher(settings, self.database, self.observer)
         self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
@@ -77,13 +77,18 @@ class Runtime:
         config: dict[str, Any] = {"status": "up", "pool": self.database.figures()}
         view: dict[str, Any] = {}
         try:
-            view = dict(await self.database.fetch("view_state") or {})
+            view = dict(await self.database.fetch_patiently("view_state") or {})
         except ConfigDatabaseUnavailableError as error:
             config = {"status": "down", "reason": error.message}
         cache: dict[str, Any] = {"status": "up", "outside_deletes_heard": self.details.session.is_tracking}
         if not self.cache.is_trusted:
             cache = {"status": "down", "reason": self.cache.failure}
             degraded.append(f"Redis is not used ({self.cache.failure}): serving from the process and PostgreSQL")
+        elif self.cache.refusal:
+            cache["refuses"] = self.cache.refusal
+            degraded.append(
+                f"Redis does not store pages ({self.cache.refusal}): serving from the process and PostgreSQL"
+            )
         elif not self.details.session.is_tracking:
             degraded.append("CLIENT TRACKING is refused by Redis: pages are not kept in the process")
         if not self.listener.is_listening:

@@ -90,7 +90,7 @@ class Synchronizer:
         return report
 
     async def _sync(self, source_id: int) -> SyncReport:
-        row = await self._database.fetch("source_connection", id=source_id)
+        row = await self._database.fetch_patiently("source_connection", id=source_id)
         if row is None:
             raise EntityNotFoundError("Source", str(source_id))
         source = Source.of(row)
@@ -132,9 +132,10 @@ async def _look(connection: SourceConnection, source: Source) -> DictRow:
 
 
 async def _record(connection: Connection, source_id: int, seen: DictRow) -> DictRow | None:
-    await connection.execute(query("wait_for_recording"))
-    locked = await connection.execute(query("lock_source"), {"id": source_id})
-    await connection.execute(query("give_way"))
+    # Unprepared, for a prepared one fails for ever once another program has altered a column that it returns.
+    await connection.execute(query("wait_for_recording"), prepare=False)
+    locked = await connection.execute(query("lock_source"), {"id": source_id}, prepare=False)
+    await connection.execute(query("give_way"), prepare=False)
     recorded = await connection.execute(
         query("record_sync"),
         {
@@ -145,6 +146,7 @@ async def _record(connection: Connection, source_id: int, seen: DictRow) -> Dict
             "has_publication": seen["has_publication"],
             "has_slot": seen["slot"] is not None,
         },
+        prepare=False,
     )
     # The source may have been deleted since it was looked up: then there is nothing to record about it.
     if await locked.fetchone() is None:

@@ -32,6 +32,10 @@ known_tables AS (
 
 -- include: page
 
+-- name: wait_for_locks
+-- For a statement that may wait while another program alters or truncates a table.
+SET LOCAL lock_timeout = '2s'
+
 -- name: details_live
 -- The same page without the materialized view: for the time in which an operator's plain REFRESH keeps it locked, or
 -- while it holds nothing (REFRESH ... WITH NO DATA).

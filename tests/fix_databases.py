@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -35,14 +35,14 @@ class Databases:
         self._made: list[str] = []
         self._template: str | None = None
 
-    def create(self, template: str | None = None) -> str:
-        """The DSN of a new database."""
+    def create(self, template: str | None = None, options: LiteralString = "") -> str:
+        """The DSN of a new database; `options` go into CREATE DATABASE."""
         name = f"test_{next(_numbers)}"
         with connect(self._dsn) as connection:
             statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
             if template:
                 statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
-            connection.execute(statement)
+            connection.execute(statement + sql.SQL(f" {options}"))
         self._made.append(name)
         return with_database(self._dsn, name)
 

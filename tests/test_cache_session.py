@@ -1,7 +1,7 @@
 """Redis lost and found: pages stay right without it, and nothing old is left when it is back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -9,8 +9,9 @@ import pytest
 import redis as sync_redis
 from pydantic import SecretStr
 
-from service.observation import CacheDown, CacheUp
+from service.observation import CacheAccepts, CacheDown, CacheRefuses, CacheUp
 from tests.fix_databases import Sql
+from tests.fix_gates import Gate
 from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
 from tests.fix_runtime import Service, Start, until
@@ -110,35 +111,103 @@ async def test_redis_that_lost_everything_is_filled_again(
     assert redis.exists(f"source_details:{source}")
 
 
-async def test_redis_without_tracking_keeps_pages_out_of_the_process(
-    start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
-) -> None:
-    """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
+@pytest.fixture(params=["no tracking", "no channels"])
+def restricted_url(request: pytest.FixtureRequest, redis_url: str, redis: sync_redis.Redis) -> Iterator[SecretStr]:
+    """Redis as a user that may not have keys tracked, or may not hear of it."""
     redis.acl_setuser(
         "plain",
         enabled=True,
         reset=True,
         passwords=["+plain-word"],
         categories=["+@all"],
-        commands=["-client|tracking"],
+        commands=["-client|tracking"] if request.param == "no tracking" else [],
         keys=["*"],
-        channels=["*"],
+        channels=["*"] if request.param == "no tracking" else [],
+        reset_channels=request.param != "no tracking",
     )
+    place = urlsplit(redis_url)
+    yield SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
+    redis.acl_deluser("plain")
+
+
+async def test_redis_without_tracking_keeps_pages_out_of_the_process(
+    start: Start, config: Sql, restricted_url: SecretStr, redis: sync_redis.Redis
+) -> None:
+    """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
+    service: Service = await start(redis_url=restricted_url)
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        page = await service.details(source)
+    assert "detail=redis" in page.headers["cache-status"]
+    redis.delete(f"source_details:{source}")
+    assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+    health = (await service.client.get("/health/ready")).json()
+    assert any("TRACKING" in why for why in health["degraded"])
+    assert [event.tracking for event in service.events.of(CacheUp)] == [False]
+
+
+async def test_redis_that_refuses_to_store_is_told_once(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
+    """Out of memory, say: one event, a line in the health report, pages from the process; and it heals."""
+    sources = [add_source(config) for _ in range(5)]
+    await service.settled(config)
+    redis.config_set("maxmemory", "1")
     try:
-        place = urlsplit(redis_url)
-        url = SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
-        service: Service = await start(redis_url=url)
-        source = add_source(config)
-        await service.settled(config)
-        for _ in range(3):
+        for source in sources * 2:
             page = await service.details(source)
-        assert "detail=redis" in page.headers["cache-status"]
-        redis.delete(f"source_details:{source}")
-        assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+        assert "detail=memory" in page.headers["cache-status"]
         health = (await service.client.get("/health/ready")).json()
-        assert any("TRACKING" in why for why in health["degraded"])
+        assert any("does not store" in why for why in health["degraded"])
+        config.execute("UPDATE sources SET name = name || ' anew'")
+        await service.settled(config)
+        assert (await service.details(sources[0])).json()["source"]["name"].endswith(" anew")
+        assert len(service.events.of(CacheRefuses)) == 1
     finally:
-        redis.acl_deluser("plain")
+        redis.config_set("maxmemory", "0")
+    assert "stored" in (await service.details(sources[1])).headers["cache-status"]
+    assert len(service.events.of(CacheAccepts)) == 1
+    health = (await service.client.get("/health/ready")).json()
+    assert not any("Redis" in why for why in health["degraded"])
+
+
+async def test_eviction_that_fails_while_a_session_begins_is_not_forgotten(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not arrive over another connection keeps the new session from being trusted."""
+    service: Service = await start()
+    source = add_source(config)
+    cache = service.runtime.cache
+    evict_all = cache.evict_all
+    trusted: list[bool] = []
+
+    async def fail_meanwhile() -> None:
+        await evict_all()
+        if not trusted:
+            cache.fail("an eviction over another connection was lost")
+        trusted.append(cache.is_trusted)
+
+    monkeypatch.setattr(cache, "evict_all", fail_meanwhile)
+    seen = len(service.events.events)
+    cache.fail("the first session ends")
+    await service.events.until(CacheUp, after=seen)
+    assert trusted == [False, False]
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_reader_waits_for_an_eviction_of_everything_only_so_long(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan takes as long as Redis has keys; PostgreSQL knows the page meanwhile."""
+    service: Service = await start(fill_wait_ms=200)
+    source = add_source(config)
+    await service.settled(config)
+    evicting = Gate(monkeypatch, service.runtime.cache, "evict_all")
+    config.execute("SELECT pg_notify('source_details_changed', '*')")
+    await evicting.until_reached()
+    page = await service.details(source)
+    assert "fwd=miss" in page.headers["cache-status"]
+    assert "stored" not in page.headers["cache-status"]
+    evicting.open()
 
 
 async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(

@@ -24,7 +24,7 @@ FLOORS = [
     {"remote", "cache_session"},
     {"cache", "database", "memory"},
     {"settings", "queries", "observation"},
-    {"errors", "credentials", "resources", "waiting"},
+    {"errors", "credentials", "resources", "resolver", "waiting"},
 ]
 
 

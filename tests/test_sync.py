@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from service.embedded import PASSWORD
 from service.observation import SyncFinished
 from service.remote import Source, SourceConnection
-from tests.fix_databases import Sql
+from tests.fix_databases import Databases, Sql, connect
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start
@@ -228,3 +229,41 @@ async def test_sync_is_one_round_trip_with_a_warm_connection(
     await service.sync(source)
     assert len(backends) == 2
     assert len(set(backends)) == 1
+
+
+async def test_source_gets_no_password_but_its_own(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that libpq would find in the environment, which is for the config database."""
+    assert published
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    source = add_source(config, shop_dsn, pg_password=None)
+    page = await service.sync(source)
+    assert page["meta"]["sync"]["outcome"] == "failed"
+    assert "no password supplied" in page["meta"]["sync"]["error"]
+
+
+async def test_source_without_an_encoding_is_read_where_its_names_are_text(
+    service: Service, config: Sql, databases: Databases
+) -> None:
+    """SQL_ASCII holds any bytes: names that are UTF-8 are fine, others are told, and the page stands."""
+    dsn = databases.create(options="ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with connect(dsn) as shop:
+        shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
+        source = add_source(config, dsn)
+        assert tables(await service.sync(source)) == {"orders": 1}
+        shop.execute(b'CREATE TABLE "\xff\xfe" (id int)')
+        page = await service.sync(source)
+        assert page["meta"]["sync"]["outcome"] == "failed"
+        assert tables(page) == {"orders": 1}
+        assert (await service.client.post(f"/api/v1/sources/{source}/refresh")).status_code == 502
+
+
+async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """As wide as PostgreSQL allows, in the table's own order."""
+    names = [f"column_{number}" for number in range(1600)]
+    published.execute(f"CREATE TABLE wide ({', '.join(f'{name} int' for name in names)})")
+    source = add_source(config, shop_dsn)
+    page = await service.sync(source)
+    wide = next(table for table in page["tables"] if table["table_name"] == "wide")
+    assert [column["column_name"] for column in wide["schema_table"]] == names

@@ -1,0 +1,73 @@
+"""Host names of sources: a name server that does not answer holds up nobody but those who ask for that name.
+
+The event loop's own lookups share a few threads of the process, and a thread that waits for a dead name server cannot
+be taken back: two such names would stop every lookup, those of Redis and the config database among them. Here each
+name that is being looked up has a thread of its own.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+
+_MOST_AT_ONCE = 100
+
+
+class Resolver:
+    """Looks names up; whoever asks for a name that is being looked up already shares that."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, asyncio.Future[str]] = {}
+
+    async def address(self, host: str) -> str | None:
+        """An address of the host; None for what needs no lookup (an address, the folder of a Unix socket).
+
+        OSError where it has none, or where too many others are being looked up.
+        """
+        if host.startswith("/") or _is_address(host):
+            return None
+        pending = self._pending.get(host)
+        if pending is None:
+            if len(self._pending) >= _MOST_AT_ONCE:
+                raise OSError(f"cannot look up {host}: too many names are being looked up")
+            pending = self._pending[host] = asyncio.get_running_loop().create_future()
+            pending.add_done_callback(lambda done: self._forget(host, done))
+            # A daemon: the process does not wait for it when it ends.
+            threading.Thread(target=_look_up, args=(host, pending), name="resolver", daemon=True).start()
+        # Shielded: who gives up leaves the lookup to the others.
+        return await asyncio.shield(pending)
+
+    def _forget(self, host: str, done: "asyncio.Future[str]") -> None:
+        del self._pending[host]
+        if not done.cancelled():
+            # Read, so that a failure for which nobody waited any longer is no complaint of the event loop.
+            done.exception()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _look_up(host: str, pending: "asyncio.Future[str]") -> None:
+    loop = pending.get_loop()
+    outcome: str | OSError
+    try:
+        outcome = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        outcome = OSError(f"cannot look up {host}: {error}")
+    # The loop may have ended meanwhile.
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_settle, pending, outcome)
+
+
+def _settle(pending: "asyncio.Future[str]", outcome: str | OSError) -> None:
+    if pending.done():
+        return
+    if isinstance(outcome, OSError):
+        pending.set_exception(outcome)
+    else:
+        pending.set_result(outcome)
