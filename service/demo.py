@@ -14,7 +14,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from service import demo_source, demo_story
+from service import demo_hints, demo_source, demo_story
 from service.credentials import encrypt
 from service.embedded import EmbeddedServerError, Postgres, Valkey, free_port
 from service.migrate import migrate
@@ -184,7 +184,7 @@ def _run(demo: Demo, *, check: bool) -> int:
         demo.start()
         if check:
             return demo_story.tell(demo)
-        print(demo_story.what_to_try(demo), flush=True)
+        print(demo_hints.what_to_try(demo), flush=True)
         demo.wait()
         return 0
     finally:

@@ -1,4 +1,4 @@
-"""The demo's story: what a person can try, and the same done and measured by `--check`."""
+"""The demo's story, done and measured by `--check`: what a person can try by hand."""
 
 import sys
 import time
@@ -11,57 +11,22 @@ import psycopg
 import redis
 
 from service import demo_source
+from service.queries import query
 
 if TYPE_CHECKING:
     from service.demo import Demo
 
 _KEY = "source_details:1"
+_READS = 200
 _CHANGES = 1000
 _PATIENCE_S = 10.0
+# The defaults of ROSETTA_SYNC_BUDGET_MS and ROSETTA_PUBLICATION_BUDGET_MS, which the demo runs with.
+_SYNC_BUDGET_MS = 5000
+_PAGE_BUDGET_MS = 250
 
 
 class StoryError(Exception):
     """A step did not do what it has to."""
-
-
-def what_to_try(demo: "Demo") -> str:
-    """Lines for a person, each of which works as it is printed."""
-    psql = demo.config.binaries / "psql"
-    page = f"{demo.url}/api/v1/sources/1/details"
-    python = sys.executable
-    ask_redis = f"{python} -c \"import redis; r = redis.from_url('{demo.redis.url}'); print("
-    rename = "UPDATE destinations SET name = 'lake' WHERE name = 'analytics'"
-    alter = "ALTER TABLE orders ADD COLUMN gift_note text"
-    refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
-    return f"""
-What to try, in another terminal:
-
-  the page, first computed and then from the cache (see Cache-Status)
-    curl -si {page} | head -n 8
-
-  a change in the config database by SQL alone: the next page shows it
-    {psql} {demo.config_dsn} -c "{rename}"
-    curl -s {page} | tail -c 400
-
-  a change in the source database, found by force_refresh
-    {psql} {demo.source_dsn} -c "{alter}"
-    curl -s '{page}?force_refresh=true' | tail -c 900
-
-  the cached page in Redis, and its end (without redis-cli, and with)
-    {ask_redis}r.ttl('{_KEY}'), r.keys('source_details:*'))"
-    {ask_redis}r.delete('{_KEY}'))"
-    redis-cli -p {demo.redis.port} TTL "{_KEY}"
-    redis-cli -p {demo.redis.port} DEL "{_KEY}"
-
-  an operator's refresh of the view
-    {psql} {demo.config_dsn} -c "{refresh}"
-
-  how it is, and what else there is
-    curl -s {demo.url}/health/ready
-    {demo.url}/schema
-
-psql comes with the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
-"""
 
 
 def tell(demo: "Demo") -> int:
@@ -83,6 +48,13 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise StoryError(otherwise)
 
 
+@contextmanager
+def _timed(times: list[float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    times.append((time.perf_counter() - started) * 1000)
+
+
 class _Story:
     def __init__(self, demo: "Demo") -> None:
         self._demo = demo
@@ -97,6 +69,7 @@ class _Story:
 
     def tell(self) -> None:
         self._read_and_cache()
+        self._measure_reads()
         self._change_by_sql()
         self._delete_by_hand()
         self._change_at_the_source()
@@ -155,6 +128,24 @@ class _Story:
             unchanged = self._page(headers={"If-None-Match": hit.headers["ETag"]})
             _expect(unchanged.status_code == 304 and not unchanged.content, f"status {unchanged.status_code}")
 
+    def _measure_reads(self) -> None:
+        with self._step(f"{_READS} misses, hits and bare statements in turn") as note:
+            times: dict[str, list[float]] = {"miss": [], "hit": [], "bare statement": []}
+            for _ in range(_READS):
+                with _timed(times["bare statement"]):
+                    self._config.execute(
+                        query("details"), {"id": 1, "names": None}, prepare=True, binary=True
+                    ).fetchone()
+                self._redis.delete(_KEY)
+                with _timed(times["miss"]):
+                    self._page()
+                self._page()
+                with _timed(times["hit"]):
+                    self._page()
+            note(
+                ", ".join(f"{what} {sorted(taken)[_READS // 2]:.2f} ms" for what, taken in times.items()) + " (medians)"
+            )
+
     def _change_by_sql(self) -> None:
         with self._step("UPDATE by SQL alone evicts, and the next read shows it") as note:
             self._page()
@@ -209,13 +200,20 @@ class _Story:
     def _lose_the_source(self) -> None:
         self._source.close()
         self._demo.source.stop("immediate")
-        with self._step("source stopped: force_refresh answers what is known"):
-            page = self._synced()
+        times: list[float] = []
+        with self._step("source stopped: force_refresh answers what is known") as note:
+            with _timed(times):
+                page = self._synced()
             _expect(page["meta"]["sync"]["outcome"] == "failed", str(page["meta"]["sync"]))
             _expect(len(page["tables"]) == 51, f"{len(page['tables'])} tables")
-        with self._step("source stopped: a page answers"):
+            _expect(times[-1] < _SYNC_BUDGET_MS, f"it took {times[-1]:.0f} ms")
+            note(f"within its budget of {_SYNC_BUDGET_MS} ms")
+        with self._step("source stopped: a page answers") as note:
             self._redis.delete(_KEY)
-            _expect(len(self._page().json()["tables"]) == 51, "tables are missing")
+            with _timed(times):
+                _expect(len(self._page().json()["tables"]) == 51, "tables are missing")
+            _expect(times[-1] < _PAGE_BUDGET_MS, f"it took {times[-1]:.0f} ms")
+            note(f"within its budget of {_PAGE_BUDGET_MS} ms")
 
     def _lose_redis(self) -> None:
         self._demo.redis.stop()
