@@ -62,6 +62,8 @@ class Demo:
             self._seed(connection)
         self._serve()
         self.step(f"service on {self.url}")
+        report = httpx.post(f"{self.url}/api/v1/sources/1/refresh", timeout=_START_S).raise_for_status().json()
+        self.step(f"first sync with the source: {len(report['tables_added'])} tables registered")
 
     def _seed(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
         """Three sources: one that is there, one whose server is not, one with another publication."""
@@ -162,6 +164,9 @@ def main(arguments: list[str]) -> int:
     port = free_port(options.port or 8000)
     if options.port and port != options.port:
         print(f"rosetta demo: port {options.port} is taken; name another one with --port", file=sys.stderr)
+        return 1
+    if options.check and options.keep and options.keep.is_dir() and any(options.keep.iterdir()):
+        print(f"rosetta demo: --check begins with an empty folder, which {options.keep} is not", file=sys.stderr)
         return 1
     with Reaper(options.keep) as reaper:
         try:

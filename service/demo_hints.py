@@ -1,5 +1,6 @@
-"""What the demo tells a person to try."""
+"""What the demo tells a person to try: with the clients that the machine has, or with what the demo brought along."""
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -7,43 +8,59 @@ if TYPE_CHECKING:
     from service.demo import Demo
 
 _KEY = "source_details:1"
+_HAS_CURL = shutil.which("curl") is not None
 
 
 def what_to_try(demo: "Demo") -> str:
     """Lines for a person, each of which works as it is printed."""
     psql = demo.config.binaries / "psql"
     page = f"{demo.url}/api/v1/sources/1/details"
-    python = sys.executable
-    ask_redis = f"{python} -c \"import redis; r = redis.from_url('{demo.redis.url}'); print("
     rename = "UPDATE destinations SET name = 'lake' WHERE name = 'analytics'"
     alter = "ALTER TABLE orders ADD COLUMN gift_note text"
     refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
     return f"""
 What to try, in another terminal:
 
-  the page, first computed and then from the cache (see Cache-Status)
-    curl -si {page} | head -n 8
+  the page's headers; the first time it is computed, then cached (see cache-status)
+    {_headers(page)}
 
   a change in the config database by SQL alone: the next page shows it
     {psql} {demo.config_dsn} -c "{rename}"
-    curl -s {page} | tail -c 400
+    {_end_of(page, 400)}
 
   a change in the source database, found by force_refresh
     {psql} {demo.source_dsn} -c "{alter}"
-    curl -s '{page}?force_refresh=true' | tail -c 900
+    {_end_of(f"{page}?force_refresh=true", 900)}
 
-  the cached page in Redis, and its end (without redis-cli, and with)
-    {ask_redis}r.ttl('{_KEY}'), r.keys('source_details:*'))"
-    {ask_redis}r.delete('{_KEY}'))"
-    redis-cli -p {demo.redis.port} TTL "{_KEY}"
-    redis-cli -p {demo.redis.port} DEL "{_KEY}"
+  the cached page in Redis, and its end
+    {_redis(demo, "TTL", _KEY)}
+    {_redis(demo, "DEL", _KEY)}
 
   an operator's refresh of the view
     {psql} {demo.config_dsn} -c "{refresh}"
 
   how it is, and what else there is
-    curl -s {demo.url}/health/ready
+    {_end_of(f"{demo.url}/health/ready", 2000)}
     {demo.url}/schema
 
-psql comes with the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
+psql is the one from the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
 """
+
+
+def _headers(url: str) -> str:
+    if _HAS_CURL:
+        return f"curl -s -o /dev/null -D - {url}"
+    return f"{sys.executable} -c \"import httpx; print(*httpx.get('{url}').headers.items(), sep='\\n')\""
+
+
+def _end_of(url: str, characters: int) -> str:
+    if _HAS_CURL:
+        return f"curl -s '{url}' | tail -c {characters}"
+    return f"{sys.executable} -c \"import httpx; print(httpx.get('{url}', timeout=20).text[-{characters}:])\""
+
+
+def _redis(demo: "Demo", command: str, key: str) -> str:
+    if shutil.which("redis-cli"):
+        return f'redis-cli -p {demo.redis.port} {command} "{key}"'
+    client = f"import redis; print(redis.from_url('{demo.redis.url}').execute_command('{command}', '{key}'))"
+    return f'{sys.executable} -c "{client}"'
