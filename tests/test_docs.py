@@ -1,0 +1,40 @@
+"""The documents say what is true: settings, modules, files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import service
+from service import settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def test_readme_lists_every_setting_as_help_does() -> None:
+    """With its default and its meaning, in the same order."""
+    rows = re.findall(
+        r"^\| `((?:ROSETTA|CREDENTIAL)_\w+)` \| `?([^`|]+?)`? \| (.+) \|$", (PROJECT / "README.md").read_text(), re.M
+    )
+    described = [tuple(line.split(None, 2)) for line in settings.describe().splitlines()]
+    assert rows == described
+
+
+def test_architecture_names_every_module() -> None:
+    """And none that is gone."""
+    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (PROJECT / "ARCHITECTURE.md").read_text(), re.M)
+    named = {name for row in table for name in re.findall(r"`(\w+)`", row)}
+    modules = {path.stem for path in Path(service.__file__).parent.glob("*.py")} - {"__init__"}
+    assert named == modules
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_a_document_names_exist(document: str) -> None:
+    """Links, and paths in code spans."""
+    text = (PROJECT / document).read_text()
+    named = re.findall(r"\]\((?!https?:)([^)#]+)\)", text) + re.findall(
+        r"`((?:service|sql|tests|migrations|bin)/[\w./]*)`", text
+    )
+    for path in named:
+        assert (PROJECT / path).exists(), path
