@@ -10,17 +10,32 @@
 -- exact at every moment, between a commit and the next refresh as well.
 
 -- Dates as the pages have always had them: ISO 8601, UTC, with a numeric offset, whatever the session's settings.
+-- NULL for what has no such form: infinity, and years of other than four digits.
 CREATE OR REPLACE FUNCTION public.source_details_time(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+    SELECT
+        CASE
+            WHEN moment >= '0001-01-02 00:00:00+00' AND moment < '9999-12-31 00:00:00+00'
+                THEN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+        END
+$$;
+
+-- The first of two dates that has a form; the epoch where neither has: pages expect a date there.
+CREATE OR REPLACE FUNCTION public.source_details_some_time(first timestamptz, second timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT
+        coalesce(
+            public.source_details_time(first), public.source_details_time(second), public.source_details_time('epoch')
+        )
 $$;
 
 -- The facts of a source that anybody may see, in the order in which pages show them. Never its password.
 CREATE OR REPLACE VIEW public.source_details_sources AS
 SELECT
-    public.source_details_time(coalesce(s.created_at, s.updated_at, 'epoch')) AS created_at,
-    public.source_details_time(coalesce(s.updated_at, s.created_at, 'epoch')) AS updated_at,
+    public.source_details_some_time(s.created_at, s.updated_at) AS created_at,
+    public.source_details_some_time(s.updated_at, s.created_at) AS updated_at,
     s.name,
     s.pg_host,
     s.pg_port,
@@ -128,7 +143,7 @@ CROSS JOIN LATERAL (
     WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
 ) AS described;
 
--- The stored rows. One of them (the lowest id) also says which computation they come from: the snapshot that
+-- The stored rows, computed at the first refresh: here, the tables are locked. One of them (the lowest id) also says which computation they come from: the snapshot that
 -- the refresh read with, and the transaction that ran it. On every row they would make each refresh rewrite
 -- the whole view.
 CREATE MATERIALIZED VIEW IF NOT EXISTS public.source_details_tables AS
@@ -144,7 +159,8 @@ SELECT
 FROM public.source_details_live AS live
 CROSS JOIN LATERAL (
     SELECT live.table_id = (SELECT min(t.id) FROM public.table_metadata_list AS t) AS is_this
-) AS lowest;
+) AS lowest
+WITH NO DATA;
 
 -- REFRESH ... CONCURRENTLY compares by this one; it holds no NULL.
 CREATE UNIQUE INDEX IF NOT EXISTS source_details_tables_table_id
@@ -183,3 +199,15 @@ CREATE TABLE IF NOT EXISTS public.source_details_sync_state (
     synced_at timestamptz NOT NULL,
     number bigint NOT NULL DEFAULT 1                -- of the sync, counted per source
 );
+
+-- Which transaction wrote a row, from its xmin: with the epoch that xmin lacks, and never one that has not begun yet.
+CREATE OR REPLACE FUNCTION public.source_details_row_xid(
+    row_xmin xid, latest bigint DEFAULT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+)
+RETURNS xid8
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (CASE WHEN candidate > latest THEN candidate - 4294967296 ELSE candidate END)::text::xid8
+    FROM (SELECT (latest >> 32 << 32) + row_xmin::text::bigint AS candidate) AS guess
+$$;

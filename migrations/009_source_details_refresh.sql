@@ -23,6 +23,20 @@ AS $$
     WHERE seen IS NOT NULL
 $$;
 
+-- Whether the view holds anything (REFRESH ... WITH NO DATA empties it). A transaction with an old snapshot may see two
+-- rows for it in pg_class, before and after a refresh.
+CREATE OR REPLACE FUNCTION public.source_details_is_populated() RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        NOT EXISTS (
+            SELECT
+            FROM pg_class AS c
+            WHERE c.oid = 'public.source_details_tables'::regclass AND NOT c.relispopulated
+        )
+$$;
+
 -- Takes note of the refresh that the view's content comes from: prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before; nothing is
 -- pruned and readers read live). An empty view cannot say its snapshot; then `at_least`, taken before the
@@ -36,7 +50,7 @@ DECLARE
     seen pg_snapshot;
     by_xid xid8;
 BEGIN
-    IF NOT (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+    IF NOT public.source_details_is_populated() THEN
         RETURN 'known';
     END IF;
     -- A first look, for its lock alone: the view's lock comes before the state's, as in a refresh. The other
@@ -57,11 +71,11 @@ BEGIN
     IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
-    -- A state from the future was restored from another server's dump: its transaction numbers mean nothing here.
-    IF pg_snapshot_xmax(noted.view_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) THEN
-        DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
-    ELSIF
-        public.source_details_snapshot_order(seen, by_xid)
+    -- What is from the future was restored from another server's dump: its transaction numbers mean nothing here.
+    DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
+    IF
+        pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
+        AND public.source_details_snapshot_order(seen, by_xid)
         < public.source_details_snapshot_order(noted.view_snapshot, noted.view_xid)
     THEN
         RETURN 'late';
@@ -91,7 +105,7 @@ BEGIN
     started := clock_timestamp();
     at_least := pg_current_snapshot();
     PERFORM set_config('source_details.own_refresh', 'on', true);
-    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+    IF public.source_details_is_populated() THEN
         REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables;
     ELSE
         REFRESH MATERIALIZED VIEW public.source_details_tables;
@@ -123,7 +137,7 @@ DECLARE
     now_due record;
 BEGIN
     -- A refresh by hand that no event trigger told of: whoever notes it tells.
-    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass) THEN
+    IF public.source_details_is_populated() THEN
         is_stale := false;
         IF EXISTS (
             SELECT
@@ -179,9 +193,7 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
-    IF (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = 'public.source_details_tables'::regclass)
-        AND public.source_details_note_refresh() = 'late'
-    THEN
+    IF public.source_details_is_populated() AND public.source_details_note_refresh() = 'late' THEN
         RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
             USING
                 ERRCODE = 'serialization_failure',

@@ -5,6 +5,15 @@
 -- LSNs, lags and timestamps of wal_monitor), tell nobody. Changes that the materialized view depends on are
 -- appended to the log as well. The functions run with their owner's rights, because the programs that write to
 -- these tables have none on the log.
+--
+-- Where a page is found by way of other tables (a destination's pipelines, a version's table), a row on that way may be
+-- moved at the same time by a transaction that is not visible yet. Whoever writes below such a row therefore holds it
+-- where it is, and whoever moves one waits for them. Who finds it held by a mover, and a transaction that keeps an old
+-- snapshot (REPEATABLE READ), cannot find the way, and tells of all sources.
+--
+-- After this file, also when it is applied again to repair triggers, apply 011: what was written unheard is read there.
+-- Each trigger needs a short lock on its table; PGOPTIONS='-c lock_timeout=500ms' makes psql give up rather than wait
+-- among writers (bin/migrate does so, and tries again).
 
 -- Tells of `changed` sources: NULL none, 0 all of them. Equal notifications of one transaction collapse into one.
 CREATE OR REPLACE FUNCTION public.source_details_announce(changed integer [], is_in_view boolean) RETURNS void
@@ -26,6 +35,14 @@ BEGIN
 END
 $$;
 
+-- Whether this transaction's lookups see what others have committed meanwhile.
+CREATE OR REPLACE FUNCTION public.source_details_sees_others() RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
+$$;
+
 CREATE OR REPLACE FUNCTION public.source_details_sources_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -38,23 +55,19 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(o.id) INTO changed FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (
-            SELECT
-                id, name, pg_host, pg_port, pg_database, pg_username, publication_name, replication_name,
-                is_publication_enabled, is_replication_enabled, total_tables, created_at
-            FROM old_rows
-        ),
-        after AS (
-            SELECT
-                id, name, pg_host, pg_port, pg_database, pg_username, publication_name, replication_name,
-                is_publication_enabled, is_replication_enabled, total_tables, created_at
-            FROM new_rows
-        ),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.id) INTO changed FROM difference AS d;
+        SELECT array_agg(DISTINCT id) INTO changed
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        WHERE
+            (
+                o.name, o.pg_host, o.pg_port, o.pg_database, o.pg_username, o.publication_name, o.replication_name,
+                o.is_publication_enabled, o.is_replication_enabled, o.total_tables, o.created_at
+            )
+            IS DISTINCT FROM
+            (
+                n.name, n.pg_host, n.pg_port, n.pg_database, n.pg_username, n.publication_name, n.replication_name,
+                n.is_publication_enabled, n.is_replication_enabled, n.total_tables, n.created_at
+            );
     ELSE
         changed := '{0}';
     END IF;
@@ -76,15 +89,14 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(o.id) INTO destinations FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT id, name FROM old_rows),
-        after AS (SELECT id, name FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.id) INTO destinations FROM difference AS d;
+        SELECT array_agg(DISTINCT id) INTO destinations
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        WHERE o.name IS DISTINCT FROM n.name;
+        -- A pipeline that is being led here is not visible yet: its foreign key holds the destination.
+        PERFORM FROM public.destinations AS d WHERE d.id = ANY (destinations) FOR UPDATE;
     END IF;
-    IF TG_OP = 'TRUNCATE' THEN
+    IF TG_OP = 'TRUNCATE' OR (destinations IS NOT NULL AND NOT public.source_details_sees_others()) THEN
         changed := '{0}';
     ELSIF destinations IS NOT NULL THEN
         SELECT array_agg(DISTINCT p.source_id) INTO changed
@@ -109,13 +121,17 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.source_id) INTO changed FROM old_rows AS o WHERE o.source_id IS NOT NULL;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT id, source_id FROM old_rows),
-        after AS (SELECT id, source_id FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.source_id) INTO changed FROM difference AS d WHERE d.source_id IS NOT NULL;
+        SELECT array_agg(DISTINCT shown.source_id) INTO changed
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (o.source_id), (n.source_id)) AS shown (source_id)
+        WHERE o.source_id IS DISTINCT FROM n.source_id AND shown.source_id IS NOT NULL;
+        IF changed IS NOT NULL THEN
+            -- A destination that is being added to a moved pipeline is told of to the source that it had.
+            PERFORM FROM public.pipelines AS p
+            WHERE p.id IN (SELECT n.id FROM new_rows AS n)
+            FOR UPDATE;
+        END IF;
     ELSE
         changed := '{0}';
     END IF;
@@ -138,20 +154,35 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.pipeline_id) INTO pipelines FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT id, pipeline_id, destination_id FROM old_rows),
-        after AS (SELECT id, pipeline_id, destination_id FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.pipeline_id) INTO pipelines FROM difference AS d;
+        SELECT array_agg(DISTINCT shown.pipeline_id) INTO pipelines
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (o.pipeline_id), (n.pipeline_id)) AS shown (pipeline_id)
+        WHERE
+            (o.pipeline_id, o.destination_id) IS DISTINCT FROM (n.pipeline_id, n.destination_id)
+            AND shown.pipeline_id IS NOT NULL;
     END IF;
-    IF TG_OP = 'TRUNCATE' THEN
+    IF TG_OP = 'TRUNCATE' OR (pipelines IS NOT NULL AND NOT public.source_details_sees_others()) THEN
         changed := '{0}';
-    ELSIF pipelines IS NOT NULL THEN
+    ELSIF TG_OP = 'INSERT' THEN
+        -- The foreign key holds them where they are.
         SELECT array_agg(DISTINCT p.source_id) INTO changed
         FROM public.pipelines AS p
         WHERE p.id = ANY (pipelines) AND p.source_id IS NOT NULL;
+    ELSIF pipelines IS NOT NULL THEN
+        SELECT
+            CASE WHEN count(*) = (SELECT count(*) FROM public.pipelines AS p WHERE p.id = ANY (pipelines))
+                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+                -- One of them is being moved or deleted right now, and waiting for that could be a deadlock.
+                ELSE '{0}'
+            END
+        INTO changed
+        FROM (
+            SELECT p.source_id
+            FROM public.pipelines AS p
+            WHERE p.id = ANY (pipelines)
+            FOR KEY SHARE SKIP LOCKED
+        ) AS held;
     END IF;
     PERFORM public.source_details_announce(changed, is_in_view => false);
     RETURN NULL;
@@ -198,23 +229,21 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.source_id) INTO changed FROM old_rows AS o WHERE o.source_id IS NOT NULL;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (
-            SELECT
-                id, source_id, status, error_message, replication_slot_name,
-                public.source_details_wal_class(public.source_details_wal_bytes(total_wal_size)) AS wal_class
-            FROM old_rows
-        ),
-        after AS (
-            SELECT
-                id, source_id, status, error_message, replication_slot_name,
-                public.source_details_wal_class(public.source_details_wal_bytes(total_wal_size)) AS wal_class
-            FROM new_rows
-        ),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.source_id) INTO changed FROM difference AS d WHERE d.source_id IS NOT NULL;
+        SELECT array_agg(DISTINCT shown.source_id) INTO changed
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (o.source_id), (n.source_id)) AS shown (source_id)
+        WHERE
+            (
+                (o.source_id, o.status, o.error_message, o.replication_slot_name)
+                IS DISTINCT FROM (n.source_id, n.status, n.error_message, n.replication_slot_name)
+                OR (
+                    o.total_wal_size IS DISTINCT FROM n.total_wal_size
+                    AND public.source_details_wal_class(public.source_details_wal_bytes(o.total_wal_size))
+                    IS DISTINCT FROM public.source_details_wal_class(public.source_details_wal_bytes(n.total_wal_size))
+                )
+            )
+            AND shown.source_id IS NOT NULL;
     ELSE
         changed := '{0}';
     END IF;
@@ -236,13 +265,10 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT bool_or(o.config_key LIKE 'WAL\_MONITORING\_THRESHOLD\_%') INTO is_changed FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT config_key, config_value FROM old_rows),
-        after AS (SELECT config_key, config_value FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT bool_or(d.config_key LIKE 'WAL\_MONITORING\_THRESHOLD\_%') INTO is_changed FROM difference AS d;
+        SELECT bool_or(coalesce(o.config_key, n.config_key) LIKE 'WAL\_MONITORING\_THRESHOLD\_%') INTO is_changed
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (config_key)
+        WHERE o.config_value IS DISTINCT FROM n.config_value;
     END IF;
     PERFORM public.source_details_announce(CASE WHEN is_changed THEN '{0}'::integer [] END, is_in_view => false);
     RETURN NULL;
@@ -261,13 +287,26 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.source_id) INTO changed FROM old_rows AS o WHERE o.source_id IS NOT NULL;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT id, source_id, table_name, schema_table, is_published, column_order FROM old_rows),
-        after AS (SELECT id, source_id, table_name, schema_table, is_published, column_order FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.source_id) INTO changed FROM difference AS d WHERE d.source_id IS NOT NULL;
+        SELECT array_agg(DISTINCT shown.source_id) INTO changed
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (o.source_id), (n.source_id)) AS shown (source_id)
+        WHERE
+            (o.source_id, o.table_name, o.is_published, o.schema_table, o.column_order)
+            IS DISTINCT FROM (n.source_id, n.table_name, n.is_published, n.schema_table, n.column_order)
+            AND shown.source_id IS NOT NULL;
+        IF changed IS NOT NULL THEN
+            -- A version that is being added to a moved table is told of to the source that it had.
+            PERFORM FROM public.table_metadata_list AS t
+            WHERE
+                t.id IN (
+                    SELECT o.id
+                    FROM old_rows AS o
+                    INNER JOIN new_rows AS n USING (id)
+                    WHERE o.source_id IS DISTINCT FROM n.source_id
+                )
+            FOR UPDATE;
+        END IF;
     ELSE
         changed := '{0}';
     END IF;
@@ -290,20 +329,36 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.table_metadata_list_id) INTO tables FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH
-        before AS (SELECT id, table_metadata_list_id, version_schema FROM old_rows),
-        after AS (SELECT id, table_metadata_list_id, version_schema FROM new_rows),
-        difference AS (
-            (TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)
-        )
-        SELECT array_agg(DISTINCT d.table_metadata_list_id) INTO tables FROM difference AS d;
+        SELECT array_agg(DISTINCT shown.table_metadata_list_id) INTO tables
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (o.table_metadata_list_id), (n.table_metadata_list_id)) AS shown (table_metadata_list_id)
+        WHERE
+            (o.table_metadata_list_id, o.version_schema)
+            IS DISTINCT FROM (n.table_metadata_list_id, n.version_schema)
+            AND shown.table_metadata_list_id IS NOT NULL;
     END IF;
-    IF TG_OP = 'TRUNCATE' THEN
+    IF TG_OP = 'TRUNCATE' OR (tables IS NOT NULL AND NOT public.source_details_sees_others()) THEN
         changed := '{0}';
-    ELSIF tables IS NOT NULL THEN
+    ELSIF TG_OP = 'INSERT' THEN
+        -- The foreign key holds them where they are.
         SELECT array_agg(DISTINCT t.source_id) INTO changed
         FROM public.table_metadata_list AS t
         WHERE t.id = ANY (tables) AND t.source_id IS NOT NULL;
+    ELSIF tables IS NOT NULL THEN
+        SELECT
+            CASE WHEN count(*) = (SELECT count(*) FROM public.table_metadata_list AS t WHERE t.id = ANY (tables))
+                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+                -- One of them is being moved or deleted right now, and waiting for that could be a deadlock.
+                ELSE '{0}'
+            END
+        INTO changed
+        FROM (
+            SELECT t.source_id
+            FROM public.table_metadata_list AS t
+            WHERE t.id = ANY (tables)
+            FOR KEY SHARE SKIP LOCKED
+        ) AS held;
     END IF;
     PERFORM public.source_details_announce(changed, is_in_view => true);
     RETURN NULL;
@@ -349,14 +404,5 @@ BEGIN
             );
         END LOOP;
     END LOOP;
-END
-$$;
-
--- Creating a trigger waits for the writers before it; what they wrote unheard, this first refresh reads.
-DO $$
-BEGIN
-    IF (SELECT s.view_snapshot IS NULL FROM public.source_details_refresh_state AS s) THEN
-        PERFORM public.source_details_refresh();
-    END IF;
 END
 $$;

@@ -56,6 +56,8 @@ def _is_unreachable(error: psycopg.OperationalError) -> bool:
 async def _configure(connection: Connection) -> None:
     await connection.set_autocommit(True)
     await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+    # Dates that the platform keeps without a zone are UTC, wherever the server is.
+    await connection.execute("SET timezone = 'UTC'")
 
 
 async def _first_row(connection: Connection, name: str, parameters: dict[str, Any], *, prepare: bool) -> DictRow | None:
@@ -90,11 +92,11 @@ class ConfigDatabase:
         try:
             # Once by hand: the pool would only say that it took too long, and retry without an end.
             async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                cursor = await connection.execute("SELECT to_regclass('public.source_details_tables') IS NOT NULL")
+                cursor = await connection.execute("SELECT FROM pg_trigger WHERE tgname = 'source_details_truncate'")
                 row = await cursor.fetchone()
         except psycopg.Error as error:
             raise StartError(f"ROSETTA_CONFIG_DSN: cannot reach the config database: {reason(error)}") from None
-        if row is None or not row[0]:
+        if row is None:
             raise StartError("ROSETTA_CONFIG_DSN: the database lacks the service's objects; run bin/migrate first")
         await self._pool.open()
 
@@ -148,6 +150,9 @@ class ConfigDatabase:
             return await within(limit, self._attempt(work, monotonic() + limit, is_repeatable))
         except (PoolTimeout, TimeoutError) as error:
             raise ConfigDatabaseUnavailableError(reason(error)) from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
+            # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
+            raise ConfigDatabaseUnavailableError("it lacks the service's objects: apply the migrations again") from None
         except psycopg.OperationalError as error:
             if not _is_unreachable(error):
                 raise

@@ -6,6 +6,7 @@ Each file runs in one transaction with its record. Two deployments may start at 
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,9 @@ from psycopg.conninfo import conninfo_to_dict
 from service.database import conninfo, reason
 from service.errors import StartError
 from service.resources import folder
+
+_PATIENCE_S = 60.0
+_PAUSE_S = 0.5
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS public.source_details_migrations (
@@ -92,18 +96,36 @@ def migrate(dsn: str, say: Callable[[str], None]) -> list[str]:
         missing = _missing(connection)
         for path in (path for path in _files() if path.name in missing):
             say(f"applying {path.name}")
-            try:
-                with connection.transaction():
-                    connection.execute(path.read_bytes())
-                    connection.execute(
-                        "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s)",
-                        (path.name, _digest(path)),
-                    )
-            except errors.Error as error:
-                raise StartError(f"{path.name}: {reason(error)}") from None
+            _apply(connection, path, say)
         if not missing:
             say("nothing to apply")
         return missing
+
+
+def _apply(connection: "psycopg.Connection[tuple[Any, ...]]", path: Path, say: Callable[[str], None]) -> None:
+    # Whoever waits for a lock on a table makes everybody wait who comes after, and one file needs several: so it gives
+    # up soon, before it could be in a deadlock with a writer (deadlock_timeout is 1 s), and begins anew.
+    connection.execute("SET lock_timeout = '500ms'")
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(path.read_bytes())
+                connection.execute(
+                    "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s)",
+                    (path.name, _digest(path)),
+                )
+            return
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"{path.name}: other programs held the tables for {_PATIENCE_S:.0f} s; nothing of it was applied, "
+                    "try again at a quieter time"
+                ) from error
+            say("  waiting for other programs' transactions")
+            time.sleep(_PAUSE_S)
+        except errors.Error as error:
+            raise StartError(f"{path.name}: {reason(error)}") from None
 
 
 def _missing(connection: "psycopg.Connection[tuple[Any, ...]]") -> list[str]:

@@ -95,6 +95,11 @@ class Runtime:
             degraded.append("nobody listens for changes: pages may be as old as their TTL")
         if view and not view["has_event_trigger"]:
             degraded.append("no event trigger: a REFRESH by hand is found by polling")
+        if view and view["triggers_missing"]:
+            degraded.append(
+                f"{view['triggers_missing']} of 32 triggers are missing or not ENABLE ALWAYS: changes go unnoticed; "
+                "apply migrations/010 and 011 again"
+            )
         failing = self.details.sources.failing
         if failing:
             degraded.append(f"{len(failing)} source(s) do not answer: shown from what was last known")

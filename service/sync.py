@@ -2,10 +2,11 @@
 
 One round trip to the source, one transaction in the config database, which compares and writes in one statement.
 Nothing is locked while the source is asked: a sync that read the source earlier and arrives later is dropped by the
-statement itself (see `record_sync`).
+statement itself, and one that was overtaken by another program asks again (see `record_sync`).
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -24,6 +25,7 @@ from service.waiting import Turnstile, keep
 
 # What a source may take of the whole budget; the rest is for recording what it said.
 _SOURCE_SHARE = 0.8
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +92,34 @@ class Synchronizer:
         return report
 
     async def _sync(self, source_id: int) -> SyncReport:
-        row = await self._database.fetch_patiently("source_connection", id=source_id)
-        if row is None:
-            raise EntityNotFoundError("Source", str(source_id))
-        source = Source.of(row)
-        seen, phases = await self._details.sources.ask(
-            source, self._budget * _SOURCE_SHARE, lambda connection: _look(connection, source)
-        )
-        asked = monotonic()
-        try:
-            recorded = await self._database.in_transaction(lambda connection: _record(connection, source_id, seen))
-        except (LockNotAvailable, DeadlockDetected):
-            raise SourceBusyError(source_id) from None
-        if recorded is None:
-            raise EntityNotFoundError("Source", str(source_id))
-        phases["record"] = round((monotonic() - asked) * 1000, 3)
+        for _ in range(_ATTEMPTS):
+            row = await self._database.fetch_patiently("source_connection", id=source_id)
+            if row is None:
+                raise EntityNotFoundError("Source", str(source_id))
+            source = Source.of(row)
+            seen, phases = await self._details.sources.ask(
+                source, self._budget * _SOURCE_SHARE, functools.partial(_look, source=source)
+            )
+            asked = monotonic()
+            record = functools.partial(_record, source=source, before=row["config_snapshot"], seen=seen)
+            try:
+                recorded = await self._database.in_transaction(record)
+            except _OvertakenError:
+                continue
+            except (LockNotAvailable, DeadlockDetected):
+                raise SourceBusyError(source_id) from None
+            if recorded is None:
+                raise EntityNotFoundError("Source", str(source_id))
+            phases["record"] = round((monotonic() - asked) * 1000, 3)
+            return await self._finish(source, seen, recorded, phases)
+        raise SourceBusyError(source_id)
 
+    async def _finish(self, source: Source, seen: DictRow, recorded: DictRow, phases: dict[str, float]) -> SyncReport:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
             await self._details.publications.remember(source, names, recorded["number"])
         # Not left to the notification, which may still be on its way when the caller reads.
-        await self._details.evict([source_id], "sync")
+        await self._details.evict([source.id], "sync")
         return SyncReport(
             outcome="synced" if recorded["is_newest"] else "superseded",
             changes=recorded["report"],
@@ -123,6 +132,10 @@ class Synchronizer:
         )
 
 
+class _OvertakenError(Exception):
+    """Another program wrote what this sync was about to write, after the source had been asked."""
+
+
 async def _look(connection: SourceConnection, source: Source) -> DictRow:
     parameters = {"publication": source.publication_name, "slot": source.replication_name}
     cursor = await connection.execute(query("remote_state"), parameters)
@@ -131,15 +144,21 @@ async def _look(connection: SourceConnection, source: Source) -> DictRow:
     return row
 
 
-async def _record(connection: Connection, source_id: int, seen: DictRow) -> DictRow | None:
+async def _record(connection: Connection, source: Source, before: str, seen: DictRow) -> DictRow | None:
     # Unprepared, for a prepared one fails for ever once another program has altered a column that it returns.
     await connection.execute(query("wait_for_recording"), prepare=False)
-    locked = await connection.execute(query("lock_source"), {"id": source_id}, prepare=False)
+    locked = await connection.execute(query("lock_source"), {"id": source.id}, prepare=False)
     await connection.execute(query("give_way"), prepare=False)
-    recorded = await connection.execute(
+    cursor = await connection.execute(
         query("record_sync"),
         {
-            "id": source_id,
+            "id": source.id,
+            "pg_host": source.pg_host,
+            "pg_port": source.pg_port,
+            "pg_database": source.pg_database,
+            "publication_name": source.publication_name,
+            "replication_name": source.replication_name,
+            "config_snapshot": before,
             "tables": seen["tables"],
             "incarnation": seen["incarnation"],
             "source_snapshot": seen["source_snapshot"],
@@ -151,4 +170,9 @@ async def _record(connection: Connection, source_id: int, seen: DictRow) -> Dict
     # The source may have been deleted since it was looked up: then there is nothing to record about it.
     if await locked.fetchone() is None:
         return None
-    return await recorded.fetchone()
+    recorded = await cursor.fetchone()
+    assert recorded is not None
+    if recorded["is_overtaken"]:
+        # Raised inside the transaction, which takes back what was written so far.
+        raise _OvertakenError
+    return recorded

@@ -94,8 +94,8 @@ wal_text AS (
             w.id,
             w.source_id,
             (SELECT t.body::json FROM source_text AS t) AS source,
-            public.source_details_time(coalesce(w.created_at, w.updated_at, 'epoch')) AS created_at,
-            public.source_details_time(coalesce(w.updated_at, w.created_at, 'epoch')) AS updated_at
+            public.source_details_some_time(w.created_at, w.updated_at) AS created_at,
+            public.source_details_some_time(w.updated_at, w.created_at) AS updated_at
         FROM public.wal_monitor AS w
         CROSS JOIN LATERAL (SELECT public.source_details_wal_bytes(w.total_wal_size) AS wal_bytes) AS sized
         WHERE w.source_id = %(id)s::int

@@ -4,10 +4,18 @@ SELECT r.outcome, r.wait_ms
 FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
 
 -- name: view_state
--- For the health report: how many sources the view does not cover, and since when it has its content.
+-- For the health report: how many sources the view does not cover, since when it has its content, and how many of the
+-- triggers of migration 010 would not fire (pg_restore --disable-triggers leaves them enabled, but not always).
 SELECT
     (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
     public.source_details_time(s.refreshed_at) AS refreshed_at,
     round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
+    (
+        SELECT 32 - count(*) FILTER (WHERE t.tgenabled = 'A')
+        FROM pg_trigger AS t
+        WHERE t.tgname IN (
+            'source_details_insert', 'source_details_update', 'source_details_delete', 'source_details_truncate'
+        )
+    ) AS triggers_missing,
     EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger
 FROM public.source_details_refresh_state AS s

@@ -15,8 +15,9 @@ FROM (
 ) AS page
 
 -- name: source_connection
--- What it takes to reach a source.
+-- What it takes to reach a source; and the snapshot in which that was read, before the source is asked.
 SELECT
+    pg_current_snapshot()::text AS config_snapshot,
     -- include: connection_columns
 FROM public.sources AS c
 WHERE c.id = %(id)s::int

@@ -15,7 +15,9 @@ SET LOCAL lock_timeout = '500ms'
 -- name: record_sync
 -- Compares what a sync saw on its source with what is recorded, writes the difference, and reports it. One statement:
 -- all of it or nothing. A sync that read the source before the last recorded one did writes nothing (is_newest is false):
--- its caller's call is older than what is recorded already.
+-- its caller's call is older than what is recorded already. Where another program was here since the source was asked
+-- (is_overtaken) the caller rolls back and asks again: it may know of a change that the source had not made then, and
+-- would be reverted; or the source leads elsewhere now.
 WITH
 incoming AS (
     SELECT
@@ -29,12 +31,21 @@ incoming AS (
     GROUP BY i.table_name
 ),
 
+place AS (
+    SELECT o.id
+    FROM public.sources AS o
+    WHERE
+        o.id = %(id)s::int
+        AND (o.pg_host, o.pg_port, o.pg_database, o.publication_name, o.replication_name)
+        IS NOT DISTINCT FROM
+        (%(pg_host)s, %(pg_port)s::int, %(pg_database)s, %(publication_name)s, %(replication_name)s)
+),
+
 newest AS (
     INSERT INTO public.source_details_sync_state AS s (source_id, incarnation, source_snapshot, synced_at)
     -- Not VALUES: the source may have been deleted since it was looked up.
     SELECT o.id, %(incarnation)s, %(source_snapshot)s::pg_snapshot, clock_timestamp()
-    FROM public.sources AS o
-    WHERE o.id = %(id)s::int
+    FROM place AS o
     ON CONFLICT (source_id) DO UPDATE
         SET
             incarnation = excluded.incarnation,
@@ -51,7 +62,14 @@ newest AS (
 -- Where a database from before the unique constraint holds a name twice, its first row is the table.
 recorded AS (
     SELECT DISTINCT ON (t.table_name)
-        t.id, t.table_name, t.schema_table, t.column_order, t.is_published, versions.highest
+        t.id,
+        t.table_name,
+        t.schema_table,
+        t.column_order,
+        t.is_published,
+        versions.highest,
+        NOT pg_visible_in_snapshot(public.source_details_row_xid(t.xmin), %(config_snapshot)s::pg_snapshot)
+            AS is_touched
     FROM public.table_metadata_list AS t
     CROSS JOIN LATERAL (
         SELECT max(h.version_schema) AS highest
@@ -73,8 +91,9 @@ paired AS (
         i.column_order,
         r.schema_table IS DISTINCT FROM i.schema_table AS is_rewritten,
         r.column_order IS DISTINCT FROM i.column_order AS is_reordered,
-        coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array') OR r.schema_table IN ('{}', '[]'), true)
-            AS is_missing
+        coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array'), true)
+        -- A table may have no columns; without a history nobody has looked yet.
+        OR (r.schema_table IN ('{}', '[]') AND r.highest IS NULL) AS is_missing
     FROM recorded AS r
     INNER JOIN incoming AS i ON i.table_name = r.table_name
     CROSS JOIN newest
@@ -109,7 +128,7 @@ column_pairs AS (
     GROUP BY c.id, c.column_name
 ),
 
--- A key that the old text lacks is no change, nor is the case of a type's name.
+-- A key that the old text lacks is no change, nor is the case of a type's name, nor a number written as a string.
 column_changes AS (
     SELECT
         c.id,
@@ -129,10 +148,8 @@ column_changes AS (
         FROM jsonb_each(c.new) AS n
         WHERE
             c.old ? n.key
-            AND CASE
-                WHEN n.key = 'real_data_type' THEN upper(c.old ->> n.key) IS DISTINCT FROM n.value #>> '{}'
-                ELSE c.old -> n.key <> n.value
-            END
+            AND CASE WHEN n.key = 'real_data_type' THEN upper(c.old ->> n.key) ELSE c.old ->> n.key END
+            IS DISTINCT FROM n.value #>> '{}'
     ) AS d
     WHERE c.old IS NULL OR c.new IS NULL OR d.keys IS NOT NULL
 ),
@@ -162,14 +179,19 @@ changed AS (
     GROUP BY p.id, p.table_name, p.old_schema, p.new_schema, p.highest
 ),
 
-added AS (
-    INSERT INTO public.table_metadata_list (source_id, table_name, schema_table, column_order, is_changes_schema)
-    SELECT %(id)s::int, i.table_name, i.schema_table, i.column_order, false
+missing AS (
+    SELECT i.table_name, i.schema_table, i.column_order
     FROM incoming AS i
     CROSS JOIN newest
     WHERE NOT EXISTS (SELECT FROM recorded AS r WHERE r.table_name = i.table_name)
-    ORDER BY i.table_name
-    -- Another program may have registered the table since: its row is as good.
+),
+
+added AS (
+    INSERT INTO public.table_metadata_list (source_id, table_name, schema_table, column_order, is_changes_schema)
+    SELECT %(id)s::int, m.table_name, m.schema_table, m.column_order, false
+    FROM missing AS m
+    ORDER BY m.table_name
+    -- Another program may be registering the table right now.
     ON CONFLICT DO NOTHING
     RETURNING id, table_name, schema_table
 ),
@@ -196,15 +218,13 @@ left_publication AS (
     WHERE
         t.source_id = newest.source_id
         AND t.is_published
+        AND t.table_name IS NOT NULL
         AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.table_name = t.table_name)
     RETURNING t.table_name
 ),
 
-versioned AS (
-    INSERT INTO public.history_schema_evolution (
-        table_metadata_list_id, schema_table_old, schema_table_new, changes_type, version_schema
-    )
-    SELECT a.id, '{}'::jsonb, a.schema_table, 'INITIAL_LOAD', 1
+new_versions AS (
+    SELECT a.id, '{}'::jsonb AS old_schema, a.schema_table AS new_schema, 'INITIAL_LOAD' AS changes_type, 1 AS version
     FROM added AS a
     UNION ALL
     SELECT p.id, '{}'::jsonb, p.new_schema, 'INITIAL_LOAD', 1
@@ -213,8 +233,17 @@ versioned AS (
     UNION ALL
     SELECT c.id, c.old_schema, c.new_schema, c.changes_type, c.version
     FROM changed AS c
-    -- Another program may have recorded the same version since.
+),
+
+versioned AS (
+    INSERT INTO public.history_schema_evolution (
+        table_metadata_list_id, schema_table_old, schema_table_new, changes_type, version_schema
+    )
+    SELECT v.id, v.old_schema, v.new_schema, v.changes_type, v.version
+    FROM new_versions AS v
+    -- Another program may be recording the same version right now.
     ON CONFLICT DO NOTHING
+    RETURNING id
 ),
 
 flagged AS (
@@ -238,6 +267,15 @@ flagged AS (
 
 SELECT
     EXISTS (SELECT FROM newest) AS is_newest,
+    NOT EXISTS (SELECT FROM place)
+    OR (
+        EXISTS (SELECT FROM newest)
+        AND (
+            EXISTS (SELECT FROM recorded AS r WHERE r.is_touched)
+            OR (SELECT count(*) FROM missing) > (SELECT count(*) FROM added)
+            OR (SELECT count(*) FROM new_versions) > (SELECT count(*) FROM versioned)
+        )
+    ) AS is_overtaken,
     (SELECT n.number FROM newest AS n) AS number,
     (SELECT coalesce(array_agg(i.table_name), '{}') FROM incoming AS i) AS published_names,
     json_build_object(

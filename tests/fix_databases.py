@@ -1,6 +1,7 @@
 """Databases for the tests: one migrated template, cloned per test, and empty ones to be sources."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, LiteralString
 
@@ -25,6 +26,34 @@ def with_database(dsn: str, database: str, **more: Any) -> str:
 def connect(dsn: str) -> Sql:
     """An autocommit connection with rows as dictionaries."""
     return psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+
+
+class Aside:
+    """A statement in a session of its own; `wait_for_lock` returns when it waits for one."""
+
+    def __init__(self, dsn: str, statement: str) -> None:
+        self.error: psycopg.Error | None = None
+        self._connection = connect(dsn)
+        self._thread = threading.Thread(target=self._run, args=(statement,))
+        self._thread.start()
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except psycopg.Error as error:
+            self.error = error
+
+    def wait_for_lock(self, config: Sql) -> None:
+        pid = self._connection.info.backend_pid
+        while True:
+            row = config.execute("SELECT cardinality(pg_blocking_pids(%s)) AS n", (pid,)).fetchone()
+            if row is not None and row["n"]:
+                return
+
+    def join(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._connection.close()
 
 
 class Databases:

@@ -1,5 +1,7 @@
 """The migrations: applied twice, by either way, over what the platform made, by two at once, without a superuser."""
 
+import os
+import re
 import shutil
 import subprocess
 import threading
@@ -13,10 +15,12 @@ import pytest
 from service import migrate
 from service.embedded import wheel_binaries
 from service.errors import StartError
+from service.queries import query
 from service.resources import folder
 from tests.fix_databases import Databases, Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 
+PROJECT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.name for path in folder("migrations").glob("*.sql"))
 
 
@@ -82,10 +86,11 @@ def test_every_file_applies_twice_without_harm(each_server: Databases, apply: Ca
     with connect(dsn) as connection:
         add_table(connection, add_source(connection))
         connection.execute("SELECT source_details_refresh()")
-        before, rows = fingerprint(connection), connection.execute("TABLE source_details_tables").fetchall()
+        shown = "SELECT table_id, source_id, table_name, is_published, version, fragment FROM source_details_tables"
+        before, rows = fingerprint(connection), connection.execute(shown).fetchall()
         by_psql(dsn)
         assert fingerprint(connection) == before
-        assert connection.execute("TABLE source_details_tables").fetchall() == rows
+        assert connection.execute(shown).fetchall() == rows
     by_migrate(dsn)
     assert migrate.check(dsn) == []
 
@@ -180,10 +185,10 @@ def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases,
 def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files: Path) -> None:
     """Not its first statement, and no record; what came before it stays."""
     dsn = databases.create()
-    (other_files / "011_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
-    with pytest.raises(StartError, match=r"011_broken.sql: division by zero"):
+    (other_files / "012_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
+    with pytest.raises(StartError, match=r"012_broken.sql: division by zero"):
         migrate.migrate(dsn, say=lambda _: None)
-    assert migrate.check(dsn) == ["011_broken.sql"]
+    assert migrate.check(dsn) == ["012_broken.sql"]
     with connect(dsn) as connection:
         assert connection.execute("SELECT to_regclass('half_written') AS it").fetchone() == {"it": None}
 
@@ -235,3 +240,63 @@ def test_owner_without_superuser_rights_succeeds_and_is_told(each_server: Databa
             admin.execute("DROP OWNED BY plain_owner CASCADE")
             admin.execute(f"ALTER DATABASE {admin.info.dbname} OWNER TO CURRENT_USER")
             admin.execute("DROP ROLE plain_owner")
+
+
+def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databases) -> None:
+    """Each file commits on its own: what was written unheard, the last file reads."""
+    dsn = databases.create()
+    with connect(dsn) as connection:
+        for name in FILES:
+            if name.startswith("010"):
+                source = add_source(connection)
+                add_table(connection, source, "a")
+                connection.execute("SELECT source_details_refresh()")
+                add_table(connection, source, "unheard")
+            connection.execute((folder("migrations") / name).read_bytes())
+        row = connection.execute(query("details"), {"id": source, "names": None}).fetchone()
+        assert row is not None
+        assert row["view_is_current"]
+        assert row["published_names"] == ["a", "unheard"]
+
+
+def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(databases: Databases) -> None:
+    """The file gives up and begins anew, and says so; the writer goes on, to the other tables as well."""
+    dsn = databases.create()
+    with connect(dsn) as writer:
+        writer.execute((folder("migrations") / FILES[0]).read_bytes())
+        add_source(writer)
+        waiting = threading.Event()
+
+        def say(line: str) -> None:
+            if "waiting" in line:
+                waiting.set()
+
+        with writer.transaction():
+            writer.execute("UPDATE wal_monitor SET status = 'IDLE'")
+            thread = threading.Thread(target=lambda: migrate.migrate(dsn, say=say))
+            thread.start()
+            assert waiting.wait(20)
+            writer.execute("UPDATE sources SET total_tables = 3")
+    thread.join(60)
+    assert migrate.check(dsn) == []
+
+
+def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: Databases) -> None:
+    """In one transaction: the views go, the column changes, the files bring everything back."""
+    dsn = databases.migrated()
+    recipe = re.search(r"```sh\n(psql --single-transaction.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    assert recipe is not None
+    command = recipe[1].replace("psql ", f"'{wheel_binaries(18) / 'psql'}' -q -v ON_ERROR_STOP=1 ", 1)
+    with connect(dsn) as connection:
+        add_table(connection, add_source(connection))
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="used by a view"):
+            connection.execute("ALTER TABLE sources ALTER COLUMN name TYPE text")
+        environment = os.environ | {"DSN": dsn}
+        result = subprocess.run(
+            ["bash", "-c", command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        assert row is not None
+        assert row["view_is_current"]
+        assert row["published_names"] == ["orders"]

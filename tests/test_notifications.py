@@ -6,8 +6,10 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from tests.fix_databases import Sql, connect
+from service.resources import folder
+from tests.fix_databases import Aside, Sql, connect
 from tests.fix_metadata import add_pipeline, add_source, add_table
+from tests.fix_runtime import Service
 
 
 @contextmanager
@@ -179,3 +181,76 @@ def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: s
         config.execute("RESET ROLE")
         config.execute("DROP OWNED BY platform_writer")
         config.execute("DROP ROLE platform_writer")
+
+
+def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
+    config: Sql, config_dsn: str, filled: int
+) -> None:
+    """The addition is not visible to the mover, nor the move to who adds: the move waits."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads:
+        with connect(config_dsn) as adding, adding.transaction():
+            adding.execute("INSERT INTO destinations (name) VALUES ('lake')")
+            adding.execute(
+                "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+                "SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE d.name = 'lake'"
+            )
+            moving = Aside(config_dsn, f"UPDATE pipelines SET source_id = {second}")
+            moving.wait_for_lock(config)
+        moving.join()
+    assert moving.error is None
+    # Whoever hears the last of them reads both changes.
+    assert payloads[0] == str(filled)
+    assert set(payloads[1:]) == {str(filled), str(second)}
+
+
+def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
+    config: Sql, config_dsn: str, filled: int
+) -> None:
+    """Who changes a version holds its table where it is."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads:
+        with connect(config_dsn) as changing, changing.transaction():
+            changing.execute("UPDATE history_schema_evolution SET version_schema = 9")
+            moving = Aside(config_dsn, f"UPDATE table_metadata_list SET source_id = {second}")
+            moving.wait_for_lock(config)
+        moving.join()
+    assert payloads[0] == str(filled)
+    assert set(payloads[1:]) == {str(filled), str(second)}
+
+
+def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, config_dsn: str, filled: int) -> None:
+    """Waiting could be a deadlock with who deletes the row and then what is below it: all pages are meant instead."""
+    second = add_source(config)
+    assert filled
+    with connect(config_dsn) as moving, moving.transaction():
+        moving.execute("UPDATE table_metadata_list SET source_id = %s", (second,))
+        with heard(config_dsn) as payloads:
+            config.execute("SET lock_timeout = '1s'")
+            config.execute("UPDATE history_schema_evolution SET version_schema = 9")
+        assert payloads == ["*"]
+        assert config.execute("SELECT source_id FROM source_details_log").fetchall() == [{"source_id": 0}]
+
+
+def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: str, filled: int) -> None:
+    """It cannot see who uses a destination by now."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads, connect(config_dsn) as renaming:
+        renaming.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        renaming.execute("SELECT FROM sources")
+        add_pipeline(config, second, "warehouse")
+        renaming.execute("UPDATE destinations SET name = 'renamed'")
+        renaming.execute("COMMIT")
+    assert payloads[-1] == "*"
+    assert filled
+
+
+async def test_triggers_that_do_not_fire_always_are_told(service: Service, config: Sql) -> None:
+    """As pg_restore --disable-triggers leaves them; applying 010 again mends it."""
+    config.execute("ALTER TABLE wal_monitor DISABLE TRIGGER ALL")
+    config.execute("ALTER TABLE wal_monitor ENABLE TRIGGER ALL")
+    health = (await service.client.get("/health/ready")).json()
+    assert any("4 of 32 triggers" in why for why in health["degraded"])
+    config.execute((folder("migrations") / "010_source_details_notify.sql").read_bytes())
+    health = (await service.client.get("/health/ready")).json()
+    assert not any("triggers" in why for why in health["degraded"])

@@ -146,6 +146,25 @@ async def test_reader_after_an_eviction_does_not_join_an_older_fill(
     await early
 
 
+async def test_reader_after_the_notification_waits_for_the_eviction(
+    service: Service, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the eviction is on its way to Redis the old page still stands there: nobody here is given it."""
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    evicting = Gate(monkeypatch, service.runtime.cache, "_delete")
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await evicting.until_reached()
+    reading = asyncio.create_task(service.details(source))
+    for _ in range(50):
+        # Redis answers within these turns; the reader would have its page.
+        await service.runtime.cache.client.ping()
+    assert redis.exists(f"source_details:{source}")
+    evicting.open()
+    assert (await reading).json()["source"]["name"] == "renamed"
+
+
 async def test_two_hundred_readers_cost_one_computation(start: Start, config: Sql) -> None:
     """In two processes, counted in the database."""
     source = add_source(config)
@@ -268,3 +287,36 @@ async def test_monitor_without_a_status_is_shown(service: Service, config: Sql) 
     config.execute("INSERT INTO wal_monitor (source_id, status, total_wal_size) VALUES (%s, NULL, 'a lot')", (source,))
     monitor = (await service.details(source)).json()["wal_monitor"]
     assert (monitor["status"], monitor["wal_size_bytes"], monitor["wal_threshold_status"]) == ("ACTIVE", None, None)
+
+
+async def test_dates_without_a_form_are_null_or_replaced(service: Service, config: Sql) -> None:
+    """Infinity, years before Christ and past 9999: never something that a page cannot parse."""
+    source = add_source(config)
+    config.execute(
+        "UPDATE sources SET created_at = '-infinity', updated_at = '0044-03-15 BC', "
+        "last_check_replication_publication = '12000-01-01'"
+    )
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, created_at, updated_at, last_wal_received) "
+        "VALUES (%s, 'infinity', '2026-02-03 04:05:06+02', 'infinity')",
+        (source,),
+    )
+    page = (await service.details(source)).json()
+    assert page["source"]["created_at"] == page["source"]["updated_at"] == "1970-01-01T00:00:00.000000+00:00"
+    assert page["source"]["last_check_replication_publication"] is None
+    assert page["wal_monitor"]["created_at"] == "2026-02-03T02:05:06.000000+00:00"
+    assert page["wal_monitor"]["last_wal_received"] is None
+
+
+async def test_dates_that_the_platform_keeps_without_a_zone_are_utc(start: Start, config: Sql) -> None:
+    """Wherever the server is."""
+    name = config.info.dbname
+    config.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    config.execute("ALTER TABLE wal_monitor ALTER COLUMN last_wal_received TYPE timestamp")
+    source = add_source(config)
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, last_wal_received) VALUES (%s, '2026-02-03 04:05:06')", (source,)
+    )
+    service: Service = await start()
+    page = (await service.details(source)).json()
+    assert page["wal_monitor"]["last_wal_received"] == "2026-02-03T04:05:06.000000+00:00"

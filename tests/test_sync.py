@@ -12,7 +12,7 @@ from service.remote import Source, SourceConnection
 from tests.fix_databases import Databases, Sql, connect
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source, add_table
-from tests.fix_runtime import Service, Start
+from tests.fix_runtime import Service, Start, until
 
 
 @pytest.fixture
@@ -267,3 +267,91 @@ async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, pu
     page = await service.sync(source)
     wide = next(table for table in page["tables"] if table["table_name"] == "wide")
     assert [column["column_name"] for column in wide["schema_table"]] == names
+
+
+async def test_program_that_wrote_after_the_look_is_not_reverted(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw a change that the look could not: the source is asked again, and no version is invented."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    syncing = asyncio.create_task(service.sync(source))
+    await looking.until_reached()
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric")
+    total = {"column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC"}
+    with config.transaction():
+        config.execute(
+            "UPDATE table_metadata_list SET schema_table = schema_table || %s", (json.dumps({"total": total}),)
+        )
+        config.execute(
+            """
+            INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type)
+            SELECT id, 2, 'NEW COLUMN' FROM table_metadata_list
+            """
+        )
+    looking.open()
+    page = await syncing
+    assert looking.calls == 2
+    assert page["meta"]["sync"]["outcome"] == "synced"
+    assert tables(page) == {"orders": 2}
+    assert history(config) == [("orders", 1, "INITIAL_LOAD"), ("orders", 2, "NEW COLUMN")]
+
+
+async def test_source_that_is_pointed_elsewhere_during_a_sync_is_asked_again(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old place said is recorded nowhere."""
+    published.execute("CREATE TABLE lines (id int); CREATE PUBLICATION other FOR TABLE lines")
+    source = add_source(config, shop_dsn)
+    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    syncing = asyncio.create_task(service.sync(source))
+    await looking.until_reached()
+    config.execute("UPDATE sources SET publication_name = 'other'")
+    looking.open()
+    page = await syncing
+    assert page["meta"]["sync"]["tables_added"] == ["lines"]
+    assert page["source"]["total_tables"] == 1
+    assert history(config) == [("lines", 1, "INITIAL_LOAD")]
+
+
+async def test_version_that_another_program_records_at_the_same_time_is_not_lost(
+    service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str
+) -> None:
+    """Both record version 2: ours waits, finds it taken, takes everything back and asks again."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ADD COLUMN a int, ADD COLUMN b int")
+    with connect(config_dsn) as platform:
+        with platform.transaction():
+            platform.execute(
+                """
+                INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type)
+                SELECT id, 2, 'NEW COLUMN' FROM table_metadata_list
+                """
+            )
+            syncing = asyncio.create_task(service.sync(source))
+            blocked = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+            await until(lambda: (config.execute(blocked).fetchone() or {})["n"])
+        page = await syncing
+    assert tables(page) == {"orders": 3}
+    (changed,) = page["meta"]["sync"]["tables_changed"]
+    assert [column["column_name"] for column in changed["columns"]] == ["a", "b"]
+    assert [version for _, version, _ in history(config)] == [1, 2, 3]
+
+
+async def test_sync_does_not_invent_changes(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """Rows without a name, numbers as strings, and a table that had no columns."""
+    published.execute("CREATE TABLE bare ()")
+    source = add_source(config, shop_dsn)
+    config.execute("INSERT INTO table_metadata_list (source_id, table_name) VALUES (%s, NULL)", (source,))
+    first = await service.sync(source)
+    assert first["meta"]["sync"]["tables_dropped"] == []
+    config.execute(
+        "UPDATE table_metadata_list SET schema_table = jsonb_set(schema_table, '{id,numeric_precision}', '\"64\"') "
+        "WHERE table_name = 'orders'"
+    )
+    published.execute("ALTER TABLE bare ADD COLUMN id int")
+    second = await service.sync(source)
+    (changed,) = second["meta"]["sync"]["tables_changed"]
+    assert (changed["table_name"], changed["changes_type"], changed["version"]) == ("bare", "NEW COLUMN", 2)

@@ -1,6 +1,5 @@
 """The materialized view is never a source of stale data: not before a refresh, and not when refreshes race."""
 
-import threading
 from typing import Any
 
 import psycopg
@@ -8,7 +7,7 @@ import pytest
 
 from service.observation import Evicted, ViewRefreshed
 from service.queries import query
-from tests.fix_databases import Sql, connect
+from tests.fix_databases import Aside, Sql, connect
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Start
 
@@ -44,34 +43,6 @@ def agrees(config: Sql) -> bool:
         """
     ).fetchone()
     return row == {"differences": 0}
-
-
-class Aside:
-    """A statement in a session of its own; `wait_for_lock` returns when it waits for one."""
-
-    def __init__(self, dsn: str, statement: str) -> None:
-        self.error: psycopg.Error | None = None
-        self._connection = connect(dsn)
-        self._thread = threading.Thread(target=self._run, args=(statement,))
-        self._thread.start()
-
-    def _run(self, statement: str) -> None:
-        try:
-            self._connection.execute(statement)
-        except psycopg.Error as error:
-            self.error = error
-
-    def wait_for_lock(self, config: Sql) -> None:
-        pid = self._connection.info.backend_pid
-        while True:
-            row = config.execute("SELECT cardinality(pg_blocking_pids(%s)) AS n", (pid,)).fetchone()
-            if row is not None and row["n"]:
-                return
-
-    def join(self) -> None:
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        self._connection.close()
 
 
 def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
@@ -238,6 +209,41 @@ def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
     config.execute("SELECT source_details_refresh(false)")
     assert read(config, source)["view_is_current"]
     assert log(config) == []
+
+
+def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, config_dsn: str) -> None:
+    """REPEATABLE READ, and another refresh since its snapshot: the error says that it may be run again."""
+    source = add_source(config)
+    add_table(config, source)
+    with connect(config_dsn) as operator:
+        operator.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        operator.execute("SELECT FROM sources")
+        add_table(config, source, "b")
+        config.execute(REFRESH)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            operator.execute(REFRESH)
+        operator.execute("ROLLBACK")
+    assert agrees(config)
+    assert read(config, source)["view_is_current"]
+
+
+@pytest.mark.parametrize(
+    ("low", "latest", "whole"),
+    [
+        (3, 500, 3),
+        (499, 500, 499),
+        (3, 2**32 + 5, 2**32 + 3),
+        (7, 2**32 + 5, 7),
+        (2**32 - 1, 2**32 + 5, 2**32 - 1),
+        (2**32 - 1, 3 * 2**32, 3 * 2**32 - 1),
+    ],
+)
+def test_transaction_of_a_row_is_known_past_a_wraparound(config: Sql, low: int, latest: int, whole: int) -> None:
+    """xmin lacks its epoch; what would lie in the future is of the one before."""
+    row = config.execute(
+        "SELECT source_details_row_xid(%s::text::xid, %s)::text::bigint AS whole", (low, latest)
+    ).fetchone()
+    assert row == {"whole": whole}
 
 
 async def test_pages_are_answered_while_the_view_is_locked_or_empty(start: Start, config: Sql, config_dsn: str) -> None:
