@@ -115,11 +115,13 @@ async def test_undecryptable_password_is_reported_as_such(service: Service, conf
 
 
 async def test_refresh_endpoint_makes_the_next_read_new(
-    service: Service, config: Sql, published: Sql, shop_dsn: str
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that re-reads at once gets the new state."""
+    """A client that re-reads at once gets the new state, also while the notification is still on its way."""
     source = add_source(config, shop_dsn)
+    await service.settled(config)
     await service.details(source)
+    monkeypatch.setattr(service.runtime.listener, "_hear", lambda _: None)
     published.execute("CREATE TABLE lines (id int)")
     response = await service.client.post(f"/api/v1/sources/{source}/refresh")
     assert response.status_code == 200
