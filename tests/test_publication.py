@@ -124,7 +124,7 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
     start: Start, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
 ) -> None:
     """Also for those who come while one is under way already."""
-    service: Service = await start(sync_budget_ms=800, source_connect_timeout_ms=600_000)
+    service: Service = await start(sync_budget_ms=2000, source_connect_timeout_ms=600_000)
     hole = await proxy("127.0.0.1", 1)
     hole.swallow()
     source = add_source(config, shop_dsn, pg_host="127.0.0.1", pg_port=hole.port)
@@ -140,7 +140,8 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
     first = asyncio.create_task(timed())
     await until(lambda: hole.accepted)
     for took in await asyncio.gather(first, timed(), timed()):
-        assert took < 1.6
+        # Behind the one that runs it would be 3.2 s.
+        assert took < 2.8
 
 
 async def test_answer_that_comes_late_mends_the_page(
