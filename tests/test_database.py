@@ -62,11 +62,13 @@ async def test_table_that_another_program_locks_is_waited_for(
     with connect(config_dsn) as other, other.transaction():
         other.execute(statement)
         waiting = asyncio.create_task(service.details(source))
-        # The statement without the view, which is the patient one.
+        # For longer than a page waits before it is read without the view.
         blocked = """
             SELECT count(*) AS n
             FROM pg_stat_activity
-            WHERE wait_event_type = 'Lock' AND datname = current_database() AND query NOT LIKE '%source_details_tables%'
+            WHERE
+                wait_event_type = 'Lock' AND datname = current_database()
+                AND clock_timestamp() - query_start > '200 ms'
             """
         await until(lambda: (config.execute(blocked).fetchone() or {})["n"])
     assert (await waiting).json()["source"]["id"] == source

@@ -151,7 +151,9 @@ def test_snapshots_have_an_order(config: Sql, older: tuple[str, int], newer: tup
 
 
 @pytest.mark.parametrize("has_event_trigger", [True, False])
-def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(config: Sql, has_event_trigger: bool) -> None:
+def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
+    config: Sql, config_dsn: str, has_event_trigger: bool
+) -> None:
     """Its number is in the refresh's snapshot, what it wrote later is not in the view."""
     source = add_source(config)
     add_table(config, source, "a")
@@ -159,6 +161,9 @@ def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(config: Sql
         config.execute("DROP EVENT TRIGGER source_details_refreshed")
     with config.transaction():
         config.execute("UPDATE table_metadata_list SET table_name = 'b'")
+        with connect(config_dsn) as other:
+            # Ends after it has begun: only then is its number below the snapshot's end.
+            other.execute("SELECT pg_current_xact_id()")
         config.execute(REFRESH)
         config.execute("UPDATE table_metadata_list SET table_name = 'c'")
     assert names(config, source) == ["c"]
