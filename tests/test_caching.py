@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from service.observation import Evicted
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source, add_table, count_computations
@@ -81,7 +80,7 @@ async def test_fill_never_undoes_an_eviction(
 
     config.execute("UPDATE sources SET name = 'renamed' WHERE id = %s", (source,))
     for process in (slow, other):
-        await process.events.until(Evicted, lambda event: event.sources == (source,))
+        await process.settled(config)
     storing.open()
     old = await reading
     assert old.json()["source"]["name"] != "renamed"
@@ -102,7 +101,7 @@ async def test_reader_after_an_eviction_does_not_join_an_older_fill(
     early = asyncio.create_task(service.details(source))
     await storing.until_reached()
     config.execute("UPDATE sources SET name = 'renamed' WHERE id = %s", (source,))
-    await service.events.until(Evicted, lambda event: event.sources == (source,))
+    await service.settled(config)
     late = asyncio.create_task(service.details(source))
     storing.open()
     assert (await late).json()["source"]["name"] == "renamed"
@@ -207,7 +206,7 @@ async def test_fill_never_undoes_an_eviction_without_redis(
     reading = asyncio.create_task(service.details(source))
     await computing.until_reached()
     config.execute("UPDATE sources SET name = 'renamed'")
-    await service.events.until(Evicted, lambda event: event.sources == (source,))
+    await service.settled(config)
     computing.open()
     await reading
     assert service.runtime.details.memory.get(source) is None
