@@ -23,13 +23,13 @@ _LOCK_TIMEOUT_MS = 50
 _RECONNECT_S = 1.0
 
 
-def conninfo(dsn: str) -> str:
+def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
     """`dsn` with what this service needs where the DSN does not say otherwise.
 
     The primary, also for reads: a standby may lag behind the notifications and would fill caches with older rows.
     """
     wanted: dict[str, Any] = {
-        "application_name": "rosetta-source-details",
+        "application_name": application_name,
         "target_session_attrs": "read-write",
         "connect_timeout": 5,
         "keepalives_idle": 5,

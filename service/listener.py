@@ -37,7 +37,8 @@ class Listener:
     """`is_listening` says whether evictions come; `canary_ms` is the last canary's round trip."""
 
     def __init__(self, settings: Settings, details: Details, refresher: Refresher, observer: Observer) -> None:
-        self._conninfo = conninfo((settings.listener_dsn or settings.config_dsn).get_secret_value())
+        dsn = settings.listener_dsn or settings.config_dsn
+        self._conninfo = conninfo(dsn.get_secret_value(), "rosetta-source-details-listener")
         self._details = details
         self._refresher = refresher
         self._observe = observer

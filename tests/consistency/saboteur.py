@@ -1,0 +1,50 @@
+"""`python -m tests.consistency.saboteur NAME`: `rosetta serve` with one of its guards taken out, or with none (`none`).
+
+In every case fills are held for a random moment between reading and storing, and evictions before they reach Redis, so
+that interleavings which take hours to come by come in seconds.
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from service import cache, cli
+from service.cache import Cache
+from service.details import Details
+
+_LONGEST_S = 0.02
+
+
+def _hold(owner: type[Any], name: str) -> None:
+    method = getattr(owner, name)
+
+    async def held(self: Any, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(random.random() ** 3 * _LONGEST_S)
+        return await method(self, *arguments, **options)
+
+    setattr(owner, name, held)
+
+
+def _sabotage(name: str) -> None:
+    if name == "no lease check":
+        cache._STORE = "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
+    elif name == "no eviction on reconnect":
+        evict = Details.evict
+
+        async def evict_unless_reconnected(self: Details, source_ids: Iterable[int] | None, cause: Any) -> None:
+            if cause != "reconnect":
+                await evict(self, source_ids, cause)
+
+        Details.evict = evict_unless_reconnected  # type: ignore[method-assign]
+    elif name != "none":
+        raise SystemExit(f"unknown sabotage: {name}")
+
+
+if __name__ == "__main__":
+    _hold(Cache, "store")
+    _hold(Cache, "_delete")
+    _sabotage(sys.argv[1])
+    sys.argv[1:] = ["serve"]
+    sys.exit(cli.main())

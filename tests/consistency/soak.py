@@ -1,0 +1,59 @@
+"""`bin/soak --minutes N --seed S`: the consistency check for longer, on servers of its own."""
+
+import argparse
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from service.embedded import Postgres, Valkey
+from service.migrate import migrate
+from service.reaper import Reaper
+from tests.consistency.history import Verdict
+from tests.consistency.rig import Rig
+from tests.consistency.workload import Workload
+
+
+def main() -> int:
+    """0 where every promise was kept; 1, with the offending reads in a file, where one was not."""
+    parser = argparse.ArgumentParser(prog="bin/soak", description="Judge every read of a run with many writers.")
+    parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what is done, and when")
+    parser.add_argument("--history", type=Path, default=Path("soak-history.jsonl"), help="where offending reads go")
+    options = parser.parse_args()
+    print(f"soak: {options.minutes:g} minutes, --seed {options.seed}", flush=True)
+    with Reaper() as reaper:
+        postgres = Postgres(reaper, "postgres", settings={"wal_level": "logical"})
+        valkey = Valkey(reaper, "redis")
+        for server in (postgres, valkey):
+            server.start()
+        try:
+            verdict = asyncio.run(_soak(postgres, valkey, options.seed, options.minutes * 60, options.history))
+        finally:
+            valkey.stop()
+            postgres.stop("immediate")
+    print(verdict.describe())
+    if not verdict.holds:
+        print(f"NOT CONSISTENT: the offending reads are in {options.history}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _soak(postgres: Postgres, valkey: Valkey, seed: int, seconds: float, history: Path) -> Verdict:
+    for name in ("config", "shop"):
+        with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate(postgres.dsn("config"), say=lambda _: None)
+    async with Rig(postgres.dsn("config"), valkey.url, postgres.dsn("shop")) as rig:
+        workload = Workload(rig, seed, seconds, say=lambda line: print(f"  {line}", flush=True))
+        verdict = await workload.run()
+    if not verdict.holds:
+        workload.history.save(history, verdict)
+    return verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""No read is older than what every process was told, and the checker that says so can tell."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.consistency.rig import Rig
+from tests.consistency.workload import Workload
+
+pytestmark = pytest.mark.consistency
+SEED = 20
+
+
+async def test_no_read_is_older_than_what_was_delivered(
+    config_dsn: str, redis_url: str, shop_dsn: str, tmp_path: Path
+) -> None:
+    """Two processes, every kind of write, operators of every kind, listeners cut off all the time."""
+    async with Rig(config_dsn, redis_url, shop_dsn) as rig:
+        workload = Workload(rig, SEED, seconds=15)
+        verdict = await workload.run()
+    print(verdict.describe())
+    if not verdict.holds:
+        workload.history.save(tmp_path / "history.jsonl", verdict)
+    assert verdict.holds, f"{verdict.violations[:3]}; the history is in {tmp_path}"
+    assert verdict.reads > 500
+    assert verdict.writes > 100
+    assert verdict.undelivered < verdict.writes / 4
+
+
+@pytest.mark.parametrize("sabotage", ["no lease check", "no log", "no eviction on reconnect"])
+async def test_checker_catches_a_guard_taken_out(config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str) -> None:
+    """The negative control: the same run without one guard does not last."""
+    async with Rig(config_dsn, redis_url, shop_dsn, sabotage) as rig:
+        verdict = await Workload(rig, SEED, seconds=45, until_violated=True).run()
+    print(verdict.describe())
+    assert not verdict.holds, f"not caught: {sabotage}"
+    assert verdict.reads > 100
