@@ -1,6 +1,6 @@
 """The headers of a cached page: validators (RFC 9110), freshness (RFC 9111) and Cache-Status (RFC 9211)."""
 
-from service.details import Answer
+from service.answer import Answer
 from service.memory import Page
 
 # Private: a page tells of hosts and users. No-cache: only this service knows when a page has changed, so clients ask
@@ -24,7 +24,12 @@ def _headers(page: Page, status: str) -> dict[str, str]:
 
 
 def cache_status(answer: Answer, *, bypass: bool) -> str:
-    """`rosetta; hit; ttl=21; detail=redis`, `rosetta; fwd=miss; stored; ttl=30`, and the like."""
+    """`rosetta; hit; ttl=21; detail=redis`, `rosetta; fwd=miss; stored; ttl=30`, and the like.
+
+    `fwd=stale` with a negative ttl is a page past its life, served since the config database is away (RFC 5861, 4).
+    """
+    if answer.found == "last known":
+        return f'rosetta; fwd=stale; ttl={answer.page.ttl}; detail="the config database cannot be reached"'
     if answer.found != "computed":
         return f"rosetta; hit; ttl={answer.page.ttl}; detail={answer.found}"
     parts = ["rosetta", "fwd=bypass" if bypass else "fwd=miss"]

@@ -11,6 +11,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.errors import ConfigDatabaseUnavailableError, StartError
+from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
 from service.settings import Settings
 from service.waiting import within
@@ -21,6 +22,7 @@ T = TypeVar("T")
 # A page waits this long for a lock, then it is read without the view: a plain REFRESH may hold that for long.
 _LOCK_TIMEOUT_MS = 50
 _RECONNECT_S = 1.0
+_REST_S = 1.0
 
 
 def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
@@ -68,10 +70,13 @@ async def _first_row(connection: Connection, name: str, parameters: dict[str, An
 class ConfigDatabase:
     """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._observe = observer
         self._timeout = settings.config_timeout_ms / 1000
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
         self._drained = 0.0
+        self._failed = 0.0
+        self._is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             connection_class=psycopg.AsyncConnection[DictRow],
@@ -147,16 +152,27 @@ class ConfigDatabase:
     ) -> T:
         limit = timeout_s or self._timeout
         try:
-            return await within(limit, self._attempt(work, monotonic() + limit, is_repeatable))
+            outcome = await within(limit, self._attempt(work, monotonic() + limit, is_repeatable))
         except (PoolTimeout, TimeoutError) as error:
-            raise ConfigDatabaseUnavailableError(reason(error)) from error
+            raise self._unavailable(error) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
             raise ConfigDatabaseUnavailableError("it lacks the service's objects: apply the migrations again") from None
         except psycopg.OperationalError as error:
             if not _is_unreachable(error):
                 raise
-            raise ConfigDatabaseUnavailableError(reason(error)) from error
+            raise self._unavailable(error) from error
+        if self._is_down:
+            self._is_down = False
+            self._observe(DatabaseUp())
+        return outcome
+
+    def _unavailable(self, error: Exception) -> ConfigDatabaseUnavailableError:
+        self._failed = monotonic()
+        if not self._is_down:
+            self._is_down = True
+            self._observe(DatabaseDown(reason=reason(error)))
+        return ConfigDatabaseUnavailableError(reason(error))
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], deadline: float, is_repeatable: bool) -> T:
         async with self._connection(deadline) as connection:
@@ -178,6 +194,11 @@ class ConfigDatabase:
             await self._pool.drain()
         async with self._connection(deadline) as connection:
             return await work(connection)
+
+    @property
+    def has_just_failed(self) -> bool:
+        """Whether it could not be reached within the last second: who has something else need not wait for it."""
+        return monotonic() - self._failed < _REST_S
 
     @asynccontextmanager
     async def _connection(self, deadline: float) -> AsyncIterator[Connection]:

@@ -7,19 +7,18 @@ nowhere (its lease in Redis is deleted, its place in this process is lost), and 
 
 import asyncio
 import contextlib
-import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 
+from service.answer import Answer, Computed, computed
 from service.cache import Cache, CacheUnavailableError, Claim
 from service.cache_session import CacheSession
 from service.database import ConfigDatabase
-from service.errors import EntityNotFoundError
+from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
 from service.observation import Evicted, Filled, Observer
 from service.publication import Publications
@@ -31,31 +30,6 @@ from service.waiting import Turnstile, keep
 _LOOK_AGAIN_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A page and where it came from. `computed` holds the page's parts where this very call computed it."""
-
-    page: Page
-    found: Literal["memory", "redis", "computed"]
-    is_stored: bool = False
-    is_collapsed: bool = False
-    computed: "Computed | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A page as read: its JSON up to `meta`, and the facts for `meta`."""
-
-    head: bytes
-    meta: dict[str, Any]
-    names: frozenset[str] | None
-
-    def body(self, **more: Any) -> bytes:
-        """The finished JSON, with `more` in its meta."""
-        meta = json.dumps(self.meta | more, ensure_ascii=False, separators=(",", ":"))
-        return b"".join((self.head, b',"meta":', meta.encode(), b"}"))
-
-
 class Details:
     """Pages of sources."""
 
@@ -65,11 +39,12 @@ class Details:
         self._observe = observer
         self._ttl = float(settings.cache_ttl_s)
         self._fill_wait = settings.fill_wait_ms / 1000
-        self.memory = Memory(settings.memory_cache_mb * 1024 * 1024)
+        self.memory = Memory(settings.memory_cache_mb * 1024 * 1024, settings.stale_if_error_s)
         self.session = CacheSession(cache, observer, self._hear_invalid)
         self.sources = Sources(settings, observer)
         self.publications = Publications(settings, self.sources, cache, self._hear_late)
         self._fills: dict[int, asyncio.Task[Answer]] = {}
+        self._doubted: dict[int, asyncio.Task[Answer]] = {}
         self._fresh: Turnstile[int, Answer] = Turnstile()
         self._changed: dict[int, asyncio.Event] = {}
 
@@ -82,7 +57,13 @@ class Details:
         is_collapsed = fill is not None
         if fill is None:
             fill = self._start(source_id, force=False)
-        answer = await asyncio.shield(fill)
+        try:
+            answer = await asyncio.shield(fill)
+        except ConfigDatabaseUnavailableError:
+            # Looked up now and not before the wait: it may have been evicted meanwhile.
+            if page := self.memory.last_known(source_id):
+                return Answer(page, "last known")
+            raise
         return Answer(answer.page, answer.found, answer.is_stored, is_collapsed, answer.computed)
 
     async def read_fresh(self, source_id: int) -> Answer:
@@ -101,26 +82,34 @@ class Details:
         """
         started = monotonic()
         ids = None if source_ids is None else tuple(source_ids)
-        self._forget(ids)
+        self.memory.drop(ids)
+        self._lose_fills(ids)
         # Without Redis: it is not trusted from here on, and before it is again everything in it is evicted.
         with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
 
-    def _forget(self, source_ids: tuple[int, ...] | None) -> None:
-        self.memory.drop(source_ids)
+    def _lose_fills(self, source_ids: tuple[int, ...] | None) -> None:
         if source_ids is None:
             self._fills.clear()
+            self._doubted.clear()
             for event in self._changed.values():
                 event.set()
             return
         for source_id in source_ids:
             self._fills.pop(source_id, None)
+            self._doubted.pop(source_id, None)
             if changed := self._changed.get(source_id):
                 changed.set()
 
     def _hear_invalid(self, source_id: int | None) -> None:
-        self._forget(None if source_id is None else (source_id,))
+        # Somebody wrote or deleted the key in Redis, we ourselves perhaps. Whoever comes now asks Redis; but a page
+        # that is being read is not known to be old by that, and may stay as the last known.
+        ids = None if source_id is None else (source_id,)
+        self.memory.doubt(ids)
+        doubted = dict(self._fills) if source_id is None else {source_id: self._fills.get(source_id)}
+        self._lose_fills(ids)
+        self._doubted.update({number: fill for number, fill in doubted.items() if fill is not None})
 
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
         # The page went out with the tables last known to be published; only if they differ is it worth evicting.
@@ -140,17 +129,25 @@ class Details:
 
     def _end(self, source_id: int, fill: asyncio.Task[Answer]) -> None:
         # Only the current fill may leave its page in this process: another one took its place after an eviction.
-        if self._fills.get(source_id) is not fill:
+        is_doubted = self._doubted.get(source_id) is fill
+        if is_doubted:
+            del self._doubted[source_id]
+        elif self._fills.get(source_id) is fill:
+            del self._fills[source_id]
+        else:
             return
-        del self._fills[source_id]
         if fill.cancelled() or fill.exception() is not None:
             return
         answer = fill.result()
-        # Beside Redis the process keeps only what is in Redis too: a DEL of anything else would be heard by nobody.
+        if is_doubted:
+            if self.memory.last_known(source_id) is None:
+                self.memory.put(source_id, answer.page, is_current=False)
+            return
+        # Beside Redis the process serves only what is in Redis too: a DEL of anything else would be heard by nobody.
         is_in_redis = answer.found == "redis" or answer.is_stored
         is_alone = not self._cache.is_heard or self._cache.refusal is not None
-        if is_alone or (is_in_redis and self.session.is_tracking):
-            self.memory.put(source_id, answer.page)
+        is_current = is_alone or (is_in_redis and self.session.is_tracking)
+        self.memory.put(source_id, answer.page, is_current=is_current)
 
     async def _fill(self, source_id: int, *, force: bool) -> Answer:
         token = secrets.token_hex(8)
@@ -161,8 +158,8 @@ class Details:
         started = monotonic()
         is_stored = False
         try:
-            computed = await self._compute(source_id, claim)
-            page = Page(computed.body(), started + self._ttl, self._ttl)
+            parts = await self._compute(source_id, claim)
+            page = Page(parts.body(), started + self._ttl, self._ttl)
             if claim.is_granted:
                 is_stored = await self._store(source_id, token, page)
         finally:
@@ -172,11 +169,11 @@ class Details:
             Filled(
                 source_id=source_id,
                 stored=is_stored,
-                view_is_current=computed.meta["read_from"] == "view",
+                view_is_current=parts.meta["read_from"] == "view",
                 took_ms=round((monotonic() - started) * 1000, 3),
             )
         )
-        return Answer(page, "computed", is_stored, computed=computed)
+        return Answer(page, "computed", is_stored, computed=parts)
 
     async def _claim(self, source_id: int, token: str, *, force: bool) -> Claim:
         """The page, the lease, or neither where Redis is away or another process's fill takes too long."""
@@ -214,6 +211,8 @@ class Details:
             return
 
     async def _compute(self, source_id: int, claim: Claim) -> Computed:
+        if self._database.has_just_failed and self.memory.last_known(source_id):
+            raise ConfigDatabaseUnavailableError("it did not answer a moment ago")
         row = await self._read_row(source_id, None)
         if row is None:
             raise EntityNotFoundError("Source", str(source_id))
@@ -224,7 +223,7 @@ class Details:
             row = await self._read_row(source_id, sorted(names))
             if row is None:
                 raise EntityNotFoundError("Source", str(source_id))
-        return _computed(row, names, publication.check)
+        return computed(row, names, publication.check)
 
     async def _read_row(self, source_id: int, names: list[str] | None) -> dict[str, Any] | None:
         try:
@@ -232,16 +231,3 @@ class Details:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
             # The view is locked by a plain REFRESH, or empty after one WITH NO DATA; or another program has a lock.
             return await self._database.fetch_patiently("details_live", id=source_id, names=names)
-
-
-def _computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
-    registered = row["registered_names"]
-    unregistered = sorted(names.difference(registered)) if names is not None and registered is not None else []
-    meta = {
-        "as_of": row["as_of"],
-        "tables_from": "metadata" if names is None else "source",
-        "read_from": "view" if row["view_is_current"] else "live",
-        "publication_check": check,
-        "unregistered_tables": unregistered,
-    }
-    return Computed(row["body"], meta, names)

@@ -18,8 +18,8 @@ class Page:
 
     @property
     def ttl(self) -> int:
-        """Whole seconds for which the page is still fresh."""
-        return max(0, round(self.expires - monotonic()))
+        """Whole seconds for which the page is still fresh; negative where it is no longer."""
+        return round(self.expires - monotonic())
 
     @property
     def age(self) -> int:
@@ -33,38 +33,60 @@ class Page:
 
 
 class Memory:
-    """Pages by source id."""
+    """Pages by source id. A page may be served while it is current and fresh.
 
-    def __init__(self, limit_bytes: int) -> None:
+    One that is not stays for `grace_s` after its life as the last known, for a time when there is no better one.
+    """
+
+    def __init__(self, limit_bytes: int, grace_s: float) -> None:
         self._limit = limit_bytes
+        self._grace = grace_s
         self._pages: OrderedDict[int, Page] = OrderedDict()
+        self._current: set[int] = set()
         self.bytes = 0
 
     def get(self, source_id: int) -> Page | None:
-        """The page, if it is there and fresh."""
-        page = self._pages.get(source_id)
-        if page is None:
+        """The page, if it is there, current and fresh."""
+        if source_id not in self._current:
             return None
+        page = self._pages[source_id]
         if page.expires <= monotonic():
-            self._remove(source_id)
             return None
         self._pages.move_to_end(source_id)
         return page
 
-    def put(self, source_id: int, page: Page) -> None:
+    def last_known(self, source_id: int) -> Page | None:
+        """The page as it was last known; never one that was dropped since."""
+        page = self._pages.get(source_id)
+        if page is not None and page.expires + self._grace <= monotonic():
+            self._remove(source_id)
+            return None
+        return page
+
+    def put(self, source_id: int, page: Page, *, is_current: bool) -> None:
         """Keeps the page, at the cost of others where it does not fit; not at all where it alone would not."""
         self._remove(source_id)
         if len(page.body) > self._limit:
             return
         self._pages[source_id] = page
+        if is_current:
+            self._current.add(source_id)
         self.bytes += len(page.body)
         while self.bytes > self._limit:
             self._remove(next(iter(self._pages)))
 
+    def doubt(self, source_ids: Iterable[int] | None) -> None:
+        """These pages are no longer current, though they may be right; all of them for None."""
+        if source_ids is None:
+            self._current.clear()
+        else:
+            self._current.difference_update(source_ids)
+
     def drop(self, source_ids: Iterable[int] | None) -> None:
-        """Forgets these pages; all of them for None."""
+        """Forgets these pages, which are known to be old; all of them for None."""
         if source_ids is None:
             self._pages.clear()
+            self._current.clear()
             self.bytes = 0
         else:
             for source_id in source_ids:
@@ -72,5 +94,6 @@ class Memory:
 
     def _remove(self, source_id: int) -> None:
         page = self._pages.pop(source_id, None)
+        self._current.discard(source_id)
         if page is not None:
             self.bytes -= len(page.body)

@@ -51,6 +51,19 @@ class CacheAccepts(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseDown(Event):
+    """The config database cannot be reached: pages are as they were last known, or there are none."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUp(Event):
+    """The config database answers again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerUp(Event):
     """LISTEN stands, and everything that may have been missed is evicted."""
 
@@ -208,3 +221,5 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> No
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # It warns at every attempt; DatabaseDown and DatabaseUp say the same once.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -24,7 +24,7 @@ class Runtime:
         self.observer = observer or Observer()
         self.refresh_wait_s = settings.refresh_wait_ms / 1000
         self._poll_interval = settings.poll_interval_s
-        self.database = ConfigDatabase(settings)
+        self.database = ConfigDatabase(settings, self.observer)
         self.cache = Cache(settings, self.observer)
         self.details = Details(settings, self.database, self.cache, self.observer)
         self.refresher = Refresher(settings, self.database, self.observer)
@@ -80,6 +80,7 @@ class Runtime:
             view = dict(await self.database.fetch_patiently("view_state") or {})
         except ConfigDatabaseUnavailableError as error:
             config = {"status": "down", "reason": error.message}
+            degraded.append("the config database cannot be reached: pages are as they were last known")
         cache: dict[str, Any] = {"status": "up", "outside_deletes_heard": self.details.session.is_tracking}
         if not self.cache.is_trusted:
             cache = {"status": "down", "reason": self.cache.failure}

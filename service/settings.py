@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error")
 
     cache_ttl_s: Seconds = Field(30, description="life of a cached page, counted from when it was read")
+    stale_if_error_s: int = Field(
+        300, ge=0, le=86_400, description="how long past its life a page is served while the config database is away"
+    )
     memory_cache_mb: int = Field(64, ge=0, le=65_536, description="process cache; 0 turns it off")
     fill_wait_ms: Milliseconds = Field(1000, description="longest wait for another process that computes the page")
     redis_timeout_ms: Milliseconds = Field(250, description="longest wait for Redis")

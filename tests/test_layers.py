@@ -22,6 +22,7 @@ FLOORS = [
     {"details", "refresh"},
     {"publication"},
     {"remote", "cache_session"},
+    {"answer"},
     {"cache", "database", "memory"},
     {"settings", "queries", "observation"},
     {"errors", "credentials", "resources", "resolver", "waiting"},
