@@ -5,7 +5,9 @@ import asyncio
 import signal
 import socket
 import sys
+from time import monotonic
 
+import structlog
 import uvicorn
 
 from service import settings
@@ -15,6 +17,7 @@ from service.observation import configure_logging
 from service.runtime import Runtime
 
 _GRACE_S = 10
+_START_PAUSE_S = 0.5
 
 
 def main(arguments: list[str]) -> int:
@@ -49,11 +52,10 @@ def _run(chosen: settings.Settings) -> None:
 
 
 async def _serve(chosen: settings.Settings) -> None:
-    runtime = Runtime(chosen)
     # Bound first, so that a port that is taken is found before anything is connected; listening starts with serving.
     with _bind(chosen.host, chosen.port) as bound:
+        runtime = await _started(chosen)
         try:
-            await runtime.start()
             config = uvicorn.Config(
                 build(runtime),
                 log_config=None,
@@ -68,6 +70,25 @@ async def _serve(chosen: settings.Settings) -> None:
             await uvicorn.Server(config).serve(sockets=[bound])
         finally:
             await runtime.stop()
+
+
+async def _started(chosen: settings.Settings) -> Runtime:
+    deadline = monotonic() + chosen.start_wait_s
+    said = ""
+    while True:
+        runtime = Runtime(chosen)
+        try:
+            await runtime.start()
+        except StartError as error:
+            await runtime.stop()
+            if monotonic() >= deadline:
+                raise
+            if str(error) != said:
+                said = str(error)
+                structlog.get_logger().warning("waiting to start", reason=said)
+            await asyncio.sleep(_START_PAUSE_S)
+        else:
+            return runtime
 
 
 def _bind(host: str, port: int) -> socket.socket:

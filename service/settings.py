@@ -58,6 +58,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    start_wait_s: int = Field(
+        0, ge=0, le=86_400, description="how long a start waits for the config database; 0 fails at once"
+    )
     log_format: Literal["json", "console"] = Field("json", description="json, or console for people")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error")
 

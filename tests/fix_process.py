@@ -22,6 +22,7 @@ class Process:
 
     def __init__(self, environment: dict[str, str], log: Path, port: int, walker: Walker) -> None:
         self._log = log
+        self.host, self.port = "127.0.0.1", port
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=20)
         self._walker = walker

@@ -16,6 +16,8 @@ from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
 from tests.fix_runtime import Service, Start, until
 
+pytestmark = pytest.mark.faults
+
 MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
 

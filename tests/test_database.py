@@ -10,6 +10,8 @@ from tests.fix_databases import Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start, until
 
+pytestmark = pytest.mark.faults
+
 
 def end_sessions(config_dsn: str, name: str) -> None:
     """Ends every session in the database called `name`, as a restart does."""

@@ -14,6 +14,8 @@ from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
 from tests.fix_runtime import Service, Start
 
+pytestmark = pytest.mark.faults
+
 
 async def test_notification_missed_during_a_lost_connection_is_made_good(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch

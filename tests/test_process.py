@@ -153,8 +153,7 @@ def test_odd_requests_over_a_real_connection(serve: StartProcess, request_line: 
     """What the in-process client would clean up comes through here as it is: never a 500, always a whole answer."""
     process = serve()
     process.until_ready()
-    place = httpx.URL(process.url)
-    with socket.create_connection((place.host, place.port or 0), timeout=10) as connection:
+    with socket.create_connection((process.host, process.port), timeout=10) as connection:
         connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = b""
         while chunk := connection.recv(65536):

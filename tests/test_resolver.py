@@ -10,6 +10,8 @@ import pytest
 
 from service.resolver import Resolver
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def dead_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:

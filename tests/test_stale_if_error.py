@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+import pytest
 import redis as sync_redis
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -13,6 +14,8 @@ from tests.fix_databases import Sql, connect, with_database
 from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
 from tests.fix_runtime import Service, Start
+
+pytestmark = pytest.mark.faults
 
 
 @contextmanager
