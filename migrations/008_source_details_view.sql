@@ -174,6 +174,7 @@ CREATE INDEX IF NOT EXISTS source_details_tables_view_snapshot
 CREATE TABLE IF NOT EXISTS public.source_details_log (
     source_id integer NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (source_id, xid)
 );
 

@@ -68,7 +68,10 @@ async def _first_row(connection: Connection, name: str, parameters: dict[str, An
 
 
 class ConfigDatabase:
-    """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time."""
+    """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time.
+
+    `is_down`: it could not be reached when it was last asked.
+    """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
         self._observe = observer
@@ -76,7 +79,7 @@ class ConfigDatabase:
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
         self._drained = 0.0
         self._failed = 0.0
-        self._is_down = False
+        self.is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             connection_class=psycopg.AsyncConnection[DictRow],
@@ -162,15 +165,15 @@ class ConfigDatabase:
             if not _is_unreachable(error):
                 raise
             raise self._unavailable(error) from error
-        if self._is_down:
-            self._is_down = False
+        if self.is_down:
+            self.is_down = False
             self._observe(DatabaseUp())
         return outcome
 
     def _unavailable(self, error: Exception) -> ConfigDatabaseUnavailableError:
         self._failed = monotonic()
-        if not self._is_down:
-            self._is_down = True
+        if not self.is_down:
+            self.is_down = True
             self._observe(DatabaseDown(reason=reason(error)))
         return ConfigDatabaseUnavailableError(reason(error))
 

@@ -74,6 +74,11 @@ class Details:
 
         return await self._fresh.pass_through(source_id, fill)
 
+    async def read_head(self, source_id: int, names: list[str] | None) -> bytes | None:
+        """The page up to its `meta`, straight from the database, with these tables; None for an unknown id."""
+        row = await self._read_row(source_id, names)
+        return None if row is None else bytes(row["body"])
+
     async def evict(self, source_ids: Iterable[int] | None, cause: Any) -> None:
         """Drops pages everywhere; all of them for None. When it returns no reader gets what was read before it.
 

@@ -81,7 +81,7 @@ class Evicted(Event):
     """Pages dropped from both caches. `sources` None: all of them. `took_ms` from knowing to done."""
 
     level: ClassVar[str] = "debug"
-    cause: Literal["notification", "reconnect", "sync", "late publication"]
+    cause: Literal["notification", "reconnect", "sync", "late publication", "sample"]
     sources: tuple[int, ...] | None
     took_ms: float
 
@@ -145,6 +145,18 @@ class SourceUp(Event):
     """A source that did not answer does again."""
 
     source_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled(Event):
+    """A served page was compared with the database. `age_s` None: they agree; else the age of the page that did not."""
+
+    source_id: int
+    age_s: float | None
+
+    @property
+    def level(self) -> str:  # type: ignore[override]  # an agreement is no news
+        return "debug" if self.age_s is None else "error"
 
 
 @dataclass(frozen=True, slots=True)

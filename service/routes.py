@@ -99,9 +99,12 @@ async def get_details(
     wanted = parameters.source_id(source_id)
     if parameters.boolean("force_refresh", force_refresh):
         return await _synced_details(request, wanted)
-    details = _runtime(request).details
+    runtime = _runtime(request)
+    details = runtime.details
     fresh = wants_fresh(request.headers.get("cache-control"))
     answer = await (details.read_fresh(wanted) if fresh else details.read(wanted))
+    runtime.count(answer)
+    runtime.sampler.offer(wanted, answer)
     return _page(request, answer.page, headers(answer, bypass=fresh))
 
 
@@ -150,4 +153,10 @@ async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     return Response(report, status_code=200 if report["status"] != "unavailable" else 503)
 
 
-HANDLERS = [list_sources, get_source, get_details, refresh_source, live, ready]
+@get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT)
+async def metrics(request: AppRequest) -> Response[bytes]:
+    """In Prometheus's text format."""
+    return Response(_runtime(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+HANDLERS = [list_sources, get_source, get_details, refresh_source, live, ready, metrics]

@@ -1,16 +1,20 @@
 """The parts of a running service, put together, started and stopped in order."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from service.answer import Answer
 from service.cache import Cache
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener
+from service.metrics import Metrics
 from service.observation import Observer, TaskFailed
 from service.refresh import Refresher
+from service.sampler import Sampler
 from service.settings import Settings
 from service.sync import Synchronizer
 
@@ -29,8 +33,23 @@ class Runtime:
         self.details = Details(settings, self.database, self.cache, self.observer)
         self.refresher = Refresher(settings, self.database, self.observer)
         self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
+        self.sampler = Sampler(settings, self.details, self.observer)
         self.listener = Listener(settings, self.details, self.refresher, self.observer)
         self._tasks: list[asyncio.Task[None]] = []
+        self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0}
+        self.metrics = Metrics(self.observer)
+        self._gauges()
+
+    def _gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("redis_up", "Redis is used", lambda: self.cache.is_trusted)
+        gauge("listener_up", "changes are heard", lambda: self.listener.is_listening)
+        gauge("listener_canary_seconds", "the last canary's round trip", lambda: (self.listener.canary_ms or 0) / 1000)
+        gauge("config_database_up", "it answered when it was last asked", lambda: not self.database.is_down)
+        gauge("memory_cache_bytes", "pages in this process", lambda: self.details.memory.bytes)
+        gauge("sources_failing", "sources that did not answer", lambda: len(self.details.sources.failing))
+        gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
+        gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
 
     async def start(self) -> None:
         """Connects to everything. StartError where the config database is away; Redis may be, and comes in later."""
@@ -59,6 +78,8 @@ class Runtime:
             await asyncio.sleep(self._poll_interval)
             self.refresher.request()
             await self.details.sources.sweep()
+            with contextlib.suppress(ConfigDatabaseUnavailableError):
+                self._view = dict(await self.database.fetch_patiently("view_state") or self._view)
 
     def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         async def supervise() -> None:
@@ -70,6 +91,12 @@ class Runtime:
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
         return asyncio.create_task(supervise(), name=name)
+
+    def count(self, answer: Answer) -> None:
+        """Counts a page that a reader gets."""
+        self.metrics.served.labels(answer.found).inc()
+        if answer.is_collapsed:
+            self.metrics.collapsed.inc()
 
     async def health(self) -> dict[str, Any]:
         """Each dependency with its state. `status` is ready, degraded, or unavailable; `degraded` says why."""

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
 
     refresh_wait_ms: Milliseconds = Field(2000, description="longest that a force_refresh waits for the view")
     refresh_share: float = Field(0.1, gt=0, le=1, description="most of the time that refreshing the view may take")
+    sample_share: float = Field(0.001, ge=0, le=1, description="share of cached reads that are checked afterwards")
     canary_interval_s: float = Field(2, gt=0, le=3600, description="how often the listener proves itself")
     poll_interval_s: float = Field(5, gt=0, le=3600, description="how often the view is looked after unasked")
 

@@ -8,6 +8,9 @@ FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
 -- triggers of migration 010 would not fire (pg_restore --disable-triggers leaves them enabled, but not always).
 SELECT
     (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
+    coalesce(
+        (SELECT extract(epoch FROM clock_timestamp() - min(l.noted_at)) FROM public.source_details_log AS l), 0
+    )::double precision AS uncovered_s,
     public.source_details_time(s.refreshed_at) AS refreshed_at,
     round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
     (

@@ -80,6 +80,8 @@ def serve(config_dsn: str, redis_url: str, tmp_path: Path, no_leaks: Walker) -> 
                 "CREDENTIAL_ENCRYPTION_KEY": KEY,
                 "ROSETTA_PORT": str(port),
                 "ROSETTA_POOL_MAX_SIZE": "4",
+                # A sample is a computation that nobody asked for; tests that count them want none.
+                "ROSETTA_SAMPLE_SHARE": "0",
             }
             kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
             wanted = {name: value for name, value in (variables | changes).items() if value is not None}

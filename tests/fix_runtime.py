@@ -137,6 +137,7 @@ def settings(**changes: Any) -> Settings:
         "publication_budget_ms": 3000,
         "redis_timeout_ms": 1000,
         "pool_max_size": 6,
+        "sample_share": 0.0,
     }
     return Settings(**(values | changes))
 

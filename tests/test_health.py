@@ -65,7 +65,7 @@ async def test_description_of_the_interface(service: Service, path: str) -> None
         paths = json.loads(response.text)["paths"]
         assert set(paths) == {
             "/api/v1/sources", "/api/v1/sources/{source_id}", "/api/v1/sources/{source_id}/details",
-            "/api/v1/sources/{source_id}/refresh", "/health/live", "/health/ready",
+            "/api/v1/sources/{source_id}/refresh", "/health/live", "/health/ready", "/metrics",
         }  # fmt: skip
         details = paths["/api/v1/sources/{source_id}/details"]["get"]
         assert {"200", "304", "404", "422", "503"} <= set(details["responses"])

@@ -1,0 +1,83 @@
+"""Metrics for Prometheus, derived from events; one registry per process.
+
+https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_total` for what only grows.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.observation import (
+    Event,
+    Evicted,
+    Filled,
+    ListenerDown,
+    Observer,
+    RefreshFailed,
+    Sampled,
+    SyncFailed,
+    SyncFinished,
+    ViewRefreshed,
+)
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Counts what the observer sees, and what readers are served (`served`, `collapsed`)."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._registry = CollectorRegistry()
+        self.served = self._counter("pages", "pages served, by where they came from", "source")
+        self.collapsed = self._counter("pages_collapsed", "readers who shared another one's computation")
+        self._fills = self._counter("fills", "pages computed; not stored: a lost lease, or no Redis", "stored")
+        self._evictions = self._counter("evictions", "evictions, by their cause", "cause")
+        self._eviction = self._histogram("eviction_seconds", "from hearing of a change to its eviction everywhere")
+        self._refreshes = self._counter("view_refreshes", "refreshes of the view by this process", "outcome")
+        self._refresh = self._histogram("view_refresh_seconds", "how long refreshing the view took")
+        self._syncs = self._counter("syncs", "syncs with sources", "outcome")
+        self._sync = self._histogram("sync_seconds", "how long a sync took, in all")
+        self._listener_losses = self._counter("listener_losses", "how often the listener lost its connection")
+        self._samples = self._counter("samples", "served pages compared with the database", "outcome")
+        self._sample_age = Gauge(
+            "rosetta_sample_mismatch_age_seconds", "age of the last page that differed", registry=self._registry
+        )
+        observer.subscribe(self._count)
+
+    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """A value that is read when it is asked for."""
+        Gauge(f"rosetta_{name}", meaning, registry=self._registry).set_function(read)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"rosetta_{name}", meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str) -> Histogram:
+        return Histogram(f"rosetta_{name}", meaning, buckets=_SECONDS, registry=self._registry)
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case Evicted():
+                self._evictions.labels(event.cause).inc()
+                self._eviction.observe(event.took_ms / 1000)
+            case Filled():
+                self._fills.labels(str(event.stored).lower()).inc()
+            case ViewRefreshed():
+                self._refreshes.labels("refreshed").inc()
+                self._refresh.observe(event.took_ms / 1000)
+            case RefreshFailed():
+                self._refreshes.labels("failed").inc()
+            case SyncFinished():
+                self._syncs.labels(event.outcome).inc()
+                self._sync.observe(event.took_ms / 1000)
+            case SyncFailed():
+                self._syncs.labels("failed").inc()
+            case ListenerDown():
+                self._listener_losses.inc()
+            case Sampled():
+                self._samples.labels("same" if event.age_s is None else "different").inc()
+                if event.age_s is not None:
+                    self._sample_age.set(event.age_s)

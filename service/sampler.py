@@ -1,0 +1,90 @@
+"""Does what is served agree with the database? A share of the reads is compared, after they were answered.
+
+What rides on the TTL (timestamps, LSNs, lags) is left out. A difference may be a change whose notification is on its
+way; so it counts only if the same page is still served a while after. Then the page is evicted, and one line says so.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from service.answer import Answer
+from service.details import Details
+from service.errors import ConfigDatabaseUnavailableError
+from service.observation import Observer, Sampled
+from service.settings import Settings
+
+_ON_ITS_WAY_S = 1.0
+_MOST_AT_ONCE = 2
+_TICKING = {
+    "source": {"updated_at", "last_check_replication_publication"},
+    "wal_monitor": {
+        "wal_lsn", "wal_position", "last_wal_received", "last_transaction_time", "replication_lag_bytes",
+        "total_wal_size", "wal_size_bytes", "updated_at", "source",
+    },
+}  # fmt: skip
+
+
+class Sampler:
+    """`draw` decides what is sampled; its outcomes are from 0 to 1."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        details: Details,
+        observer: Observer,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._share = settings.sample_share
+        self._details = details
+        self._observe = observer
+        self._draw = draw
+        self._busy = 0
+
+    def offer(self, source_id: int, answer: Answer) -> None:
+        """Samples the answer, perhaps; costs its reader nothing but the draw."""
+        if answer.found not in ("memory", "redis") or self._draw() >= self._share or self._busy >= _MOST_AT_ONCE:
+            return
+        self._busy += 1
+        self._observe.watch("sampler", self._compare(source_id, answer))
+
+    async def _compare(self, source_id: int, answer: Answer) -> None:
+        try:
+            if await self._agrees(source_id, answer):
+                self._observe(Sampled(source_id=source_id, age_s=None))
+                return
+            await asyncio.sleep(_ON_ITS_WAY_S)
+            still = await self._details.read(source_id)
+            if still.page.body != answer.page.body or await self._agrees(source_id, answer):
+                self._observe(Sampled(source_id=source_id, age_s=None))
+                return
+            self._observe(Sampled(source_id=source_id, age_s=float(answer.page.age)))
+            await self._details.evict([source_id], "sample")
+        except ConfigDatabaseUnavailableError:
+            # Nothing to compare with.
+            return
+        finally:
+            self._busy -= 1
+
+    async def _agrees(self, source_id: int, answer: Answer) -> bool:
+        try:
+            served = json.loads(answer.page.body)
+            names = None
+            if served["meta"]["tables_from"] == "source":
+                names = sorted(table["table_name"] for table in served["tables"])
+        except (ValueError, KeyError, TypeError):
+            # Somebody wrote something else under our key.
+            return False
+        head = await self._details.read_head(source_id, names)
+        return head is not None and _lasting(served) == _lasting(json.loads(head + b"}"))
+
+
+def _lasting(page: dict[str, Any]) -> dict[str, Any]:
+    """A page without `meta` and without what ticks."""
+    lasting = {key: value for key, value in page.items() if key != "meta"}
+    for part, ticking in _TICKING.items():
+        if isinstance(lasting.get(part), dict):
+            lasting[part] = {key: value for key, value in lasting[part].items() if key not in ticking}
+    return lasting
