@@ -19,6 +19,7 @@ from service.settings import Settings
 from service.sync import Synchronizer
 
 _RESTART_PAUSE_S = 1.0
+_CANCEL_AGAIN_S = 0.2
 
 
 class Runtime:
@@ -63,9 +64,12 @@ class Runtime:
 
     async def stop(self) -> None:
         """Stops everything and closes every connection."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while pending := [task for task in self._tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            # Once may not be enough: asyncio.wait_for, which psycopg waits with, swallows a cancellation on Python 3.11
+            # where what it waits for comes in the same moment (https://github.com/python/cpython/issues/86296).
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
         self._tasks.clear()
         await self.listener.close()
         await self.details.sources.close()

@@ -13,23 +13,31 @@ import httpx
 import pytest
 
 from service.embedded import free_port
+from service.reaper import Reaper
 from tests.fix_metadata import KEY
 from tests.fix_secrets import Walker
+from tests.fix_servers import Servers
 
 
 class Process:
     """One `rosetta serve`. `client` is an HTTP client for it."""
 
-    def __init__(self, environment: dict[str, str], log: Path, port: int, walker: Walker) -> None:
+    def __init__(self, reaper: Reaper, environment: dict[str, str], log: Path, port: int, walker: Walker) -> None:
         self._log = log
+        self._reaper = reaper
         self.host, self.port = "127.0.0.1", port
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=20)
         self._walker = walker
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"], env=environment, stdout=file, stderr=file
+                [sys.executable, "-m", "service.cli", "serve"],
+                env=environment,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
+        reaper.watch(self._process.pid)
 
     def until_ready(self) -> None:
         """Returns when pages can be asked for."""
@@ -59,6 +67,7 @@ class Process:
         if self._process.poll() is None:
             self._process.terminate()
         self._process.wait(20)
+        self._reaper.release(self._process.pid)
         self.client.close()
         for line in self.log.splitlines():
             self._walker.look("log lines", line)
@@ -68,7 +77,9 @@ StartProcess = Callable[..., Process]
 
 
 @pytest.fixture
-def serve(config_dsn: str, redis_url: str, tmp_path: Path, no_leaks: Walker) -> Iterator[StartProcess]:
+def serve(
+    servers: Servers, config_dsn: str, redis_url: str, tmp_path: Path, no_leaks: Walker
+) -> Iterator[StartProcess]:
     """Starts processes; with other variables by keyword, None leaves one out."""
     with ExitStack() as stack:
 
@@ -85,7 +96,7 @@ def serve(config_dsn: str, redis_url: str, tmp_path: Path, no_leaks: Walker) -> 
             }
             kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
             wanted = {name: value for name, value in (variables | changes).items() if value is not None}
-            process = Process(kept | wanted, tmp_path / f"{port}.log", port, no_leaks)
+            process = Process(servers.reaper, kept | wanted, tmp_path / f"{port}.log", port, no_leaks)
             stack.callback(process.end)
             return process
 

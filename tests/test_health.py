@@ -69,3 +69,18 @@ async def test_description_of_the_interface(service: Service, path: str) -> None
         }  # fmt: skip
         details = paths["/api/v1/sources/{source_id}/details"]["get"]
         assert {"200", "304", "404", "422", "503"} <= set(details["responses"])
+
+
+async def test_stop_insists_where_a_cancellation_gets_lost(service: Service) -> None:
+    """As asyncio.wait_for loses one on Python 3.11, when what it waits for comes in the same moment."""
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    service.runtime._tasks.append(service.runtime._supervised("stubborn", stubborn))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(service.runtime.stop(), 20)
+    assert service.runtime._tasks == []

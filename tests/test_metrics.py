@@ -8,7 +8,7 @@ import redis as sync_redis
 from service.observation import Evicted, Sampled
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
-from tests.fix_runtime import Service, Start
+from tests.fix_runtime import Service, Start, until
 
 
 async def scraped(service: Service) -> dict[str, float]:
@@ -74,6 +74,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     assert counts['rosetta_samples_total{outcome="different"}'] == 1
 
     redis.set(f"source_details:{source}", json.dumps(["not", "a", "page"]), ex=30)
+    await until(lambda: service.runtime.details.memory.get(source) is None)
     seen = len(service.events.events)
     await service.client.get(f"/api/v1/sources/{source}/details")
     await service.events.until(Sampled, lambda event: event.age_s is not None, seen)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from service.embedded import free_port
+from service.reaper import Reaper
 from tests.fix_databases import connect
 from tests.fix_metadata import KEY, add_source
 
@@ -40,12 +41,15 @@ class Process:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
-    async def start(self, environment: dict[str, str], sabotage: str) -> None:
+    async def start(self, reaper: Reaper, environment: dict[str, str], sabotage: str) -> None:
         """Returns when it answers."""
+        self._reaper = reaper
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.consistency.saboteur", sabotage,
             env=environment | {"ROSETTA_PORT": str(self.port)}, stderr=asyncio.subprocess.PIPE, limit=2**20,
+            start_new_session=True,
         )  # fmt: skip
+        reaper.watch(self._process.pid)
         self._reading = asyncio.create_task(self._read())
         deadline = monotonic() + 30
         while True:
@@ -63,6 +67,7 @@ class Process:
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
+            self._reaper.release(self._process.pid)
         if self._reading is not None:
             await self._reading
 
@@ -82,7 +87,8 @@ class Process:
 class Rig:
     """Everything that a run needs, made and started."""
 
-    def __init__(self, config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str = "none") -> None:
+    def __init__(self, reaper: Reaper, config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str = "none") -> None:
+        self._reaper = reaper
         self.config_dsn = config_dsn
         self.redis_url = redis_url
         self.shop_dsn = shop_dsn
@@ -98,9 +104,10 @@ class Rig:
             "ROSETTA_LOG_LEVEL": "debug",
             "ROSETTA_PUBLICATION_TTL_S": "1",
             "ROSETTA_SYNC_BUDGET_MS": "10000",
+            "ROSETTA_SAMPLE_SHARE": "0",
         }
         in_process = self._sabotage if self._sabotage != "no log" else "none"
-        await asyncio.gather(*(process.start(environment, in_process) for process in self.processes))
+        await asyncio.gather(*(process.start(self._reaper, environment, in_process) for process in self.processes))
         return self
 
     async def __aexit__(self, *_: object) -> None:

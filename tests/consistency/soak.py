@@ -31,7 +31,7 @@ def main() -> int:
         for server in (postgres, valkey):
             server.start()
         try:
-            verdict = asyncio.run(_soak(postgres, valkey, options.seed, options.minutes * 60, options.history))
+            verdict = asyncio.run(_soak(reaper, postgres, valkey, options.seed, options.minutes * 60, options.history))
         finally:
             valkey.stop()
             postgres.stop("immediate")
@@ -42,12 +42,14 @@ def main() -> int:
     return 0
 
 
-async def _soak(postgres: Postgres, valkey: Valkey, seed: int, seconds: float, history: Path) -> Verdict:
+async def _soak(
+    reaper: Reaper, postgres: Postgres, valkey: Valkey, seed: int, seconds: float, history: Path
+) -> Verdict:
     for name in ("config", "shop"):
         with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     migrate(postgres.dsn("config"), say=lambda _: None)
-    async with Rig(postgres.dsn("config"), valkey.url, postgres.dsn("shop")) as rig:
+    async with Rig(reaper, postgres.dsn("config"), valkey.url, postgres.dsn("shop")) as rig:
         workload = Workload(rig, seed, seconds, say=lambda line: print(f"  {line}", flush=True))
         verdict = await workload.run()
     if not verdict.holds:

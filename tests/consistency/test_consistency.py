@@ -6,16 +6,17 @@ import pytest
 
 from tests.consistency.rig import Rig
 from tests.consistency.workload import Workload
+from tests.fix_servers import Servers
 
 pytestmark = pytest.mark.consistency
 SEED = 20
 
 
 async def test_no_read_is_older_than_what_was_delivered(
-    config_dsn: str, redis_url: str, shop_dsn: str, tmp_path: Path
+    servers: Servers, config_dsn: str, redis_url: str, shop_dsn: str, tmp_path: Path
 ) -> None:
     """Two processes, every kind of write, operators of every kind, listeners cut off all the time."""
-    async with Rig(config_dsn, redis_url, shop_dsn) as rig:
+    async with Rig(servers.reaper, config_dsn, redis_url, shop_dsn) as rig:
         workload = Workload(rig, SEED, seconds=15)
         verdict = await workload.run()
     print(verdict.describe())
@@ -28,9 +29,11 @@ async def test_no_read_is_older_than_what_was_delivered(
 
 
 @pytest.mark.parametrize("sabotage", ["no lease check", "no log", "no eviction on reconnect"])
-async def test_checker_catches_a_guard_taken_out(config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str) -> None:
+async def test_checker_catches_a_guard_taken_out(
+    servers: Servers, config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str
+) -> None:
     """The negative control: the same run without one guard does not last."""
-    async with Rig(config_dsn, redis_url, shop_dsn, sabotage) as rig:
+    async with Rig(servers.reaper, config_dsn, redis_url, shop_dsn, sabotage) as rig:
         verdict = await Workload(rig, SEED, seconds=45, until_violated=True).run()
     print(verdict.describe())
     assert not verdict.holds, f"not caught: {sabotage}"
