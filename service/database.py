@@ -22,7 +22,6 @@ T = TypeVar("T")
 # A page waits this long for a lock, then it is read without the view: a plain REFRESH may hold that for long.
 _LOCK_TIMEOUT_MS = 50
 _RECONNECT_S = 1.0
-_REST_S = 1.0
 
 
 def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
@@ -70,7 +69,8 @@ async def _first_row(connection: Connection, name: str, parameters: dict[str, An
 class ConfigDatabase:
     """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time.
 
-    `is_down`: it could not be reached when it was last asked.
+    `is_down`: it could not be reached when it was last asked. Somebody asks all the time (see Runtime's poll), so who
+    has something else to offer need not.
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
@@ -78,7 +78,6 @@ class ConfigDatabase:
         self._timeout = settings.config_timeout_ms / 1000
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
         self._drained = 0.0
-        self._failed = 0.0
         self.is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
@@ -171,7 +170,6 @@ class ConfigDatabase:
         return outcome
 
     def _unavailable(self, error: Exception) -> ConfigDatabaseUnavailableError:
-        self._failed = monotonic()
         if not self.is_down:
             self.is_down = True
             self._observe(DatabaseDown(reason=reason(error)))
@@ -197,11 +195,6 @@ class ConfigDatabase:
             await self._pool.drain()
         async with self._connection(deadline) as connection:
             return await work(connection)
-
-    @property
-    def has_just_failed(self) -> bool:
-        """Whether it could not be reached within the last second: who has something else need not wait for it."""
-        return monotonic() - self._failed < _REST_S
 
     @asynccontextmanager
     async def _connection(self, deadline: float) -> AsyncIterator[Connection]:

@@ -216,7 +216,7 @@ class Details:
             return
 
     async def _compute(self, source_id: int, claim: Claim) -> Computed:
-        if self._database.has_just_failed and self.memory.last_known(source_id):
+        if self._database.is_down and self.memory.last_known(source_id):
             raise ConfigDatabaseUnavailableError("it did not answer a moment ago")
         row = await self._read_row(source_id, None)
         if row is None:

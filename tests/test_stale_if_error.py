@@ -43,11 +43,13 @@ async def test_page_is_served_past_its_life_and_says_so(
         page = await service.details(source)
         assert page.content == known.content
         assert page.headers["cache-status"].startswith("rosetta; fwd=stale; ttl=")
-        started = monotonic()
-        for _ in range(20):
+        started, slowest = monotonic(), 0.0
+        # For several times as long as one who waits for the database would wait.
+        while monotonic() - started < 2:
+            asked = monotonic()
             await service.details(source)
-        # One of them may try again; the others do not wait for a database that has just failed.
-        assert monotonic() - started < 2
+            slowest = max(slowest, monotonic() - asked)
+        assert slowest < 0.4
         assert (await service.client.get(f"/api/v1/sources/{never}/details")).status_code == 503
         again = await service.client.get(
             f"/api/v1/sources/{source}/details", headers={"If-None-Match": known.headers["etag"]}
