@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import pytest
 
 from service import migrate
 from service.embedded import wheel_binaries
-from service.errors import StartError
 from service.queries import query
 from service.resources import folder
 from tests.fix_databases import Databases, Sql, connect, with_database
@@ -148,71 +145,6 @@ def test_index_that_a_failed_build_left_invalid_is_built_again(databases: Databa
         assert row == {"indisvalid": True}
 
 
-def test_two_deployments_may_start_at_once(databases: Databases) -> None:
-    """One applies, the other waits for it and finds nothing to do."""
-    dsn = databases.create()
-    applied: list[list[str]] = []
-    threads = [
-        threading.Thread(target=lambda: applied.append(migrate.migrate(dsn, say=lambda _: None))) for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(applied) == [[], [], FILES]
-
-
-@pytest.fixture
-def other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the migrations that the command uses, for a test to change."""
-    copy = tmp_path / "migrations"
-    shutil.copytree(folder("migrations"), copy)
-    monkeypatch.setattr(migrate, "folder", lambda _: copy)
-    return copy
-
-
-def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases, other_files: Path) -> None:
-    """By --check as well; nothing is applied."""
-    dsn = databases.migrated()
-    with (other_files / FILES[1]).open("a") as file:
-        file.write("-- one more line\n")
-    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
-        migrate.migrate(dsn, say=print)
-    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
-        migrate.check(dsn)
-
-
-def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files: Path) -> None:
-    """Not its first statement, and no record; what came before it stays."""
-    dsn = databases.create()
-    (other_files / "012_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
-    with pytest.raises(StartError, match=r"012_broken.sql: division by zero"):
-        migrate.migrate(dsn, say=lambda _: None)
-    assert migrate.check(dsn) == ["012_broken.sql"]
-    with connect(dsn) as connection:
-        assert connection.execute("SELECT to_regclass('half_written') AS it").fetchone() == {"it": None}
-
-
-def test_check_says_what_is_missing(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit 1 with the names, and 0 where nothing is."""
-    monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
-    assert migrate.main(["--check"]) == 1
-    assert capsys.readouterr().out.splitlines() == [f"missing: {name}" for name in FILES]
-    assert migrate.main([]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"applying {name}" for name in FILES]
-    assert migrate.main(["--check"]) == 0
-    assert migrate.main([]) == 0
-    assert capsys.readouterr().out.splitlines() == ["nothing is missing", "nothing to apply"]
-    monkeypatch.setenv("ROSETTA_CONFIG_DSN", "postgresql://nobody:hidden-word@127.0.0.1:1/none")
-    assert migrate.main([]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("rosetta migrate: cannot reach the config database")
-    assert len(error.splitlines()) == 1
-    assert "hidden-word" not in error
-
-
 def test_owner_without_superuser_rights_succeeds_and_is_told(each_server: Databases) -> None:
     """Everything but the event trigger is there, and the message says what will work differently."""
     dsn = each_server.create()
@@ -257,28 +189,6 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
         assert row is not None
         assert row["view_is_current"]
         assert row["published_names"] == ["a", "unheard"]
-
-
-def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(databases: Databases) -> None:
-    """The file gives up and begins anew, and says so; the writer goes on, to the other tables as well."""
-    dsn = databases.create()
-    with connect(dsn) as writer:
-        writer.execute((folder("migrations") / FILES[0]).read_bytes())
-        add_source(writer)
-        waiting = threading.Event()
-
-        def say(line: str) -> None:
-            if "waiting" in line:
-                waiting.set()
-
-        with writer.transaction():
-            writer.execute("UPDATE wal_monitor SET status = 'IDLE'")
-            thread = threading.Thread(target=lambda: migrate.migrate(dsn, say=say))
-            thread.start()
-            assert waiting.wait(20)
-            writer.execute("UPDATE sources SET total_tables = 3")
-    thread.join(60)
-    assert migrate.check(dsn) == []
 
 
 def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: Databases) -> None:
