@@ -33,7 +33,7 @@ async def test_page_is_served_past_its_life_and_says_so(
     start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis
 ) -> None:
     """The key is gone from Redis; the process still has what it served last, and nobody else waits for the database."""
-    service: Service = await start(config_timeout_ms=500)
+    service: Service = await start(config_timeout_ms=1500)
     source, never = add_source(config), add_source(config)
     await service.settled(config)
     known = await service.details(source)
@@ -45,11 +45,11 @@ async def test_page_is_served_past_its_life_and_says_so(
         assert page.headers["cache-status"].startswith("rosetta; fwd=stale; ttl=")
         started, slowest = monotonic(), 0.0
         # For several times as long as one who waits for the database would wait.
-        while monotonic() - started < 2:
+        while monotonic() - started < 4:
             asked = monotonic()
             await service.details(source)
             slowest = max(slowest, monotonic() - asked)
-        assert slowest < 0.4
+        assert slowest < 1
         assert (await service.client.get(f"/api/v1/sources/{never}/details")).status_code == 503
         again = await service.client.get(
             f"/api/v1/sources/{source}/details", headers={"If-None-Match": known.headers["etag"]}
