@@ -3,31 +3,40 @@
 `source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` is who computes it now,
 `{source_details:{id}}:publication` what the source last said about its publication; both share the page's hash slot.
 A page is stored only while its lease stands. An eviction deletes page and lease in one command, so that what was read
-before it is refused afterwards.
+before it is refused afterwards. Each script that reads begins with a write of nothing, which a replica refuses: a
+server that was demoted may lack evictions, and nothing is read from it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from service.observation import CacheAccepts, CacheRefuses, Observer
+from service.redis_primaries import Primaries, Script
 from service.settings import Settings
+
+T = TypeVar("T")
 
 PREFIX = "source_details:"
 
 # A fill that takes longer than this has lost its claim, and another reader may start over.
 _LEASE_MS = 10_000
-_DELETE_BATCH = 500
-_CONNECTIONS = 64
 
-_CLAIM = """
+_CLAIM = Script("""
+redis.call('DEL', KEYS[4])
 local page = ARGV[3] == '0' and redis.call('GET', KEYS[1])
 if page then
     return {'page', page, redis.call('PTTL', KEYS[1])}
@@ -38,34 +47,34 @@ elseif not redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX') then
     return {'taken'}
 end
 return {'granted', redis.call('GET', KEYS[3])}
-"""
+""")
 
-_STORE = """
+_STORE = Script("""
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return 0
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1
-"""
+""")
 
-_RELEASE = """
+_RELEASE = Script("""
 if redis.call('GET', KEYS[1]) == ARGV[1] then
     redis.call('DEL', KEYS[1])
 end
 return 0
-"""
+""")
 
 # The number in front of a publication orders syncs as the config database recorded them; an answer without a sync has
 # number 0 and never replaces another.
-_REMEMBER = """
+_REMEMBER = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and tonumber(string.match(held, '^%d+')) >= tonumber(ARGV[1]) then
     return 0
 end
 redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return 1
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +105,9 @@ class Cache:
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
-        timeout = settings.redis_timeout_ms / 1000
         self._observe = observer
         self._patience = settings.fill_wait_ms / 1000
-        self.client = redis.asyncio.Redis.from_pool(
-            redis.asyncio.BlockingConnectionPool.from_url(
-                settings.redis_url.get_secret_value(),
-                protocol=2,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                retry=Retry(NoBackoff(), 0),
-                max_connections=_CONNECTIONS,
-                timeout=timeout,
-                client_name="rosetta-source-details",
-            )
-        )
-        self._claim = self.client.register_script(_CLAIM)
-        self._store = self.client.register_script(_STORE)
-        self._release = self.client.register_script(_RELEASE)
-        self._remember = self.client.register_script(_REMEMBER)
+        self._primaries: Primaries | None = None
         self.is_heard = False
         self.is_trusted = False
         self.failure = "not connected yet"
@@ -122,9 +115,16 @@ class Cache:
         self.failed = asyncio.Event()
         self._evicting: dict[int | None, asyncio.Future[None]] = {}
 
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self.client.aclose()
+    def begin(self, primaries: Primaries) -> None:
+        """Commands, evictions first of all, go to these servers from here on; what went to others no longer counts."""
+        self._primaries = primaries
+        self.failed.clear()
+        self.is_heard = True
+
+    def end(self) -> None:
+        """No command goes to Redis any more."""
+        self._primaries = None
+        self.is_heard = self.is_trusted = False
 
     async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
         """The page, or the right to compute it; `force` takes that right whatever is there."""
@@ -137,9 +137,12 @@ class Cache:
                 raise CacheUnavailableError
         if not self.is_trusted:
             raise CacheUnavailableError
-        answer = await self._ask(self._claim(keys=keys(source_id), args=[token, _LEASE_MS, int(force)]))
+        primaries = self._primaries
+        answer = await self._run(
+            _CLAIM, (*keys(source_id), f"{{{PREFIX}{source_id}}}:none"), token, _LEASE_MS, int(force)
+        )
         # While the answer was under way the session may have ended, and with it the hearing of evictions.
-        if not self.is_trusted:
+        if not self.is_trusted or self._primaries is not primaries:
             raise CacheUnavailableError
         if answer[0] == b"page":
             return Claim(page=answer[1], ttl_ms=answer[2])
@@ -150,7 +153,7 @@ class Cache:
         if not self.is_trusted or ttl_ms <= 0:
             return False
         page, lease, _ = keys(source_id)
-        is_stored = bool(await self._ask(self._store(keys=[page, lease], args=[token, body, ttl_ms])))
+        is_stored = bool(await self._run(_STORE, (page, lease), token, body, ttl_ms))
         if self.refusal is not None:
             self.refusal = None
             self._observe(CacheAccepts())
@@ -159,12 +162,12 @@ class Cache:
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not come."""
         if self.is_trusted:
-            await self._ask(self._release(keys=[keys(source_id)[1]], args=[token]))
+            await self._run(_RELEASE, keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
         """Keeps what a source said about its publication; `number` 0, or that of the sync that heard it."""
         if self.is_trusted:
-            await self._ask(self._remember(keys=[keys(source_id)[2]], args=[number, publication, ttl_ms]))
+            await self._run(_REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases; all of them for None. Until that is done no claim on them is answered."""
@@ -180,8 +183,8 @@ class Cache:
             if ids is None:
                 await self.evict_all()
             else:
-                names = [key for source_id in ids for key in keys(source_id)[:2]]
-                await self._ask(self._delete(names), must_succeed=True)
+                groups = [keys(source_id)[:2] for source_id in ids]
+                await self._ask(lambda primaries: primaries.delete(groups), must_succeed=True)
         finally:
             done.set_result(None)
             for mark in marks:
@@ -193,36 +196,47 @@ class Cache:
 
         Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second.
         """
-        for pattern in (f"{{{PREFIX}*}}:lease", f"{PREFIX}*"):
-            cursor = 0
-            while True:
-                step = self.client.scan(cursor, match=pattern, count=1000)
-                cursor, found = await self._ask(step, must_succeed=True)
-                if found:
-                    await self._ask(self._delete(found), must_succeed=True)
-                if cursor == 0:
-                    break
+        patterns = (f"{{{PREFIX}*}}:lease", f"{PREFIX}*")
+        await self._ask(lambda primaries: primaries.delete_matching(patterns), must_succeed=True)
 
-    async def _delete(self, names: list[Any]) -> None:
-        # One command holds both keys of a source, since batches are even: page and lease go together.
-        for start in range(0, len(names), 2 * _DELETE_BATCH):
-            await self.client.delete(*names[start : start + 2 * _DELETE_BATCH])
+    async def _run(self, script: Script, names: Sequence[str], *args: Any) -> Any:
+        return await self._ask(lambda primaries: primaries.run(script, names, args))
 
-    async def _ask(self, command: Awaitable[Any], *, must_succeed: bool = False) -> Any:
+    async def _ask(self, command: Callable[[Primaries], Awaitable[T]], *, must_succeed: bool = False) -> T:
+        primaries = self._primaries
+        if primaries is None:
+            raise CacheUnavailableError
         try:
-            return await command
+            return await command(primaries)
+        except MovedError as error:
+            self._fail(primaries, "the server belongs to a cluster; ROSETTA_REDIS_URL has to be redis+cluster://...")
+            raise CacheUnavailableError from error
+        except (AskError, TryAgainError) as error:
+            # The key's slot is on its way to another server of a cluster; the page is computed meanwhile.
+            if must_succeed:
+                self._fail(primaries, str(error))
+            raise CacheUnavailableError from error
+        except (ReadOnlyError, ClusterDownError, MasterDownError) as error:
+            self._fail(primaries, f"no primary that takes writes: {error}")
+            raise CacheUnavailableError from error
         except ResponseError as error:
             # Redis is there and says no (out of memory, say); only an eviction that it refuses is a danger.
             if self.refusal is None:
                 self._observe(CacheRefuses(reason=str(error)))
             self.refusal = str(error)
             if must_succeed:
-                self.fail(str(error))
+                self._fail(primaries, str(error))
             raise CacheUnavailableError from error
         except (RedisError, OSError, TimeoutError) as error:
             # One failure is enough: whatever follows would wait for the same timeout.
-            self.fail(str(error) or type(error).__name__)
+            self._fail(primaries, str(error) or type(error).__name__)
             raise CacheUnavailableError from error
+
+    def _fail(self, primaries: Primaries, reason: str) -> None:
+        # An answer of servers that have been left since says nothing about those of now, and an eviction that did not
+        # reach the former has reached the latter: they began with the eviction of everything.
+        if primaries is self._primaries:
+            self.fail(reason)
 
     def fail(self, reason: str) -> None:
         """Stops the use of Redis until the session has begun anew."""

@@ -1,10 +1,11 @@
 """The session with Redis: decides when the cache is trusted, and hears what others do to its keys.
 
-One connection stays subscribed to the invalidation of our keys (client-side caching in broadcast mode, redirected to
-the connection itself, which works with RESP2: https://redis.io/docs/latest/develop/reference/client-side-caching/).
-So a `DEL` by anybody reaches the process caches as well. While that connection lives, Redis is the Redis that it was;
-when it ends (restart, failover, network) an eviction may have been lost, or undone by an older snapshot of the data:
-then nothing is read from Redis until a new session has evicted everything.
+One connection to each primary stays subscribed to the invalidation of our keys (client-side caching in broadcast mode,
+redirected to the connection itself, which works with RESP2:
+https://redis.io/docs/latest/develop/reference/client-side-caching/). So a `DEL` by anybody reaches the process caches
+as well. While these connections live, Redis is the Redis that it was. When one ends (restart, failover, network) an
+eviction may have been lost, or undone by an older snapshot of the data: then nothing is read from Redis until a new
+session has found the primaries and evicted everything.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from service.cache import PREFIX, Cache, CacheUnavailableError
 from service.observation import CacheDown, CacheUp, Observer
+from service.redis_deployment import Deployment
+from service.redis_primaries import Primaries
 
 _CHANNEL = b"__redis__:invalidate"
 _PAGE = re.compile(rb"source_details:([0-9]{1,10})")
@@ -31,12 +34,19 @@ _LONGEST_PAUSE_S = 5.0
 class CacheSession:
     """Runs forever. `on_invalid` is called with a source id, or None for all, whenever a page's key changed."""
 
-    def __init__(self, cache: Cache, observer: Observer, on_invalid: Callable[[int | None], None]) -> None:
+    def __init__(
+        self, deployment: Deployment, cache: Cache, observer: Observer, on_invalid: Callable[[int | None], None]
+    ) -> None:
+        self._deployment = deployment
         self._cache = cache
         self._observe = observer
         self._on_invalid = on_invalid
         self.is_tracking = False
         self.tried = asyncio.Event()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._deployment.close()
 
     async def run(self) -> None:
         """Begins sessions until it is cancelled; with a growing pause while they do not last."""
@@ -44,23 +54,25 @@ class CacheSession:
         was_up: bool | None = None
         while True:
             began = monotonic()
+            connections: list[AbstractConnection] = []
             try:
-                connection = self._cache.client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # bare
-                try:
-                    await self._begin(connection)
-                    was_up = True
-                    self._observe(CacheUp(tracking=self.is_tracking))
-                    self.tried.set()
-                    await self._listen(connection)
-                    reason = self._cache.failure
-                finally:
-                    await connection.disconnect(nowait=True)
+                primaries = await self._deployment.find()
+                connections += _connections(primaries)
+                await self._begin(primaries, connections)
+                was_up = True
+                self._observe(CacheUp(tracking=self.is_tracking))
+                self.tried.set()
+                await self._listen(connections)
+                reason = self._cache.failure
             except (RedisError, OSError, TimeoutError, CacheUnavailableError) as error:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
-                self._cache.is_heard = self._cache.is_trusted = self.is_tracking = False
+                self.is_tracking = False
+                self._cache.end()
                 # What the process holds could no longer be invalidated from outside.
                 self._on_invalid(None)
+                for connection in connections:
+                    await connection.disconnect(nowait=True)
             self._cache.failure = reason
             if was_up is not False:
                 self._observe(CacheDown(reason=reason))
@@ -69,20 +81,11 @@ class CacheSession:
             failures = 1 if monotonic() - began > _STEADY_S else failures + 1
             await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
 
-    async def _begin(self, connection: AbstractConnection) -> None:
-        self._cache.failed.clear()
-        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-        try:
-            own_id = await _ask(connection, "CLIENT", "ID")
-            await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
-            # The answer is awaited: whether it is heard has to be known before anything is read.
-            await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
-            self.is_tracking = True
-        except ResponseError:
-            # Not allowed, or a proxy in between: pages are then kept in Redis only.
-            self.is_tracking = False
+    async def _begin(self, primaries: Primaries, connections: list[AbstractConnection]) -> None:
+        # All or none: where one is not heard, no page may stay in the process.
+        self.is_tracking = all([await _subscribe(connection) for connection in connections])
         # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
-        self._cache.is_heard = True
+        self._cache.begin(primaries)
         await self._cache.evict_all()
         if self._cache.failed.is_set():
             # One that came meanwhile, over another connection, did not arrive.
@@ -91,32 +94,33 @@ class CacheSession:
         self._on_invalid(None)
         self._cache.is_trusted = True
 
-    async def _listen(self, connection: AbstractConnection) -> None:
-        failed = asyncio.ensure_future(self._cache.failed.wait())
-        reading: asyncio.Task[Any] | None = None
-        is_asked = False
+    async def _listen(self, connections: list[AbstractConnection]) -> None:
+        """Returns when a command failed; raises what ends the first of the connections."""
+        hearing = [asyncio.ensure_future(self._hear_all(connection)) for connection in connections]
+        tasks = [asyncio.ensure_future(self._cache.failed.wait()), *hearing]
         try:
-            while True:
-                reading = asyncio.ensure_future(connection.read_response(timeout=_SILENCE_S))
-                await asyncio.wait({reading, failed}, return_when=asyncio.FIRST_COMPLETED)
-                if failed.done():
-                    return
-                answer = reading.result()
-                if answer is not None:
-                    is_asked = False
-                    if isinstance(answer, list) and answer[:2] == [b"message", _CHANNEL]:
-                        self._hear(answer[2])
-                elif is_asked:
-                    raise TimeoutError("no answer to PING")
-                else:
-                    await connection.send_command("PING")
-                    is_asked = True
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            failed.cancel()
-            if reading is not None:
-                # Before the connection is closed: it must not be read by two.
-                reading.cancel()
-                await asyncio.wait({reading})
+            for task in tasks:
+                task.cancel()
+            # Before the connections are closed: none must be read by two.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear_all(self, connection: AbstractConnection) -> None:
+        is_asked = False
+        while True:
+            answer = await connection.read_response(timeout=_SILENCE_S)
+            if answer is not None:
+                is_asked = False
+                if isinstance(answer, list) and answer[:2] == [b"message", _CHANNEL]:
+                    self._hear(answer[2])
+            elif is_asked:
+                raise TimeoutError("no answer to PING")
+            else:
+                await connection.send_command("PING")
+                is_asked = True
 
     def _hear(self, names: list[bytes] | None) -> None:
         """`names` are keys; None after FLUSHALL."""
@@ -125,6 +129,27 @@ class CacheSession:
                 self._on_invalid(None)
             elif found := _PAGE.fullmatch(name):
                 self._on_invalid(int(found[1]))
+
+
+def _connections(primaries: Primaries) -> list[AbstractConnection]:
+    return [
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+        for client in primaries.clients
+    ]
+
+
+async def _subscribe(connection: AbstractConnection) -> bool:
+    """Whether this connection will hear of every change of a page's key; it is connected in any case."""
+    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+    try:
+        own_id = await _ask(connection, "CLIENT", "ID")
+        await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
+        # The answer is awaited: whether it is heard has to be known before anything is read.
+        await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
+    except ResponseError:
+        # Not allowed, or a proxy in between: pages are then kept in Redis only.
+        return False
+    return True
 
 
 async def _ask(connection: AbstractConnection, *command: str | int) -> Any:

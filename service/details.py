@@ -22,6 +22,7 @@ from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
 from service.observation import Evicted, Filled, Observer
 from service.publication import Publications
+from service.redis_deployment import Deployment
 from service.remote import Source, Sources
 from service.settings import Settings
 from service.waiting import Turnstile, keep
@@ -40,7 +41,8 @@ class Details:
         self._ttl = float(settings.cache_ttl_s)
         self._fill_wait = settings.fill_wait_ms / 1000
         self.memory = Memory(settings.memory_cache_mb * 1024 * 1024, settings.stale_if_error_s)
-        self.session = CacheSession(cache, observer, self._hear_invalid)
+        deployment = Deployment(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
+        self.session = CacheSession(deployment, cache, observer, self._hear_invalid)
         self.sources = Sources(settings, observer)
         self.publications = Publications(settings, self.sources, cache, self._hear_late)
         self._fills: dict[int, asyncio.Task[Answer]] = {}

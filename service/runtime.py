@@ -73,7 +73,7 @@ class Runtime:
         self._tasks.clear()
         await self.listener.close()
         await self.details.sources.close()
-        await self.cache.close()
+        await self.details.session.close()
         await self.database.close()
 
     async def _poll(self) -> None:

@@ -1,13 +1,13 @@
 """The settings: environment variables, validated once at the start."""
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service import redis_url
 from service.credentials import parse_key
 from service.errors import StartError
 
@@ -24,8 +24,7 @@ def _postgres_dsn(dsn: SecretStr) -> SecretStr:
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("is not a Redis URL (redis://, rediss:// or unix://)")
+    redis_url.parse(url.get_secret_value())
     return url
 
 
@@ -50,7 +49,10 @@ class Settings(BaseSettings):
     listener_dsn: PostgresDsn | None = Field(
         None, description="the listener's direct way to the primary, past any pooler; default: ROSETTA_CONFIG_DSN"
     )
-    redis_url: RedisUrl = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
+    redis_url: RedisUrl = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
+    )
     credential_encryption_key: EncryptionKey = Field(
         validation_alias="CREDENTIAL_ENCRYPTION_KEY",
         description="the platform's key to source passwords: base64 of 32 bytes, or 32 characters",
@@ -110,9 +112,7 @@ class Settings(BaseSettings):
             password = conninfo_to_dict(dsn.get_secret_value()).get("password") if dsn else None
             if password:
                 held.append(str(password))
-        if password := urlsplit(self.redis_url.get_secret_value()).password:
-            held.append(password)
-        return held
+        return held + redis_url.secrets(self.redis_url.get_secret_value())
 
 
 def variable(field: str) -> str:

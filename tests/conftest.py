@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fix_secrets",
     "tests.fix_runtime",
     "tests.fix_process",
+    "tests.fix_redis_deployments",
 ]
 
 

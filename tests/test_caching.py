@@ -115,13 +115,15 @@ async def test_reader_after_the_notification_waits_for_the_eviction(
     source = add_source(config)
     await service.settled(config)
     await service.details(source)
-    evicting = Gate(monkeypatch, service.runtime.cache, "_delete")
+    server = service.runtime.cache._primaries
+    assert server is not None
+    evicting = Gate(monkeypatch, server, "delete")
     config.execute("UPDATE sources SET name = 'renamed'")
     await evicting.until_reached()
     reading = asyncio.create_task(service.details(source))
     for _ in range(50):
         # Redis answers within these turns; the reader would have its page.
-        await service.runtime.cache.client.ping()
+        await server.clients[0].ping()
     assert redis.exists(f"source_details:{source}")
     evicting.open()
     assert (await reading).json()["source"]["name"] == "renamed"

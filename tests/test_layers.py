@@ -25,8 +25,10 @@ FLOORS = [
     {"answer"},
     {"cache", "database", "memory"},
     {"metrics"},
+    {"redis_deployment"},
+    {"redis_primaries"},
     {"settings", "queries", "observation"},
-    {"errors", "credentials", "resources", "resolver", "waiting"},
+    {"redis_url", "errors", "credentials", "resources", "resolver", "waiting"},
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from service import cache, cli
 from service.cache import Cache
 from service.details import Details
+from service.redis_primaries import Script, Server
 
 _LONGEST_S = 0.02
 
@@ -29,7 +30,7 @@ def _hold(owner: type[Any], name: str) -> None:
 
 def _sabotage(name: str) -> None:
     if name == "no lease check":
-        cache._STORE = "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
+        cache._STORE = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
     elif name == "no eviction on reconnect":
         evict = Details.evict
 
@@ -44,7 +45,7 @@ def _sabotage(name: str) -> None:
 
 if __name__ == "__main__":
     _hold(Cache, "store")
-    _hold(Cache, "_delete")
+    _hold(Server, "delete")
     _sabotage(sys.argv[1])
     sys.argv[1:] = ["serve"]
     sys.exit(cli.main())

@@ -1,0 +1,88 @@
+"""Finds Redis as it is deployed: one server, the primary that Sentinels name, or the primaries of a cluster."""
+
+import random
+
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
+from redis.exceptions import RedisError
+
+from service import redis_url
+from service.redis_primaries import Client, Cluster, Primaries, Server, TopologyError
+from service.redis_url import Address
+
+_CONNECTIONS = 64
+
+
+class Deployment:
+    """Finds the primaries of a Redis URL."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = redis_url.parse(url)
+        timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+        self._options = self._url.options | timeouts | {
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": _CONNECTIONS,
+            "timeout": timeout_s,
+            "client_name": "rosetta-source-details",
+        }  # fmt: skip
+        self._sentinel: Sentinel | None = None
+        if self._url.kind == "sentinel":
+            options = self._url.sentinel_options | timeouts | {"retry": Retry(NoBackoff(), 0), "protocol": 2}
+            self._sentinel = Sentinel(self._url.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # bare
+        self._clients: dict[Address | None, Client] = {}
+
+    async def find(self) -> Primaries:
+        """The primaries as they are now; their connections are kept from one call to the next."""
+        if self._url.kind == "cluster":
+            return await self._find_cluster()
+        address = None
+        if self._sentinel is not None:
+            address = await self._sentinel.discover_master(self._url.service)
+        server = Server(self._client(address))
+        await self._keep({address})
+        return server
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._keep(set())
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+    async def _find_cluster(self) -> Cluster:
+        known = {*self._url.hosts, *(address for address in self._clients if address)}
+        failure: Exception | None = None
+        # In any order: the first may be cut off from the others, and not know what they have decided.
+        for address in random.sample(sorted(known), len(known)):
+            try:
+                ranges = await self._client(address).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]  # bare
+            except (RedisError, OSError) as error:
+                failure = error
+                continue
+            slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+            for first, last, primary, *_ in ranges:
+                # No host means the one that was asked.
+                owner = (primary[0].decode() or address[0], primary[1])
+                slots[first : last + 1] = [owner] * (last - first + 1)
+            owners = [owner for owner in slots if owner is not None]
+            if len(owners) < REDIS_CLUSTER_HASH_SLOTS:
+                raise TopologyError("the cluster does not serve all of its slots")
+            cluster = Cluster({owner: self._client(owner) for owner in set(owners)}, owners)
+            await self._keep({*self._url.hosts, *owners})
+            return cluster
+        raise failure or TopologyError("the URL names no host")
+
+    def _client(self, address: Address | None) -> Client:
+        client = self._clients.get(address)
+        if client is None:
+            place = {} if address is None else {"host": address[0], "port": address[1]}
+            pool = BlockingConnectionPool(**(self._options | place))
+            client = self._clients[address] = Client.from_pool(pool)
+        return client
+
+    async def _keep(self, wanted: set[Address | None] | set[Address]) -> None:
+        for address in self._clients.keys() - wanted:
+            await self._clients.pop(address).aclose()

@@ -1,0 +1,190 @@
+"""The Redis servers that a session talks to, and where each key is: one primary, or those of a cluster.
+
+Commands go to these servers alone. redis-py's own clients for Sentinel and Cluster follow a failover silently; but
+replication is asynchronous, and a promoted replica may lack the last evictions. So here a primary that the session
+does not know ends the session.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import redis.asyncio
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
+
+from service.redis_url import Address
+
+_BATCH = 500
+_REDIRECTIONS = 5
+
+Client = redis.asyncio.Redis
+Key = str | bytes
+
+
+class Script:
+    """Lua that a server knows by its digest once it has run it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, client: Client, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What it returns; its keys share a slot."""
+        try:
+            return await client.evalsha(self._digest, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.eval(self._text, len(keys), *keys, *args)
+
+
+class TopologyError(RedisError):
+    """Redis is not deployed as it was when the session began, or is being changed right now."""
+
+
+class Primaries(Protocol):
+    """The servers of one session. Errors are redis-py's, or OSError."""
+
+    clients: list[Client]
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Runs a script whose keys share a slot."""
+
+    async def delete(self, groups: Sequence[Sequence[Key]]) -> None:
+        """Deletes the keys. A group shares a slot, and goes in one command wherever its slot stays in its place."""
+
+    async def delete_matching(self, patterns: Sequence[str]) -> None:
+        """Deletes what SCAN finds, pattern after pattern. ResponseError where the server takes no writes."""
+
+
+class Server:
+    """One primary."""
+
+    def __init__(self, client: Client) -> None:
+        self.clients = [client]
+        self._client = client
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return await script.run(self._client, keys, args)
+
+    async def delete(self, groups: Sequence[Sequence[Key]]) -> None:
+        for start in range(0, len(groups), _BATCH):
+            await self._client.delete(*(key for group in groups[start : start + _BATCH] for key in group))
+
+    async def delete_matching(self, patterns: Sequence[str]) -> None:
+        # Nothing has that name, and a replica refuses all the same: it would let us read otherwise, and miss evictions.
+        await self._client.delete(*patterns)
+        for pattern in patterns:
+            async for found in _scan(self._client, pattern):
+                await self._client.delete(*found)
+
+
+class Cluster:
+    """The primaries of a cluster; `slots` has the owner of each slot."""
+
+    def __init__(self, clients: dict[Address, Client], slots: list[Address]) -> None:
+        self.clients = list(clients.values())
+        self._clients = clients
+        self._slots = slots
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        for _ in range(_REDIRECTIONS):
+            try:
+                return await script.run(self._owner(keys[0]), keys, args)
+            except MovedError as error:
+                self._follow(error)
+        raise TopologyError("a slot keeps moving")
+
+    async def delete(self, groups: Sequence[Sequence[Key]]) -> None:
+        by_owner: dict[Client, list[Sequence[Key]]] = {}
+        for group in groups:
+            by_owner.setdefault(self._owner(group[0]), []).append(group)
+        for left in await asyncio.gather(*(_delete(client, owned) for client, owned in by_owner.items())):
+            for group in left:
+                # Backwards: a lease before its page, since a lease that stands would bring the page back.
+                for key in reversed(group):
+                    await self._delete_moving(key)
+
+    async def delete_matching(self, patterns: Sequence[str]) -> None:
+        before = await self._layout()
+        for pattern in patterns:
+            for client in self.clients:
+                async for found in _scan(client, pattern):
+                    groups: list[Sequence[Key]] = [(key,) for key in found]
+                    if await _delete(client, groups):
+                        raise TopologyError("slots of the cluster are moving")
+        # A key may have moved from a server that was not scanned yet to one that was.
+        if before != await self._layout():
+            raise TopologyError("slots of the cluster moved while everything was to be evicted")
+
+    def _owner(self, key: Key) -> Client:
+        return self._clients[self._slots[key_slot(key if isinstance(key, bytes) else key.encode())]]
+
+    def _known(self, address: Address) -> Client:
+        client = self._clients.get(address)
+        if client is None:
+            raise TopologyError(f"the cluster has another primary: {address[0]}:{address[1]}")
+        return client
+
+    def _follow(self, error: MovedError) -> None:
+        address = error.host, error.port
+        self._known(address)
+        self._slots[error.slot_id] = address
+
+    async def _delete_moving(self, key: Key) -> None:
+        # Where the owner lacks a key of a slot that is on its way, only the slot's next owner can have it.
+        for _ in range(_REDIRECTIONS):
+            try:
+                await self._owner(key).delete(key)
+            except MovedError as error:
+                self._follow(error)
+            except AskError as error:
+                pipeline = self._known((error.host, error.port)).pipeline(transaction=False)
+                pipeline.execute_command("ASKING")
+                pipeline.delete(key)
+                try:
+                    await pipeline.execute()
+                except MovedError as moved:
+                    self._follow(moved)
+                else:
+                    return
+            else:
+                return
+        raise TopologyError("a slot keeps moving")
+
+    async def _layout(self) -> list[Any]:
+        """What each server serves. TopologyError where a slot is on its way."""
+        layout = []
+        for client in self.clients:
+            nodes = await client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]  # bare
+            (own,) = (node for node in nodes.values() if "myself" in node["flags"])
+            if own["migrations"]:
+                raise TopologyError("slots of the cluster are moving")
+            layout.append(own["slots"])
+        return layout
+
+
+async def _scan(client: Client, pattern: str) -> AsyncIterator[list[Key]]:
+    cursor = 0
+    while True:
+        cursor, found = await client.scan(cursor, match=pattern, count=1000)
+        if found:
+            yield found
+        if cursor == 0:
+            return
+
+
+async def _delete(client: Client, groups: Sequence[Sequence[Key]]) -> list[Sequence[Key]]:
+    """Deletes each group by a command of its own; returns those that are not, or not all, on this server any more."""
+    left: list[Sequence[Key]] = []
+    for start in range(0, len(groups), _BATCH):
+        batch = groups[start : start + _BATCH]
+        pipeline = client.pipeline(transaction=False)
+        for group in batch:
+            pipeline.delete(*group)
+        for group, outcome in zip(batch, await pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(outcome, (MovedError, AskError, TryAgainError)):
+                left.append(group)
+            elif isinstance(outcome, Exception):
+                raise outcome
+    return left
