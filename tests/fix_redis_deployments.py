@@ -4,9 +4,10 @@ What such servers agree upon among themselves has no event to wait for, so it is
 """
 
 import itertools
+import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -71,6 +72,7 @@ class RedisCluster:
 
     def __init__(self, reaper: Reaper, stack: ExitStack) -> None:
         number = next(_numbers)
+        self._cut_off: Node | None = None
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *_AT_ONCE]
         buses = [free_port() for _ in range(6)]
         self.nodes = [
@@ -147,6 +149,23 @@ class RedisCluster:
     def fail_over(self, node: Node) -> None:
         """A primary's replica takes its place, whether it has heard everything or not."""
         self.replica_of(node).do("CLUSTER FAILOVER TAKEOVER")
+
+    def disturb(self, rng: random.Random, keys: Sequence[str]) -> None:
+        """What operators and failures do: a key's slot moves, or a replica that heard nothing for a while takes over.
+
+        Servers that have not all heard of the last takeover may refuse the next step, which is then left out.
+        """
+        with suppress(sync_redis.RedisError):
+            if self._cut_off is not None:
+                primary, self._cut_off = self._cut_off, None
+                self.fail_over(primary)
+                primary.do("ACL SETUSER default +@all")
+            elif rng.random() < 0.4:
+                primary = self.owner(rng.choice(keys))
+                primary.break_replication()
+                self._cut_off = primary
+            else:
+                self.move_slot(rng.choice(keys), self.owner(rng.choice(keys)))
 
 
 class _Sentinel(Valkey):

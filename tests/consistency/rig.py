@@ -10,6 +10,8 @@ from time import monotonic
 from typing import Any
 
 import httpx
+import redis.asyncio
+from redis.asyncio.cluster import RedisCluster
 
 from service.embedded import free_port
 from service.reaper import Reaper
@@ -112,6 +114,14 @@ class Rig:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(process.stop() for process in self.processes))
+
+    def redis_client(self) -> redis.asyncio.Redis | RedisCluster:
+        """What an operator with redis-cli has."""
+        scheme, _, place = self.redis_url.partition("://")
+        if scheme == "redis+cluster":
+            host, _, port = place.split(",")[0].partition(":")
+            return RedisCluster(host=host, port=int(port))
+        return redis.asyncio.Redis.from_url(self.redis_url)
 
     def _fill(self) -> None:
         with connect(self.shop_dsn) as shop:

@@ -13,7 +13,9 @@ from typing import Any
 from service import cache, cli
 from service.cache import Cache
 from service.details import Details
-from service.redis_primaries import Script, Server
+from service.redis_deployment import Deployment
+from service.redis_primaries import Client, Cluster, Script, Server
+from service.redis_url import Address
 
 _LONGEST_S = 0.02
 
@@ -28,6 +30,21 @@ def _hold(owner: type[Any], name: str) -> None:
     setattr(owner, name, held)
 
 
+_deployments: list[Deployment] = []
+
+
+def _remembered(find: Any) -> Any:
+    async def remember(self: Deployment) -> Any:
+        _deployments[:] = [self]
+        return await find(self)
+
+    return remember
+
+
+def _any_server(self: Cluster, address: Address) -> Client:
+    return self._clients.setdefault(address, _deployments[0]._client(address))
+
+
 def _sabotage(name: str) -> None:
     if name == "no lease check":
         cache._STORE = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
@@ -39,6 +56,9 @@ def _sabotage(name: str) -> None:
                 await evict(self, source_ids, cause)
 
         Details.evict = evict_unless_reconnected  # type: ignore[method-assign]
+    elif name == "silent failover":
+        Deployment.find = _remembered(Deployment.find)  # type: ignore[method-assign]
+        Cluster._known = _any_server  # type: ignore[method-assign]
     elif name != "none":
         raise SystemExit(f"unknown sabotage: {name}")
 

@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import random
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -13,8 +15,9 @@ from service.embedded import Postgres, Valkey
 from service.migrate import migrate
 from service.reaper import Reaper
 from tests.consistency.history import Verdict
-from tests.consistency.rig import Rig
+from tests.consistency.rig import SOURCES, Rig
 from tests.consistency.workload import Workload
+from tests.fix_redis_deployments import RedisCluster
 
 
 def main() -> int:
@@ -22,19 +25,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bin/soak", description="Judge every read of a run with many writers.")
     parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what is done, and when")
+    parser.add_argument(
+        "--redis",
+        choices=["server", "cluster"],
+        default="server",
+        help="one server, or a cluster whose slots move and whose replicas take over all the time",
+    )
     parser.add_argument("--history", type=Path, default=Path("soak-history.jsonl"), help="where offending reads go")
     options = parser.parse_args()
     print(f"soak: {options.minutes:g} minutes, --seed {options.seed}", flush=True)
-    with Reaper() as reaper:
+    with Reaper() as reaper, ExitStack() as stack:
         postgres = Postgres(reaper, "postgres", settings={"wal_level": "logical"})
-        valkey = Valkey(reaper, "redis")
-        for server in (postgres, valkey):
-            server.start()
-        try:
-            verdict = asyncio.run(_soak(reaper, postgres, valkey, options.seed, options.minutes * 60, options.history))
-        finally:
-            valkey.stop()
-            postgres.stop("immediate")
+        postgres.start()
+        stack.callback(postgres.stop, "immediate")
+        if options.redis == "cluster":
+            cluster = RedisCluster(reaper, stack)
+            keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
+            redis, disturb = cluster.url, lambda rng: cluster.disturb(rng, keys)
+        else:
+            valkey = Valkey(reaper, "redis")
+            valkey.start()
+            stack.callback(valkey.stop)
+            redis, disturb = valkey.url, None
+        verdict = asyncio.run(_soak(reaper, postgres, redis, disturb, options))
     print(verdict.describe())
     if not verdict.holds:
         print(f"NOT CONSISTENT: the offending reads are in {options.history}", file=sys.stderr)
@@ -43,17 +56,23 @@ def main() -> int:
 
 
 async def _soak(
-    reaper: Reaper, postgres: Postgres, valkey: Valkey, seed: int, seconds: float, history: Path
+    reaper: Reaper,
+    postgres: Postgres,
+    redis_url: str,
+    disturb: Callable[[random.Random], None] | None,
+    options: argparse.Namespace,
 ) -> Verdict:
     for name in ("config", "shop"):
         with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     migrate(postgres.dsn("config"), say=lambda _: None)
-    async with Rig(reaper, postgres.dsn("config"), valkey.url, postgres.dsn("shop")) as rig:
-        workload = Workload(rig, seed, seconds, say=lambda line: print(f"  {line}", flush=True))
+    async with Rig(reaper, postgres.dsn("config"), redis_url, postgres.dsn("shop")) as rig:
+        workload = Workload(
+            rig, options.seed, options.minutes * 60, say=lambda line: print(f"  {line}", flush=True), disturb=disturb
+        )
         verdict = await workload.run()
     if not verdict.holds:
-        workload.history.save(history, verdict)
+        workload.history.save(options.history, verdict)
     return verdict
 
 

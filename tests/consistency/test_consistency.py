@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.consistency.rig import Rig
+from tests.consistency.rig import SOURCES, Rig
 from tests.consistency.workload import Workload
+from tests.fix_redis_deployments import RedisCluster
 from tests.fix_servers import Servers
 
 pytestmark = pytest.mark.consistency
@@ -28,6 +29,24 @@ async def test_no_read_is_older_than_what_was_delivered(
     assert verdict.undelivered < verdict.writes / 4
 
 
+async def test_redis_cluster_that_moves_and_fails_over_brings_nothing_old_back(
+    servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str, tmp_path: Path
+) -> None:
+    """The same, while slots move under the readers, and replicas take over that have not heard of the evictions."""
+    keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
+    async with Rig(servers.reaper, config_dsn, redis_cluster.url, shop_dsn) as rig:
+        workload = Workload(rig, SEED, seconds=15, disturb=lambda rng: redis_cluster.disturb(rng, keys))
+        verdict = await workload.run()
+        lines = [line for process in rig.processes for line in process.lines]
+    print(verdict.describe())
+    if not verdict.holds:
+        workload.history.save(tmp_path / "history.jsonl", verdict)
+    assert verdict.holds, f"{verdict.violations[:3]}; the history is in {tmp_path}"
+    assert verdict.reads > 500
+    assert any("CacheDown" in line for line in lines)
+    assert any("CacheUp" in line for line in lines)
+
+
 @pytest.mark.parametrize("sabotage", ["no lease check", "no log", "no eviction on reconnect"])
 async def test_checker_catches_a_guard_taken_out(
     servers: Servers, config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str
@@ -38,3 +57,17 @@ async def test_checker_catches_a_guard_taken_out(
     print(verdict.describe())
     assert not verdict.holds, f"not caught: {sabotage}"
     assert verdict.reads > 100
+
+
+async def test_checker_catches_a_failover_that_is_followed_silently(
+    servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str
+) -> None:
+    """As redis-py's own client does it: the promoted replica's old pages are read."""
+    keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
+    async with Rig(servers.reaper, config_dsn, redis_cluster.url, shop_dsn, "silent failover") as rig:
+        workload = Workload(
+            rig, SEED, seconds=45, until_violated=True, disturb=lambda rng: redis_cluster.disturb(rng, keys)
+        )
+        verdict = await workload.run()
+    print(verdict.describe())
+    assert not verdict.holds

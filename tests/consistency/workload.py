@@ -1,12 +1,13 @@
 """Writers that count up, readers that look, and operators that refresh, delete and cut, all at once for a while."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from time import monotonic, time
 
 import psycopg
-import redis.asyncio
+import redis.exceptions
 
 from tests.consistency.history import History, Read, Register, Verdict, Write
 from tests.consistency.rig import SHARED, SOURCES, SYNCED, Rig, shown
@@ -27,8 +28,10 @@ class Workload:
         *,
         until_violated: bool = False,
         say: Callable[[str], None] = lambda _: None,
+        disturb: Callable[[random.Random], None] | None = None,
     ) -> None:
         self._rig = rig
+        self._disturb = disturb
         self._until_violated = until_violated
         self._seed = seed
         self._seconds = seconds
@@ -52,6 +55,7 @@ class Workload:
             *(self._refresh(n) for n in range(3)),
             self._delete_keys(),
             self._cut_listeners(),
+            self._disturb_redis(),
             self._progress(),
         ]
         async with asyncio.TaskGroup() as group:
@@ -184,9 +188,11 @@ class Workload:
 
     async def _delete_keys(self) -> None:
         rng = random.Random(f"{self._seed} deletions")
-        async with redis.asyncio.Redis.from_url(self._rig.redis_url) as client:
+        async with self._rig.redis_client() as client:
             while await self._pause(rng, 0.2):
-                await client.delete(f"source_details:{rng.randint(1, SOURCES)}")
+                # A cluster that fails over has no primary for the key now and then.
+                with contextlib.suppress(redis.exceptions.RedisError):
+                    await client.delete(f"source_details:{rng.randint(1, SOURCES)}")
 
     async def _cut_listeners(self) -> None:
         rng = random.Random(f"{self._seed} cuts")
@@ -199,6 +205,11 @@ class Workload:
                     WHERE datname = current_database() AND application_name = 'rosetta-source-details-listener'
                     """
                 )
+
+    async def _disturb_redis(self) -> None:
+        rng = random.Random(f"{self._seed} disturbances")
+        while self._disturb is not None and await self._pause(rng, 0.5):
+            await asyncio.to_thread(self._disturb, rng)
 
     async def _progress(self) -> None:
         while monotonic() < self._end:
