@@ -54,6 +54,21 @@ def _is_unreachable(error: psycopg.OperationalError) -> bool:
     return error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57")
 
 
+def _connection_class(on_failure: Callable[[psycopg.OperationalError], None]) -> type[Connection]:
+    """Connections that tell why there is none: the pool itself only says that it took too long."""
+
+    class Connecting(psycopg.AsyncConnection[DictRow]):
+        @classmethod
+        async def connect(cls, *arguments: Any, **options: Any) -> Any:
+            try:
+                return await super().connect(*arguments, **options)
+            except psycopg.OperationalError as error:
+                on_failure(error)
+                raise
+
+    return Connecting
+
+
 async def _configure(connection: Connection) -> None:
     await connection.set_autocommit(True)
     await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
@@ -78,10 +93,11 @@ class ConfigDatabase:
         self._timeout = settings.config_timeout_ms / 1000
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
         self._drained = 0.0
+        self._connect_failure = (0.0, "")
         self.is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=_connection_class(self._note_failure),
             kwargs={"row_factory": dict_row},
             configure=_configure,
             min_size=settings.pool_min_size,
@@ -93,6 +109,9 @@ class ConfigDatabase:
             open=False,
             name="config",
         )
+
+    def _note_failure(self, error: psycopg.OperationalError) -> None:
+        self._connect_failure = (monotonic(), reason(error))
 
     async def open(self) -> None:
         """Connects. StartError, with the reason, where nothing answers or the migrations are missing."""
@@ -153,27 +172,29 @@ class ConfigDatabase:
         is_repeatable: bool = True,
     ) -> T:
         limit = timeout_s or self._timeout
+        started = monotonic()
         try:
             outcome = await within(limit, self._attempt(work, monotonic() + limit, is_repeatable))
         except (PoolTimeout, TimeoutError) as error:
-            raise self._unavailable(error) from error
+            failed_at, why = self._connect_failure
+            raise self._unavailable(why if failed_at >= started else reason(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
             raise ConfigDatabaseUnavailableError("it lacks the service's objects: apply the migrations again") from None
         except psycopg.OperationalError as error:
             if not _is_unreachable(error):
                 raise
-            raise self._unavailable(error) from error
+            raise self._unavailable(reason(error)) from error
         if self.is_down:
             self.is_down = False
             self._observe(DatabaseUp())
         return outcome
 
-    def _unavailable(self, error: Exception) -> ConfigDatabaseUnavailableError:
+    def _unavailable(self, why: str) -> ConfigDatabaseUnavailableError:
         if not self.is_down:
             self.is_down = True
-            self._observe(DatabaseDown(reason=reason(error)))
-        return ConfigDatabaseUnavailableError(reason(error))
+            self._observe(DatabaseDown(reason=why))
+        return ConfigDatabaseUnavailableError(why)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], deadline: float, is_repeatable: bool) -> T:
         async with self._connection(deadline) as connection:

@@ -70,6 +70,9 @@ class Sources:
         self._rest = settings.source_rest_s
         self._idle_s = settings.source_idle_s
         self._most_idle = settings.source_connections
+        self._tls: dict[str, str] = {"sslmode": settings.source_sslmode}
+        if settings.source_sslrootcert:
+            self._tls["sslrootcert"] = settings.source_sslrootcert
         self._observe = observer
         self._resolver = Resolver()
         self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()
@@ -153,6 +156,7 @@ class Sources:
             application_name="rosetta-source-details",
             options=f"-c statement_timeout={self._statement_timeout_ms} -c default_transaction_read_only=on",
             keepalives_idle=10,
+            **self._tls,
         )
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, row_factory=dict_row)
 

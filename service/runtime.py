@@ -20,6 +20,8 @@ from service.sync import Synchronizer
 
 _RESTART_PAUSE_S = 1.0
 _CANCEL_AGAIN_S = 0.2
+# PostgreSQL itself warns, in its log, from half on.
+_CROWDED = 0.25
 
 
 class Runtime:
@@ -37,7 +39,7 @@ class Runtime:
         self.sampler = Sampler(settings, self.details, self.observer)
         self.listener = Listener(settings, self.details, self.refresher, self.observer)
         self._tasks: list[asyncio.Task[None]] = []
-        self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0}
+        self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
         self.metrics = Metrics(self.observer)
         self._gauges()
 
@@ -51,6 +53,8 @@ class Runtime:
         gauge("sources_failing", "sources that did not answer", lambda: len(self.details.sources.failing))
         gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
         gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
+
+        gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
 
     async def start(self) -> None:
         """Connects to everything. StartError where the config database is away; Redis may be, and comes in later."""
@@ -131,6 +135,11 @@ class Runtime:
             degraded.append(
                 f"{view['triggers_missing']} of 32 triggers are missing or not ENABLE ALWAYS: changes go unnoticed; "
                 "apply migrations/010 and 011 again"
+            )
+        if view and view["notification_queue"] > _CROWDED:
+            degraded.append(
+                f"the notification queue is {view['notification_queue']:.0%} full: a session that listens stays in a "
+                "transaction (pg_stat_activity); once it is full, writes to the config database fail"
             )
         failing = self.details.sources.failing
         if failing:

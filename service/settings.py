@@ -85,6 +85,13 @@ class Settings(BaseSettings):
     sync_budget_ms: Milliseconds = Field(5000, description="longest that a force_refresh waits for its sync, in all")
     source_rest_s: Seconds = Field(30, description="how long a source that failed is left alone by page loads")
     source_idle_s: Seconds = Field(60, description="how long an idle connection to a source is kept warm")
+    source_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer",
+        description="TLS to sources, as libpq's sslmode: disable, allow, prefer, require, verify-ca, verify-full",
+    )
+    source_sslrootcert: str | None = Field(
+        None, description="file of the authorities that verify-ca and verify-full trust, or: system"
+    )
     source_connections: int = Field(200, ge=1, le=10_000, description="most idle connections to sources, in all")
 
     refresh_wait_ms: Milliseconds = Field(2000, description="longest that a force_refresh waits for the view")

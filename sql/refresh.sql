@@ -4,8 +4,9 @@ SELECT r.outcome, r.wait_ms
 FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
 
 -- name: view_state
--- For the health report: how many sources the view does not cover, since when it has its content, and how many of the
--- triggers of migration 010 would not fire (pg_restore --disable-triggers leaves them enabled, but not always).
+-- For the health report: how many sources the view does not cover, since when it has its content, how many of the
+-- triggers of migration 010 would not fire (pg_restore --disable-triggers leaves them enabled, but not always), and how
+-- full the notification queue is: once it is full, whoever changes metadata fails at COMMIT.
 SELECT
     (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
     coalesce(
@@ -20,5 +21,6 @@ SELECT
             'source_details_insert', 'source_details_update', 'source_details_delete', 'source_details_truncate'
         )
     ) AS triggers_missing,
-    EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger
+    EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger,
+    pg_notification_queue_usage() AS notification_queue
 FROM public.source_details_refresh_state AS s

@@ -1,16 +1,27 @@
-"""A TCP proxy on loopback that a test can cut, or make swallow everything while it stays connected."""
+"""A TCP proxy on loopback that a test can cut, slow down, or make swallow everything while it stays connected."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import pytest
 
+_SSL_REQUEST_BYTES = 8
+
 
 class Proxy:
-    """Forwards to `host:port`. `accepted` counts the connections so far."""
+    """Forwards to `host:port`. `accepted` counts the connections so far, `delay_s` is what each packet waits.
 
-    def __init__(self, host: str, port: int) -> None:
+    With `tls` it speaks TLS to its clients and forwards plainly; `is_asked` where they ask for TLS first, as
+    PostgreSQL's do.
+    """
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None, *, is_asked: bool = False) -> None:
+        self._tls = tls
+        self._is_asked = is_asked
+        self.delay_s = 0.0
         self.port = 0
         self.accepted = 0
         self._target = host, port
@@ -21,7 +32,9 @@ class Proxy:
 
     async def start(self) -> None:
         """Listens, on the same port every time."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, ssl=None if self._is_asked else self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -49,8 +62,12 @@ class Proxy:
         self._connections.add(task)
         writers = [writer]
         # A cut is a cancellation; the task is ended by nobody else, and asyncio would log it as a failure.
-        with suppress(OSError, asyncio.CancelledError):
+        with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
             await self._flowing.wait()
+            if self._tls is not None and self._is_asked:
+                await reader.readexactly(_SSL_REQUEST_BYTES)
+                writer.write(b"S")
+                await writer.start_tls(self._tls)
             remote_reader, remote_writer = await asyncio.open_connection(*self._target)
             writers.append(remote_writer)
             await asyncio.gather(self._pump(reader, remote_writer), self._pump(remote_reader, writer))
@@ -61,18 +78,19 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             await self._flowing.wait()
+            await asyncio.sleep(self.delay_s)
             writer.write(data)
             await writer.drain()
         writer.write_eof()
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[Callable[[str, int], Awaitable[Proxy]]]:
+async def proxy() -> AsyncIterator[Callable[..., Awaitable[Proxy]]]:
     """Starts proxies."""
     async with AsyncExitStack() as stack:
 
-        async def start(host: str, port: int) -> Proxy:
-            made = Proxy(host, port)
+        async def start(host: str, port: int, **options: Any) -> Proxy:
+            made = Proxy(host, port, **options)
             await made.start()
             stack.push_async_callback(made.cut)
             return made

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from service.observation import CacheDown, CacheUp
 from tests.fix_databases import Sql
+from tests.fix_gates import Gate
 from tests.fix_metadata import add_source
 from tests.fix_redis_deployments import Node, RedisCluster, eventually
 from tests.fix_runtime import Service, Start, until
@@ -187,6 +188,38 @@ async def test_everything_is_not_evicted_while_slots_move(
     redis_cluster.close_slot(key, old, new)
     await service.events.until(CacheUp, after=seen)
     assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_key_that_slipped_past_the_scan_is_not_read(
+    start: Start, config: Sql, redis_cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot moves, start to end, from a server that is still to be scanned to one that was: all begins again."""
+    service = await started(start, redis_cluster, memory_cache_mb=0)
+    primaries = service.runtime.cache._primaries
+    assert primaries is not None
+    first, last = (
+        next(
+            node for node in redis_cluster.nodes if node.server.port == client.connection_pool.connection_kwargs["port"]
+        )
+        for client in (primaries.clients[0], primaries.clients[-1])
+    )
+    source = next(
+        source for source in (add_source(config) for _ in range(50)) if redis_cluster.owner(page_key(source)) is last
+    )
+    await service.settled(config)
+    await service.details(source)
+    scanning = Gate(monkeypatch, primaries.clients[1], "scan")
+    seen = len(service.events.events)
+    config.execute("UPDATE sources SET name = name || ' renamed'")
+    config.execute("SELECT pg_notify('source_details_changed', '*')")
+    await scanning.until_reached()
+    last.client.set(page_key(source), "no page at all")
+    redis_cluster.move_slot(page_key(source), first)
+    scanning.open()
+    down = await service.events.until(CacheDown, after=seen)
+    assert "moved" in down.reason
+    await service.events.until(CacheUp, after=seen)
+    assert (await service.details(source)).json()["source"]["name"].endswith(" renamed")
 
 
 async def test_plain_url_of_a_cluster_says_what_to_change(

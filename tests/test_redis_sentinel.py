@@ -94,10 +94,10 @@ async def test_read_only_replica_is_no_cache(start: Start, config: Sql, two_serv
     """A URL that leads to a replica from the start: what the primary holds is not served."""
     own, other = two_servers
     source = add_source(config)
-    other.client.set(f"source_details:{source}", "no page at all")
     own.client.replicaof("127.0.0.1", other.server.port)
-    eventually(lambda: own.client.exists(f"source_details:{source}"))
+    eventually(lambda: own.client.info("replication")["master_link_status"] == "up")
     service: Service = await start(redis_url=SecretStr(own.server.url))
+    other.client.set(f"source_details:{source}", "no page at all")
     assert (await service.details(source)).json()["source"]["id"] == source
     assert "no primary" in (await service.client.get("/health/ready")).json()["redis"]["reason"]
     assert not service.events.of(CacheUp)

@@ -1,0 +1,102 @@
+"""Redis that is slow, and Redis that was restarted: what a reader waits at most, and that it heals by itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from service.embedded import Valkey
+from service.observation import CacheDown, CacheUp
+from tests.fix_databases import Sql
+from tests.fix_metadata import add_source
+from tests.fix_proxy import Proxy
+from tests.fix_runtime import Service, Start
+from tests.fix_servers import Servers
+
+pytestmark = pytest.mark.faults
+
+
+async def test_slow_redis_within_its_timeout_is_waited_for(
+    start: Start, config: Sql, proxy: Callable[..., Awaitable[Proxy]], redis_url: str
+) -> None:
+    """A page costs the time of two commands, and nothing old is read however late evictions arrive."""
+    place = urlsplit(redis_url)
+    between = await proxy(place.hostname, place.port)
+    service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"), memory_cache_mb=0)
+    source = add_source(config, pg_password="none")
+    await service.settled(config)
+    between.delay_s = 0.05
+    for number in range(3):
+        config.execute("UPDATE sources SET name = %s", (str(number),))
+        await service.settled(config)
+        started = monotonic()
+        for found in ("stored", "detail=redis"):
+            page = await service.details(source)
+            assert page.json()["source"]["name"] == str(number)
+            assert found in page.headers["cache-status"]
+        # Three commands, each on its way there and back, beside what is no matter of Redis.
+        assert monotonic() - started < 3 * 2 * between.delay_s + 0.5
+    assert not service.events.of(CacheDown)
+
+
+async def test_redis_slower_than_its_timeout_is_left_alone(
+    start: Start, config: Sql, proxy: Callable[..., Awaitable[Proxy]], redis_url: str
+) -> None:
+    """The first to find out waits one timeout, nobody after that; it is used again once it is fast enough."""
+    place = urlsplit(redis_url)
+    between = await proxy(place.hostname, place.port)
+    url = SecretStr(f"redis://127.0.0.1:{between.port}/0")
+    service: Service = await start(redis_url=url, redis_timeout_ms=300, memory_cache_mb=0)
+    sources = [add_source(config, pg_password="none") for _ in range(10)]
+    await service.settled(config)
+    between.delay_s = 0.5
+    started = monotonic()
+    for source in sources:
+        await service.details(source)
+    assert monotonic() - started < 0.3 + 0.7
+    await service.events.until(CacheDown)
+    config.execute("UPDATE sources SET name = name || ' renamed'")
+    await service.settled(config)
+    assert (await service.details(sources[0])).json()["source"]["name"].endswith(" renamed")
+    seen = len(service.events.events)
+    between.delay_s = 0.0
+    await service.events.until(CacheUp, after=seen)
+    assert "stored" in (await service.details(sources[0])).headers["cache-status"]
+    assert len(service.events.of(CacheDown)) == 1
+
+
+@pytest.fixture
+def own_redis(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that the test may stop."""
+    server = Valkey(servers.reaper, tmp_path_factory.mktemp("own-redis").name)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_redis_restarted_empty(start: Start, config: Sql, own_redis: Valkey, how: str) -> None:
+    """Scripts, tracking and pages are gone with it; all are back with the first reader."""
+    service: Service = await start(redis_url=SecretStr(own_redis.url))
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    seen = len(service.events.events)
+    if how == "stopped":
+        own_redis.stop()
+    else:
+        own_redis.kill()
+    await service.events.until(CacheDown, after=seen)
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await service.settled(config)
+    assert (await service.details(source)).json()["source"]["name"] == "renamed"
+    own_redis.start()
+    await service.events.until(CacheUp, after=seen)
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+    async with asyncio.timeout(20):
+        while "detail=memory" not in (await service.details(source)).headers["cache-status"]:
+            continue
+    assert len(service.events.of(CacheDown)) == 1
