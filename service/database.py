@@ -16,11 +16,8 @@ from service.queries import query
 from service.settings import Settings
 from service.waiting import within
 
-Connection = psycopg.AsyncConnection[DictRow]
 T = TypeVar("T")
 
-# A page waits this long for a lock, then it is read without the view: a plain REFRESH may hold that for long.
-_LOCK_TIMEOUT_MS = 50
 _RECONNECT_S = 1.0
 
 
@@ -54,10 +51,16 @@ def _is_unreachable(error: psycopg.OperationalError) -> bool:
     return error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57")
 
 
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """`is_pooled`: a pooler is in between, and gives each transaction another server process."""
+
+    is_pooled = False
+
+
 def _connection_class(on_failure: Callable[[psycopg.OperationalError], None]) -> type[Connection]:
     """Connections that tell why there is none: the pool itself only says that it took too long."""
 
-    class Connecting(psycopg.AsyncConnection[DictRow]):
+    class Connecting(Connection):
         @classmethod
         async def connect(cls, *arguments: Any, **options: Any) -> Any:
             try:
@@ -71,14 +74,15 @@ def _connection_class(on_failure: Callable[[psycopg.OperationalError], None]) ->
 
 async def _configure(connection: Connection) -> None:
     await connection.set_autocommit(True)
-    await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
-    # Dates that the platform keeps without a zone are UTC, wherever the server is.
-    await connection.execute("SET timezone = 'UTC'")
-
-
-async def _first_row(connection: Connection, name: str, parameters: dict[str, Any], *, prepare: bool) -> DictRow | None:
-    cursor = await connection.execute(query(name), parameters, binary=True, prepare=prepare)
-    return await cursor.fetchone()
+    row = await (await connection.execute("SELECT pg_backend_pid() AS pid")).fetchone()
+    assert row is not None
+    connection.is_pooled = row["pid"] != connection.info.backend_pid
+    if connection.is_pooled:
+        # It keeps its statements for ever; only fetch() knows what to do when one no longer fits.
+        connection.prepare_threshold = None
+    else:
+        # Behind a pooler they would be those of whoever comes next; so there each transaction begins with them.
+        await connection.execute(query("session_settings"))
 
 
 class ConfigDatabase:
@@ -93,6 +97,7 @@ class ConfigDatabase:
         self._timeout = settings.config_timeout_ms / 1000
         self._conninfo = conninfo(settings.config_dsn.get_secret_value())
         self._drained = 0.0
+        self._edition = 0
         self._connect_failure = (0.0, "")
         self.is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -130,16 +135,30 @@ class ConfigDatabase:
         """Closes every connection."""
         await self._pool.close()
 
-    async def fetch(self, name: str, /, *, timeout_s: float | None = None, **parameters: Any) -> DictRow | None:
+    async def fetch(self, name: str, /, **parameters: Any) -> DictRow | None:
         """The first row of the statement called `name`, or None. psycopg's LockNotAvailable where a lock is held."""
 
         async def run(connection: Connection) -> DictRow | None:
+            edition = self._edition
             try:
-                return await _first_row(connection, name, parameters, prepare=True)
+                return await self._first_row(connection, name, parameters)
             except psycopg.errors.FeatureNotSupported:
-                # "cached plan must not change result type": a column was altered since the statement was prepared.
-                await connection.execute("DEALLOCATE ALL")
-                return await _first_row(connection, name, parameters, prepare=True)
+                # "cached plan must not change result type": a column was altered since the statement was prepared. It
+                # is prepared anew, as another text: a pooler would find its own old one for the same.
+                self._edition = edition + 1
+                return await self._first_row(connection, name, parameters)
+
+        return await self._reached(run)
+
+    async def fetch_unattended(self, name: str, /, *, timeout_s: float, **parameters: Any) -> DictRow | None:
+        """The same in one message, for what locks much: a process that is frozen meanwhile does not keep the locks."""
+
+        async def run(connection: Connection) -> DictRow | None:
+            cursor = psycopg.AsyncClientCursor(connection)
+            await cursor.execute(f"{query('transaction_settings')};\n{query(name)}", parameters)
+            while cursor.nextset():
+                continue
+            return await cursor.fetchone()
 
         return await self._reached(run, timeout_s=timeout_s)
 
@@ -148,18 +167,30 @@ class ConfigDatabase:
 
         async def run(connection: Connection) -> DictRow | None:
             await connection.execute(query("wait_for_locks"), prepare=False)
-            return await _first_row(connection, name, parameters, prepare=False)
+            cursor = await connection.execute(query(name), parameters, binary=True, prepare=False)
+            return await cursor.fetchone()
 
         try:
             return await self.in_transaction(run)
         except psycopg.errors.LockNotAvailable:
             raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
+    async def _first_row(self, connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+        text = query(name) + (f"\n-- edition {self._edition}" if self._edition else "")
+        if not connection.is_pooled:
+            return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
+        async with connection.pipeline(), connection.transaction():
+            await connection.execute(query("transaction_settings"), prepare=True)
+            cursor = await connection.execute(text, parameters, binary=True, prepare=True)
+        return await cursor.fetchone()
+
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """The outcome of `work` in one transaction, in pipeline mode: statements wait for no answer but the last."""
 
         async def run(connection: Connection) -> T:
             async with connection.pipeline(), connection.transaction():
+                if connection.is_pooled:
+                    await connection.execute(query("transaction_settings"))
                 return await work(connection)
 
         return await self._reached(run, is_repeatable=False)
@@ -232,6 +263,10 @@ class ConfigDatabase:
             yield connection
         finally:
             await self._pool.putconn(connection)
+
+    async def drain(self) -> None:
+        """Replaces every connection, each when it is free."""
+        await self._pool.drain()
 
     def figures(self) -> dict[str, int]:
         """The pool's own counters."""

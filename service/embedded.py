@@ -76,6 +76,10 @@ class Server:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Ends it as a crash does."""
+        self._end(signal.SIGKILL)
+
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
@@ -210,10 +214,6 @@ class Valkey(Server):
     def stop(self) -> None:
         """Stops it; what it held is gone."""
         self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Ends it as a crash does."""
-        self._end(signal.SIGKILL)
 
 
 def _package(name: str) -> Path:

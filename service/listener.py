@@ -1,8 +1,10 @@
 """The listener: hears which pages changed, and evicts them.
 
 It has its own direct connection to the primary. On every connect it LISTENs first and then evicts everything, in this
-order: what changes in between is heard. A connection that looks alive is no proof, so it sends itself a canary through
-a channel of its own; one that does not come back in time ends the connection.
+order: what changes in between is heard. A connection that looks alive is no proof. So a canary comes at intervals
+through a channel of its own; one that is not heard in time ends the connection. It is sent as every change is, by
+another connection: what a session notifies to itself arrives in its own transaction, also behind a pooler that drops
+all the rest; and the pool may have gone on to a new primary while the listener is still with the old one.
 """
 
 import asyncio
@@ -14,13 +16,13 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
-from service.database import conninfo, reason
+from service.database import ConfigDatabase, conninfo, reason
 from service.details import Details
 from service.errors import StartError
 from service.observation import ListenerDown, ListenerUp, Observer
 from service.refresh import Refresher
 from service.settings import Settings
-from service.waiting import within
+from service.waiting import keep, within
 
 CHANNEL = "source_details_changed"
 _SOURCE_ID = re.compile(r"[0-9]{1,10}")
@@ -30,15 +32,23 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class DeafError(Exception):
-    """The canary did not come back: the connection is there and hears nothing (a pooler, a half-open socket)."""
+    """The canary was sent and not heard: the connection is there and hears nothing (a pooler, a half-open socket)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "notifications do not arrive on this connection (is a pooler in between, or is it another database?)"
+        )
 
 
 class Listener:
     """`is_listening` says whether evictions come; `canary_ms` is the last canary's round trip."""
 
-    def __init__(self, settings: Settings, details: Details, refresher: Refresher, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, database: ConfigDatabase, details: Details, refresher: Refresher, observer: Observer
+    ) -> None:
         dsn = settings.listener_dsn or settings.config_dsn
         self._conninfo = conninfo(dsn.get_secret_value(), "rosetta-source-details-listener")
+        self._database = database
         self._details = details
         self._refresher = refresher
         self._observe = observer
@@ -59,7 +69,7 @@ class Listener:
         """The first connect. StartError, with the reason, where it fails: an operator is there to see it."""
         try:
             await self._connect()
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except (psycopg.Error, OSError, TimeoutError, DeafError) as error:
             raise StartError(f"ROSETTA_LISTENER_DSN: cannot listen on the config database: {reason(error)}") from None
 
     async def run(self) -> None:
@@ -93,6 +103,7 @@ class Listener:
         for channel in (CHANNEL, self._canary_channel):
             await within(_CANARY_PATIENCE_S, connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
         await self._details.evict(None, "reconnect")
+        await self._prove(connection)
         self.is_listening = True
         self._observe(ListenerUp())
         self._refresher.request()
@@ -100,23 +111,46 @@ class Listener:
     async def _listen(self) -> None:
         connection = self._connection
         assert connection is not None
-        token, sent = "", 0.0
         while True:
-            wait = self._interval if not token else max(0.0, sent + _CANARY_PATIENCE_S - monotonic())
-            async for notification in connection.notifies(timeout=wait, stop_after=None if not token else 1):
+            await self._take(connection, self._interval)
+            await self._prove(connection)
+
+    async def _prove(self, connection: psycopg.AsyncConnection) -> None:
+        """Returns when the canary has been heard; or, where none can be sent, when the connection answers."""
+        token, started, sent = secrets.token_hex(8), monotonic(), 0.0
+
+        async def send() -> None:
+            nonlocal sent
+            await self._database.fetch("canary", channel=self._canary_channel, token=token)
+            sent = monotonic()
+
+        # Beside the hearing and not before it: a busy pool must not keep evictions waiting.
+        sending = asyncio.ensure_future(within(_CANARY_PATIENCE_S, send()))
+        keep(sending)
+        is_heard = await self._take(connection, _CANARY_PATIENCE_S, token)
+        if not is_heard and sent:
+            # It may have left late.
+            is_heard = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
+        if is_heard:
+            self.canary_ms = round((monotonic() - started) * 1000, 3)
+        elif sent:
+            # Or it is the pool that is with another server than the primary.
+            await self._database.drain()
+            raise DeafError
+        else:
+            await within(_CANARY_PATIENCE_S, connection.execute("SELECT"))
+
+    async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
+        """Hears what comes for so long; true, at once, where the canary with this token comes."""
+        deadline = monotonic() + seconds
+        is_heard = False
+        while not is_heard and (left := deadline - monotonic()) > 0:
+            async for notification in connection.notifies(timeout=left, stop_after=1 if token else None):
                 if notification.channel == CHANNEL:
                     self._hear(notification.payload)
-                elif notification.payload == token:
-                    self.canary_ms = round((monotonic() - sent) * 1000, 3)
-                    token = ""
-            if token:
-                if monotonic() >= sent + _CANARY_PATIENCE_S:
-                    raise DeafError("notifications do not arrive on this connection (is a pooler in between?)")
-                continue
-            token, sent = secrets.token_hex(8), monotonic()
-            await within(
-                _CANARY_PATIENCE_S, connection.execute("SELECT pg_notify(%s, %s)", (self._canary_channel, token))
-            )
+                elif token and notification.payload == token:
+                    is_heard = True
+        return is_heard
 
     def _hear(self, payload: str) -> None:
         # What is not a source's id means everything: '*', or a word from somebody who knows less than we do.

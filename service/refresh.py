@@ -63,7 +63,7 @@ class Refresher:
         """None where the view covers everything; else the seconds until it is worth another try."""
         started = monotonic()
         try:
-            row = await self._database.fetch("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
+            row = await self._database.fetch_unattended("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
             # Somebody refreshes by hand.
             return _RETRY_S

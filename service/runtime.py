@@ -37,7 +37,7 @@ class Runtime:
         self.refresher = Refresher(settings, self.database, self.observer)
         self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
         self.sampler = Sampler(settings, self.details, self.observer)
-        self.listener = Listener(settings, self.details, self.refresher, self.observer)
+        self.listener = Listener(settings, self.database, self.details, self.refresher, self.observer)
         self._tasks: list[asyncio.Task[None]] = []
         self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
         self.metrics = Metrics(self.observer)

@@ -32,6 +32,15 @@ known_tables AS (
 
 -- include: page
 
+-- name: session_settings
+-- A page waits 50 ms for a lock, then it is read without the view: a plain REFRESH may hold that for long. Dates that
+-- the platform keeps without a zone are UTC, wherever the server is.
+SELECT set_config('lock_timeout', '50ms', false), set_config('TimeZone', 'UTC', false)
+
+-- name: transaction_settings
+-- The same for one transaction.
+SELECT set_config('lock_timeout', '50ms', true), set_config('TimeZone', 'UTC', true)
+
 -- name: wait_for_locks
 -- For a statement that may wait while another program alters or truncates a table.
 SET LOCAL lock_timeout = '2s'

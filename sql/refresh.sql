@@ -24,3 +24,7 @@ SELECT
     EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger,
     pg_notification_queue_usage() AS notification_queue
 FROM public.source_details_refresh_state AS s
+
+-- name: canary
+-- What the listener of this process has to hear, sent as every change is: by another session than its own.
+SELECT pg_notify(%(channel)s::text, %(token)s::text)

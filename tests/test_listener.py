@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from service.errors import StartError
 from service.observation import Evicted, ListenerDown, ListenerUp
-from tests.fix_databases import Sql
+from tests.fix_databases import Sql, with_database
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy
@@ -107,3 +107,9 @@ async def test_first_connect_fails_at_once_with_one_line(start: Start) -> None:
         await start(listener_dsn=SecretStr("postgresql://someone:hidden-word@127.0.0.1:1/nothing"))
     assert "hidden-word" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+async def test_listener_of_another_database_is_refused_at_the_start(start: Start, config_dsn: str) -> None:
+    """It would listen, and notifications stay in their database: only what others send proves anything."""
+    with pytest.raises(StartError, match="ROSETTA_LISTENER_DSN: .*another database"):
+        await start(listener_dsn=SecretStr(with_database(config_dsn, "postgres")))
