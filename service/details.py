@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from collections.abc import Iterable
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -164,18 +164,20 @@ class Details:
             return Answer(Page(claim.page, monotonic() + life, self._ttl), "redis")
         started = monotonic()
         is_stored = False
+        outcome: Literal["stored", "refused", "aside"] = "aside"
         try:
             parts = await self._compute(source_id, claim)
             page = Page(parts.body(), started + self._ttl, self._ttl)
             if claim.is_granted:
-                is_stored = await self._store(source_id, token, page)
+                outcome = await self._store(source_id, token, page)
+                is_stored = outcome == "stored"
         finally:
             if claim.is_granted and not is_stored:
                 await self._release(source_id, token)
         self._observe(
             Filled(
                 source_id=source_id,
-                stored=is_stored,
+                outcome=outcome,
                 view_is_current=parts.meta["read_from"] == "view",
                 took_ms=round((monotonic() - started) * 1000, 3),
             )
@@ -204,12 +206,12 @@ class Details:
             finally:
                 self._changed.pop(source_id, None)
 
-    async def _store(self, source_id: int, token: str, page: Page) -> bool:
+    async def _store(self, source_id: int, token: str, page: Page) -> Literal["stored", "refused", "aside"]:
         ttl_ms = int((page.expires - monotonic()) * 1000)
         try:
-            return await self._cache.store(source_id, token, page.body, ttl_ms)
+            return "stored" if await self._cache.store(source_id, token, page.body, ttl_ms) else "refused"
         except CacheUnavailableError:
-            return False
+            return "aside"
 
     async def _release(self, source_id: int, token: str) -> None:
         try:

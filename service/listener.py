@@ -19,12 +19,14 @@ from psycopg import sql
 from service.database import ConfigDatabase, conninfo, reason
 from service.details import Details
 from service.errors import StartError
-from service.observation import ListenerDown, ListenerUp, Observer
+from service.observation import CanaryHeard, ListenerDown, ListenerUp, Observer
 from service.refresh import Refresher
 from service.settings import Settings
 from service.waiting import keep, within
 
 CHANNEL = "source_details_changed"
+# Identities begin at 1.
+_NO_SOURCE = 0
 _SOURCE_ID = re.compile(r"[0-9]{1,10}")
 _CONNECT_S = 10.0
 _CANARY_PATIENCE_S = 3.0
@@ -133,12 +135,18 @@ class Listener:
             is_heard = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
         if is_heard:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
+            # Aside: a Redis that hangs must not keep this connection from being read.
+            self._observe.watch("canary", self._evict_canary(started, self.canary_ms))
         elif sent:
             # Or it is the pool that is with another server than the primary.
             await self._database.drain()
             raise DeafError
         else:
             await within(_CANARY_PATIENCE_S, connection.execute("SELECT"))
+
+    async def _evict_canary(self, started: float, heard_ms: float) -> None:
+        await self._details.evict([_NO_SOURCE], "canary")
+        self._observe(CanaryHeard(heard_ms=heard_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
     async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
         """Hears what comes for so long; true, at once, where the canary with this token comes."""

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.observation import (
+    CanaryHeard,
     Event,
     Evicted,
     Filled,
     ListenerDown,
     Observer,
     RefreshFailed,
+    RefreshSkipped,
     Sampled,
     SyncFailed,
     SyncFinished,
@@ -30,13 +32,19 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.served = self._counter("pages", "pages served, by where they came from", "source")
         self.collapsed = self._counter("pages_collapsed", "readers who shared another one's computation")
-        self._fills = self._counter("fills", "pages computed; not stored: a lost lease, or no Redis", "stored")
+        self._fills = self._counter(
+            "fills", "pages computed; refused: an eviction took the lease; aside: no lease", "outcome"
+        )
         self._evictions = self._counter("evictions", "evictions, by their cause", "cause")
         self._eviction = self._histogram("eviction_seconds", "from hearing of a change to its eviction everywhere")
+        self._canary = self._histogram(
+            "commit_to_eviction_seconds", "from a change's commit to its eviction, by canaries"
+        )
         self._refreshes = self._counter("view_refreshes", "refreshes of the view by this process", "outcome")
         self._refresh = self._histogram("view_refresh_seconds", "how long refreshing the view took")
         self._syncs = self._counter("syncs", "syncs with sources", "outcome")
         self._sync = self._histogram("sync_seconds", "how long a sync took, in all")
+        self._sync_phase = self._histogram("sync_phase_seconds", "how long its phases took", "phase")
         self._listener_losses = self._counter("listener_losses", "how often the listener lost its connection")
         self._samples = self._counter("samples", "served pages compared with the database", "outcome")
         self._sample_age = Gauge(
@@ -55,24 +63,30 @@ class Metrics:
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"rosetta_{name}", meaning, labels, registry=self._registry)
 
-    def _histogram(self, name: str, meaning: str) -> Histogram:
-        return Histogram(f"rosetta_{name}", meaning, buckets=_SECONDS, registry=self._registry)
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(f"rosetta_{name}", meaning, labels, buckets=_SECONDS, registry=self._registry)
 
     def _count(self, event: Event) -> None:
         match event:
             case Evicted():
                 self._evictions.labels(event.cause).inc()
                 self._eviction.observe(event.took_ms / 1000)
+            case CanaryHeard():
+                self._canary.observe(event.evicted_ms / 1000)
             case Filled():
-                self._fills.labels(str(event.stored).lower()).inc()
+                self._fills.labels(event.outcome).inc()
             case ViewRefreshed():
                 self._refreshes.labels("refreshed").inc()
                 self._refresh.observe(event.took_ms / 1000)
+            case RefreshSkipped():
+                self._refreshes.labels(event.why).inc()
             case RefreshFailed():
                 self._refreshes.labels("failed").inc()
             case SyncFinished():
                 self._syncs.labels(event.outcome).inc()
                 self._sync.observe(event.took_ms / 1000)
+                for phase, took_ms in event.phases_ms.items():
+                    self._sync_phase.labels(phase).observe(took_ms / 1000)
             case SyncFailed():
                 self._syncs.labels("failed").inc()
             case ListenerDown():

@@ -6,7 +6,7 @@ Events are about changes of state and finished work, never about one request tha
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -81,18 +81,31 @@ class Evicted(Event):
     """Pages dropped from both caches. `sources` None: all of them. `took_ms` from knowing to done."""
 
     level: ClassVar[str] = "debug"
-    cause: Literal["notification", "reconnect", "sync", "late publication", "sample"]
+    cause: Literal["notification", "reconnect", "sync", "late publication", "sample", "canary"]
     sources: tuple[int, ...] | None
     took_ms: float
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryHeard(Event):
+    """A change that nobody reads was sent, heard and evicted as every other is. Both times are from before its commit:
+    `heard_ms` to its notification, `evicted_ms` to the answer of Redis.
+    """
+
+    level: ClassVar[str] = "debug"
+    heard_ms: float
+    evicted_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Filled(Event):
-    """A page was computed. `stored` False: its lease was lost to an eviction, or Redis is not used."""
+    """A page was computed. `outcome` says whether it is in Redis: "stored"; "refused", for an eviction came in between
+    and took its lease; "aside", for another fill had the lease, or Redis is not used.
+    """
 
     level: ClassVar[str] = "debug"
     source_id: int
-    stored: bool
+    outcome: Literal["stored", "refused", "aside"]
     view_is_current: bool
     took_ms: float
 
@@ -102,6 +115,16 @@ class ViewRefreshed(Event):
     """The materialized view was computed anew by this process."""
 
     took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshSkipped(Event):
+    """A refresh was not made. "clean": nothing changed; "spaced": the last one is not long ago; "busy": another process
+    makes one.
+    """
+
+    level: ClassVar[str] = "debug"
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +143,7 @@ class SyncFinished(Event):
     outcome: str
     changes: int
     took_ms: float
+    phases_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

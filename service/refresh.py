@@ -10,7 +10,7 @@ import psycopg
 
 from service.database import ConfigDatabase, reason
 from service.errors import ConfigDatabaseUnavailableError
-from service.observation import Observer, RefreshFailed, ViewRefreshed
+from service.observation import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
 from service.settings import Settings
 
 _RETRY_S = 1.0
@@ -77,4 +77,6 @@ class Refresher:
         assert row is not None
         if row["outcome"] == "refreshed":
             self._observe(ViewRefreshed(took_ms=round((monotonic() - started) * 1000, 3)))
+        else:
+            self._observe(RefreshSkipped(why=row["outcome"]))
         return None if row["outcome"] in ("refreshed", "clean") else row["wait_ms"] / 1000

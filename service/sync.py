@@ -87,6 +87,7 @@ class Synchronizer:
                 outcome=report.outcome,
                 changes=report.count,
                 took_ms=round((monotonic() - started) * 1000, 3),
+                phases_ms=report.phases_ms,
             )
         )
         return report

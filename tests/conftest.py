@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fix_servers",
     "tests.fix_databases",
     "tests.fix_proxy",
+    "tests.fix_bounds",
     "tests.fix_shop",
     "tests.fix_secrets",
     "tests.fix_runtime",

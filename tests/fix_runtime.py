@@ -76,6 +76,8 @@ class Service:
         await self.events.until(
             Evicted, lambda event: event.sources is None or mark in event.sources, len(self.events.events)
         )
+        # One that was heard before it may still be on its way to Redis.
+        await until(lambda: not self.runtime.cache._evicting)
 
     async def details(self, source_id: int = 1, **options: Any) -> httpx.Response:
         """A page that has to be there."""

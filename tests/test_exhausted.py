@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from service.embedded import Postgres
 from service.migrate import migrate
 from service.observation import DatabaseDown, DatabaseUp
+from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source
 from tests.fix_runtime import Service, Start
@@ -41,7 +42,7 @@ def take_all(server: Postgres, stack: ExitStack) -> int:
         taken += 1
 
 
-async def test_no_connection_left(start: Start, small: Postgres) -> None:
+async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -> None:
     """Those that the pool has serve everybody; without them pages are as last known, and it heals by itself."""
     with connect(small.dsn()) as config:
         service: Service = await start(config_dsn=SecretStr(small.dsn()), pool_max_size=20, config_timeout_ms=2000)
@@ -57,7 +58,8 @@ async def test_no_connection_left(start: Start, small: Postgres) -> None:
                 ("rosetta-source-details",),
             )
             take_all(small, stack)
-            response = await service.client.get(f"/api/v1/sources/{sources[29]}/details")
+            with bound("config database has no connection left, timeout 2,000 ms: the 503", 2 + 1):
+                response = await service.client.get(f"/api/v1/sources/{sources[29]}/details")
             assert response.status_code == 503
             assert "too many clients" in response.json()["message"]
             await service.events.until(DatabaseDown)

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from service.errors import StartError
 from service.observation import Evicted, ListenerDown, ListenerUp
+from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, with_database
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.faults
 
 
 async def test_notification_missed_during_a_lost_connection_is_made_good(
-    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch, bound: Bound
 ) -> None:
     """A change that nobody heard of is shown as soon as somebody listens again."""
     source = add_source(config)
@@ -37,7 +38,8 @@ async def test_notification_missed_during_a_lost_connection_is_made_good(
     assert health["status"] == "degraded"
     assert health["listener"]["status"] == "down"
     connecting.open()
-    await service.events.until(ListenerUp, after=seen)
+    with bound("listener's backend terminated: listening again", 8):
+        await service.events.until(ListenerUp, after=seen)
     assert (await service.details(source)).json()["source"]["name"] == "unheard"
     assert (await service.client.get("/health/ready")).json()["listener"]["status"] == "up"
 
@@ -60,7 +62,7 @@ async def test_change_between_listen_and_evict_is_heard(
 
 
 async def test_deaf_connection_is_found_by_the_canary(
-    start: Start, config: Sql, config_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
+    start: Start, config: Sql, config_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]], bound: Bound
 ) -> None:
     """The socket stays open and swallows everything: only the missing canary tells."""
     place = conninfo_to_dict(config_dsn)
@@ -73,10 +75,12 @@ async def test_deaf_connection_is_found_by_the_canary(
     seen = len(service.events.events)
     between.swallow()
     config.execute("UPDATE sources SET name = 'swallowed'")
-    down = await service.events.until(ListenerDown, after=seen)
+    with bound("listener's connection half-open: found by the canary, the interval aside", 3 + 2):
+        down = await service.events.until(ListenerDown, after=seen)
     assert down.reason
     between.flow()
-    await service.events.until(ListenerUp, after=seen)
+    with bound("listener's connection half-open: listening again", 8):
+        await service.events.until(ListenerUp, after=seen)
     assert (await service.details(source)).json()["source"]["name"] == "swallowed"
 
 
@@ -97,7 +101,7 @@ async def test_payload_that_is_no_id_means_everything(service: Service, config: 
     for payload in ("*", "", "all", "-1", "1,2", "9" * 30):
         seen = len(service.events.events)
         config.execute("SELECT pg_notify('source_details_changed', %s)", (payload,))
-        evicted = await service.events.until(Evicted, after=seen)
+        evicted = await service.events.until(Evicted, lambda event: event.cause == "notification", seen)
         assert evicted.sources is None or payload.isdecimal()
 
 
@@ -111,5 +115,5 @@ async def test_first_connect_fails_at_once_with_one_line(start: Start) -> None:
 
 async def test_listener_of_another_database_is_refused_at_the_start(start: Start, config_dsn: str) -> None:
     """It would listen, and notifications stay in their database: only what others send proves anything."""
-    with pytest.raises(StartError, match="ROSETTA_LISTENER_DSN: .*another database"):
+    with pytest.raises(StartError, match=r"ROSETTA_LISTENER_DSN: .*another database"):
         await start(listener_dsn=SecretStr(with_database(config_dsn, "postgres")))

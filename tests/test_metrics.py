@@ -32,7 +32,9 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
     assert grown['rosetta_pages_total{source="computed"}'] == 1
     assert sum(grown.get(f'rosetta_pages_total{{source="{cache}"}}', 0) for cache in ("memory", "redis")) == 3
-    assert grown['rosetta_fills_total{stored="true"}'] == 2
+    assert grown['rosetta_fills_total{outcome="stored"}'] == 2
+    assert after["rosetta_commit_to_eviction_seconds_count"] >= 1
+    assert sum(value for name, value in after.items() if name.startswith("rosetta_view_refreshes_total")) >= 1
     assert grown['rosetta_evictions_total{cause="notification"}'] >= 1
     assert grown["rosetta_eviction_seconds_count"] >= 1
     assert grown['rosetta_syncs_total{outcome="failed"}'] == 1

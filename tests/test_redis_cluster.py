@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.observation import CacheDown, CacheUp
+from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source
@@ -107,7 +108,9 @@ async def test_promoted_replica_that_missed_an_eviction_is_not_believed(
     assert "another primary" in down[0].reason or str(replica.server.port) in down[0].reason
 
 
-async def test_primary_that_dies_is_replaced(start: Start, config: Sql, redis_cluster: RedisCluster) -> None:
+async def test_primary_that_dies_is_replaced(
+    start: Start, config: Sql, redis_cluster: RedisCluster, bound: Bound
+) -> None:
     """Until its replica takes over pages come from the process and PostgreSQL; nobody gets an error."""
     service = await started(start, redis_cluster)
     sources = [add_source(config) for _ in range(6)]
@@ -120,9 +123,11 @@ async def test_primary_that_dies_is_replaced(start: Start, config: Sql, redis_cl
     await service.events.until(CacheDown, after=seen)
     config.execute("UPDATE sources SET name = name || ' renamed'")
     await service.settled(config)
-    for source in sources:
-        assert (await service.details(source)).json()["source"]["name"].endswith(" renamed")
-    await service.events.until(CacheUp, after=seen)
+    with bound("a primary of the Redis Cluster died: six pages", 1):
+        for source in sources:
+            assert (await service.details(source)).json()["source"]["name"].endswith(" renamed")
+    with bound("a primary of the Redis Cluster died, node timeout 1 s: used again", 15):
+        await service.events.until(CacheUp, after=seen)
     config.execute("UPDATE sources SET name = name || ' again'")
     await service.settled(config)
     for source in sources:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from service.embedded import Valkey
 from service.observation import CacheDown, CacheUp
+from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_redis_deployments import Node, RedisUnderSentinels, eventually
@@ -17,7 +18,9 @@ from tests.fix_servers import Servers
 pytestmark = pytest.mark.faults
 
 
-async def test_primary_is_found_and_followed(start: Start, config: Sql, redis_sentinels: RedisUnderSentinels) -> None:
+async def test_primary_is_found_and_followed(
+    start: Start, config: Sql, redis_sentinels: RedisUnderSentinels, bound: Bound
+) -> None:
     """Killed with an eviction that no replica heard of: the promoted one still has the old page, and nobody gets it."""
     service: Service = await start(redis_url=SecretStr(redis_sentinels.url), memory_cache_mb=0)
     source = add_source(config)
@@ -33,8 +36,9 @@ async def test_primary_is_found_and_followed(start: Start, config: Sql, redis_se
     assert not primary.client.exists(key)
     seen = len(service.events.events)
     primary.server.kill()
-    while not any(isinstance(event, CacheUp) for event in service.events.events[seen:]):
-        assert (await service.details(source)).json()["source"]["name"] == "renamed"
+    with bound("the primary under Sentinels died, seen after 2 s: used again", 20):
+        while not any(isinstance(event, CacheUp) for event in service.events.events[seen:]):
+            assert (await service.details(source)).json()["source"]["name"] == "renamed"
     page = await service.details(source)
     assert page.json()["source"]["name"] == "renamed"
     # The Sentinel that was asked may have been told later than the one that told us.
