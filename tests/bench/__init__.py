@@ -1,0 +1,1 @@
+"""`bin/bench`: what the service costs, each figure the ratio of two things that ran in turn. See `__main__`."""

@@ -1,0 +1,174 @@
+"""Changes: from commit to eviction, what the triggers cost a writer, ten thousand sources at once."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from statistics import median
+from time import perf_counter
+
+import redis.asyncio
+
+from service.details import Details
+from service.observation import Event, Evicted
+from tests.bench.rig import Rig, asynchronous, fill
+from tests.bench.rows import Row, at_least, at_most, in_turn, percentile
+from tests.fix_databases import Sql, connect
+
+_MANY = 10_000
+_SHOWN_TABLES = ("sources", "table_metadata_list")
+
+
+async def rows(rig: Rig) -> AsyncIterator[Row]:
+    """All of these."""
+    async for row in _eviction(rig):
+        yield row
+    async for row in _writing(rig):
+        yield row
+    async for row in _all_at_once(rig):
+        yield row
+
+
+async def _eviction(rig: Rig) -> AsyncIterator[Row]:
+    with rig.database() as config:
+        (source,) = fill(config, 1, 50)
+        async with (
+            rig.runtime(config) as service,
+            await asynchronous(config) as writer,
+            await asynchronous(config) as echo,
+            redis.asyncio.Redis.from_url(rig.valkey.url) as client,
+        ):
+            await echo.execute("LISTEN echo")
+            number = 0
+
+            async def evicted() -> float:
+                nonlocal number
+                number += 1
+                await service.runtime.details.read(source)
+                heard = service.next(
+                    lambda event: isinstance(event, Evicted) and event.sources is not None and source in event.sources
+                )
+                started = perf_counter()
+                await writer.execute("UPDATE sources SET total_tables = %s WHERE id = %s", (number, source))
+                await heard
+                return perf_counter() - started
+
+            async def echoed() -> float:
+                await client.set("echo", b"x" * 140_000)
+
+                async def hear() -> None:
+                    async for _ in echo.notifies(stop_after=1):
+                        await client.delete("echo")
+
+                hearing = asyncio.create_task(hear())
+                await asyncio.sleep(0)
+                started = perf_counter()
+                await writer.execute("SELECT pg_notify('echo', '1')")
+                await hearing
+                return perf_counter() - started
+
+            ours, theirs = await in_turn(200 if rig.is_quick else 1000, evicted, echoed)
+            yield at_most("commit to evicted, median", "NOTIFY, LISTEN and DEL alone", 1.5, ours, theirs)
+            ours_99, theirs_99 = [percentile(ours, 0.99)], [percentile(theirs, 0.99)]
+            yield at_most("commit to evicted, p99", "NOTIFY, LISTEN and DEL alone", 1.5, ours_99, theirs_99)
+
+
+def _rate(dsn: str, writers: int, seconds: float, statement: str) -> float:
+    """Commits a second of a statement that gets the writer's number and a counter."""
+    end = time.monotonic() + seconds
+    counts = [0] * writers
+
+    def write(writer: int) -> None:
+        with connect(dsn) as config:
+            while time.monotonic() < end:
+                config.execute(statement, {"writer": writer, "number": counts[writer]}, prepare=True)
+                counts[writer] += 1
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / seconds
+
+
+def _arm(config: Sql, armed: bool) -> None:
+    for table in _SHOWN_TABLES:
+        config.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        if armed:
+            triggers = config.execute(
+                "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal", (table,)
+            ).fetchall()
+            for trigger in triggers:
+                config.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger['tgname']}")
+
+
+async def _writing(rig: Rig) -> AsyncIterator[Row]:
+    one = """
+        UPDATE table_metadata_list
+        SET schema_table = jsonb_set(schema_table, '{column_1,default_value}', to_jsonb(%(number)s::text))
+        WHERE source_id = 1 + %(writer)s AND table_name = 'table_1'
+    """
+    bulk = """
+        UPDATE table_metadata_list
+        SET schema_table = jsonb_set(schema_table, '{column_1,default_value}', to_jsonb(%(number)s::text))
+        WHERE source_id = 1 + %(writer)s
+    """
+    with rig.database() as config:
+        fill(config, 16, 200)
+        dsn = rig.postgres.dsn(config.info.dbname)
+        async with rig.runtime(config):
+            for name, writers, statement in (
+                ("one row, 1 writer", 1, one),
+                ("one row, 16 writers", 16, one),
+                ("200 rows, 1 writer", 1, bulk),
+                ("200 rows, 16 writers", 16, bulk),
+            ):
+
+                async def rate(armed: bool, writers: int = writers, statement: str = statement) -> float:
+                    await asyncio.to_thread(_arm, config, armed)
+                    return await asyncio.to_thread(_rate, dsn, writers, rig.seconds, statement)
+
+                ours, theirs = await in_turn(rig.rounds, partial(rate, True), partial(rate, False))
+                yield at_least(f"commits/s, {name}", "without the triggers", 0.85, ours, theirs, "/s")
+
+
+async def _all_at_once(rig: Rig) -> AsyncIterator[Row]:
+    with rig.database() as config:
+        ids = fill(config, _MANY, 1)
+        async with (
+            rig.runtime(config, memory_cache_mb=256) as service,
+            await asynchronous(config) as writer,
+            redis.asyncio.Redis.from_url(rig.valkey.url) as client,
+        ):
+            await service.covered()
+            details = service.runtime.details
+            took, slowest = [], []
+            for _ in range(min(rig.rounds, 3)):
+                for start in range(0, _MANY, 100):
+                    await asyncio.gather(*(details.read(source) for source in ids[start : start + 100]))
+                assert await client.dbsize() >= _MANY
+                gone = service.next(lambda event: isinstance(event, Evicted) and event.cause == "notification")
+                reading = asyncio.create_task(_keep_reading(details, ids[0], gone))
+                await writer.execute("UPDATE sources SET total_tables = coalesce(total_tables, 0) + 1")
+                committed = perf_counter()
+                await gone
+                took.append(perf_counter() - committed)
+                slowest.append(await reading)
+                await service.covered()
+            ratio = median(took)
+            figures = f"{ratio * 1000:,.0f} ms; the slowest reader meanwhile {max(slowest) * 1000:,.0f} ms"
+            name = "10,000 sources change in one statement, all evicted"
+            yield Row(name, "one second", ratio, "<= 1x", ratio <= 1, min(took), max(took), figures)
+
+
+async def _keep_reading(details: Details, source: int, until: "asyncio.Future[Event]") -> float:
+    """Reads a page again and again; returns the longest that it took."""
+    longest = 0.0
+    while not until.done():
+        began = perf_counter()
+        await details.read(source)
+        longest = max(longest, perf_counter() - began)
+        await asyncio.sleep(0.001)
+    return longest

@@ -1,0 +1,113 @@
+"""Pages that are not in this process: from Redis, from the config database, and with nothing cached at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from time import perf_counter
+
+from tests.bench.rig import Rig, asynchronous, fill
+from tests.bench.rows import Row, at_most, in_turn, percentile
+
+_NOTES_JOIN = """
+SELECT t.*, max(h.version_schema) AS version
+FROM plain.table_metadata_list AS t
+LEFT JOIN plain.history_schema_evolution AS h ON h.table_metadata_list_id = t.id
+WHERE t.source_id = %s
+GROUP BY t.id
+"""
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds."""
+    started = perf_counter()
+    await work()
+    return perf_counter() - started
+
+
+async def rows(rig: Rig) -> AsyncIterator[Row]:
+    """Redis alone, a miss, the view against the join without it, a read beside a refresh."""
+    repeats = 100 if rig.is_quick else 300
+    with rig.database() as config:
+        fill(config, 1, 50)
+        fill(config, 1, 1000)
+        small, large = 1, 2
+        async with rig.runtime(config, memory_cache_mb=0) as service, await asynchronous(config) as plain:
+            await service.covered()
+            details = service.runtime.details
+            redis = service.runtime.cache._primaries
+            assert redis is not None
+            client = redis.clients[0]
+            await details.read(small)
+            ours, theirs = await in_turn(
+                repeats,
+                lambda: timed(lambda: details.read(small)),
+                lambda: timed(lambda: client.get(f"source_details:{small}")),
+            )
+            yield at_most("page from Redis", "one GET by the same client", 2, ours, theirs, allowance_ms=0.3)
+            for source, tables in ((small, 50), (large, 1000)):
+
+                async def rows_of(source: int = source) -> None:
+                    cursor = await plain.execute(
+                        "SELECT * FROM source_details_tables WHERE source_id = %s", (source,), prepare=True, binary=True
+                    )
+                    await cursor.fetchall()
+
+                await details.read_fresh(source)
+                ours, theirs = await in_turn(
+                    repeats // (1 if tables == 50 else 5),
+                    partial(timed, partial(details.read_fresh, source)),
+                    partial(timed, rows_of),
+                )
+                yield at_most(
+                    f"a miss, {tables} tables", "the same rows by one statement", 1.5, ours, theirs, allowance_ms=0.5
+                )
+    sources, tables = (100, 100) if rig.is_quick else (1000, 100)
+    with rig.database() as config:
+        rig.say(f"{sources:,} sources with {tables} tables, 10 versions each")
+        ids = fill(config, sources, tables, versions=10)
+        config.execute("CREATE SCHEMA plain")
+        for name in ("table_metadata_list", "history_schema_evolution"):
+            config.execute(f"CREATE TABLE plain.{name} AS TABLE public.{name}")
+            config.execute(f"ALTER TABLE plain.{name} ADD PRIMARY KEY (id)")
+        config.execute("ANALYZE plain.table_metadata_list, plain.history_schema_evolution")
+        async with rig.runtime(config, memory_cache_mb=0) as service, await asynchronous(config) as plain:
+            await service.covered()
+            database = service.runtime.database
+
+            async def view() -> None:
+                row = await database.fetch("details", id=ids[-1], names=None)
+                assert row is not None
+                assert row["view_is_current"]
+
+            async def join() -> None:
+                await (await plain.execute(_NOTES_JOIN, (ids[-1],), prepare=True)).fetchall()
+
+            ours, theirs = await in_turn(rig.rounds, lambda: timed(join), lambda: timed(view))
+            ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
+            middle = sorted(ratios)[len(ratios) // 2]
+            yield Row(
+                "the note's join without view and indexes", "the details statement from the view", middle, ">= 20x",
+                middle >= 20, min(ratios), max(ratios),
+                f"{sorted(ours)[len(ours) // 2] * 1000:,.1f} and {sorted(theirs)[len(theirs) // 2] * 1000:,.2f} ms",
+            )  # fmt: skip
+
+            is_over = False
+
+            async def refresh() -> None:
+                while not is_over:
+                    await plain.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY source_details_tables")
+
+            async def p99() -> float:
+                return percentile([await timed(view) for _ in range(repeats)], 0.99)
+
+            async def p99_beside_refreshes() -> float:
+                nonlocal is_over
+                is_over = False
+                refreshing = asyncio.create_task(refresh())
+                worst = await p99()
+                is_over = True
+                await refreshing
+                return worst
+
+            ours, theirs = await in_turn(min(rig.rounds, 3), p99_beside_refreshes, p99)
+            yield at_most("p99 of the statement during a refresh", "without one", 1.5, ours, theirs)

@@ -1,0 +1,211 @@
+"""What the rows run on: servers of their own, pages of a realistic size, the service as a process and in this one."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+import redis
+from pydantic import SecretStr
+
+from service.embedded import Postgres, Valkey, free_port
+from service.migrate import migrate
+from service.observation import Event, Observer
+from service.reaper import Reaper
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.fix_databases import Sql, connect
+from tests.fix_metadata import KEY, add_source
+
+_PATIENCE_S = 30
+
+
+@dataclass
+class Rig:
+    """Servers. `rounds` is how often each comparison is made, `seconds` how long a load lasts."""
+
+    reaper: Reaper
+    postgres: Postgres
+    valkey: Valkey
+    is_quick: bool
+    say: Callable[[str], None]
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    _number: int = 0
+
+    @property
+    def rounds(self) -> int:
+        return 3 if self.is_quick else 7
+
+    @property
+    def seconds(self) -> float:
+        return 1.5 if self.is_quick else 4
+
+    @contextmanager
+    def database(self) -> Iterator[Sql]:
+        """A migrated config database of its own, and an empty Redis."""
+        self._number += 1
+        name = f"config_{self._number}"
+        with connect(self.postgres.dsn()) as admin:
+            admin.execute(f"CREATE DATABASE {name}")
+            migrate(self.postgres.dsn(name), say=lambda _: None)
+            self.flush()
+            with connect(self.postgres.dsn(name)) as config:
+                yield config
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def flush(self) -> None:
+        """Empties Redis."""
+        redis.Redis.from_url(self.valkey.url).flushall()
+
+    def environment(self, config: Sql, **changes: str) -> dict[str, str]:
+        """For `rosetta serve`."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
+        own = {
+            "ROSETTA_CONFIG_DSN": self.postgres.dsn(config.info.dbname),
+            "ROSETTA_REDIS_URL": self.valkey.url,
+            "CREDENTIAL_ENCRYPTION_KEY": KEY,
+        }
+        return kept | own | changes
+
+    @asynccontextmanager
+    async def runtime(self, config: Sql, **changes: Any) -> AsyncIterator["Watched"]:
+        """The service without its HTTP side, in this process."""
+        values: dict[str, Any] = {
+            "config_dsn": SecretStr(self.postgres.dsn(config.info.dbname)),
+            "redis_url": SecretStr(self.valkey.url),
+            "CREDENTIAL_ENCRYPTION_KEY": SecretStr(KEY),
+            "sample_share": 0.0,
+            # Sources that are asked by a row are asked on purpose.
+            "publication_ttl_s": 3600,
+        }
+        observer = Observer()
+        runtime = Runtime(Settings(**(values | changes)), observer)
+        await runtime.start()
+        try:
+            yield Watched(runtime, observer)
+        finally:
+            await runtime.stop()
+
+    @contextmanager
+    def process(self, command: list[str], environment: dict[str, str], port: int) -> Iterator[str]:
+        """A child that serves HTTP on the port; yields its URL when it answers, and the seconds that took."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.reaper.watch(child.pid)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until_answers(url, child)
+            yield url
+        finally:
+            child.terminate()
+            child.wait(20)
+            self.reaper.release(child.pid)
+
+    @contextmanager
+    def served(self, config: Sql, **changes: str) -> Iterator[str]:
+        """`rosetta serve`."""
+        port = free_port()
+        environment = self.environment(config, ROSETTA_PORT=str(port), **changes)
+        with self.process(["service.cli", "serve"], environment, port) as url:
+            yield url
+
+    @contextmanager
+    def beside(self, kind: str, size: int) -> Iterator[str]:
+        """A server of `beside`."""
+        port = free_port()
+        with self.process(["tests.bench.beside", kind, str(size), str(port)], dict(os.environ), port) as url:
+            yield url
+
+
+class Watched:
+    """A runtime and its events."""
+
+    def __init__(self, runtime: Runtime, observer: Observer) -> None:
+        self.runtime = runtime
+        self._observer = observer
+
+    def next(self, which: Callable[[Event], bool]) -> "asyncio.Future[Event]":
+        """Resolves with the first such event from now on."""
+        found: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+        def look(event: Event) -> None:
+            if not found.done() and which(event):
+                found.set_result(event)
+                stop()
+
+        stop = self._observer.subscribe(look)
+        return found
+
+    async def covered(self) -> None:
+        """Returns when the view covers everything."""
+        assert await self.runtime.refresher.wait_until_covered(600)
+
+
+def until_answers(url: str, child: "subprocess.Popen[bytes]") -> None:
+    """Returns when an HTTP server answers anything at all."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            httpx.get(url)
+        except httpx.TransportError:
+            assert child.poll() is None, "the process has ended"
+            assert time.monotonic() < deadline, "no answer"
+            time.sleep(0.005)
+        else:
+            return
+
+
+def fill(config: Sql, sources: int, tables: int, versions: int = 1, dsn: str | None = None) -> list[int]:
+    """Sources with tables of 12 to 17 columns (50 of them make a page of about 140 KB), each with its versions."""
+    first = add_source(config, dsn)
+    ids = [first]
+    if sources > 1:
+        rows = config.execute(
+            """
+            INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name)
+            SELECT 'filled-' || n, '127.0.0.1', 1, 'shop', 'nobody', NULL, 'rosetta'
+            FROM generate_series(2, %s) AS n
+            RETURNING id
+            """,
+            (sources,),
+        ).fetchall()
+        ids += [row["id"] for row in rows]
+    with config.transaction():
+        config.execute("SET LOCAL synchronous_commit = off")
+        config.execute(
+            """
+            INSERT INTO table_metadata_list (source_id, table_name, schema_table)
+            SELECT s.id, 'table_' || t, (
+                SELECT jsonb_object_agg('column_' || c, jsonb_build_object(
+                    'column_name', 'column_' || c, 'is_nullable', 'YES', 'numeric_precision', 64, 'numeric_scale', 0,
+                    'real_data_type', 'BIGINT', 'is_primary_key', c = 1, 'has_default', false, 'default_value', NULL))
+                FROM generate_series(1, 12 + t %% 6) AS c
+            )
+            FROM unnest(%s::int []) AS s (id), generate_series(1, %s) AS t
+            """,
+            (ids, tables),
+        )
+        config.execute(
+            """
+            INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema)
+            SELECT t.id, v FROM table_metadata_list AS t, generate_series(1, %s) AS v
+            """,
+            (versions,),
+        )
+    config.execute("ANALYZE")
+    return ids
+
+
+async def asynchronous(config: Sql) -> "psycopg.AsyncConnection[Any]":
+    """Another connection to the same database, for this event loop."""
+    dsn = psycopg.conninfo.make_conninfo("", **config.info.get_parameters(), password=config.info.password)
+    return await psycopg.AsyncConnection.connect(dsn, autocommit=True)
