@@ -1,26 +1,59 @@
-"""The headers of a cached page: validators (RFC 9110), freshness (RFC 9111) and Cache-Status (RFC 9211)."""
+"""The headers of a page: validators (RFC 9110), freshness (RFC 9111) and Cache-Status (RFC 9211)."""
+
+from time import monotonic
 
 from service.answer import Answer
 from service.memory import Page
 
+Headers = list[tuple[bytes, bytes]]
+
 # Private: a page tells of hosts and users. No-cache: only this service knows when a page has changed, so clients ask
 # with If-None-Match, which costs next to nothing.
-_CACHE_CONTROL = "private, no-cache"
+_ALWAYS = [
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"private, no-cache"),
+    (b"vary", b"accept-encoding"),
+]
+_HIT = "memory"
 
 
-def headers(answer: Answer, *, bypass: bool = False) -> dict[str, str]:
-    """The headers of an answer; `bypass` where the caller asked to read past the caches."""
-    return _headers(answer.page, cache_status(answer, bypass=bypass))
+def headers(answer: Answer, encoding: str, *, bypass: bool = False) -> dict[str, str]:
+    """The headers of an answer in that form; `bypass` where the caller asked to read past the caches."""
+    return _headers(answer.page, encoding, cache_status(answer, bypass=bypass))
 
 
-def uncached_headers(page: Page, *, is_stored: bool) -> dict[str, str]:
+def uncached_headers(page: Page, encoding: str, *, is_stored: bool) -> dict[str, str]:
     """The headers of a page made for this very caller, with a report of its sync in it."""
     status = f"rosetta; fwd=bypass; stored; ttl={page.ttl}" if is_stored else "rosetta; fwd=bypass"
-    return _headers(page, status)
+    return _headers(page, encoding, status)
 
 
-def _headers(page: Page, status: str) -> dict[str, str]:
-    return {"ETag": page.etag, "Age": str(page.age), "Cache-Control": _CACHE_CONTROL, "Cache-Status": status}
+def hit_headers(page: Page, encoding: str) -> Headers:
+    """Those of a page from this process, with no length: the same list for all who ask within a second."""
+    left = page.expires - monotonic()
+    age, ttl = max(0, int(page.ttl_s - left)), round(left)
+    held = page.heads.get(encoding)
+    if held is None or held[:2] != (age, ttl):
+        status = f"rosetta; hit; ttl={ttl}; detail={_HIT}"
+        raw = [(name.lower().encode(), text.encode()) for name, text in _varying(page, encoding, age, status).items()]
+        held = page.heads[encoding] = age, ttl, [*_ALWAYS, *raw]
+    found: Headers = held[2]
+    return found
+
+
+def _headers(page: Page, encoding: str, status: str) -> dict[str, str]:
+    always = {name.decode(): value.decode() for name, value in _ALWAYS}
+    return always | _varying(page, encoding, page.age, status)
+
+
+def _varying(page: Page, encoding: str, age: int, status: str) -> dict[str, str]:
+    varying = {"ETag": etag(page, encoding), "Age": str(age), "Cache-Status": status}
+    return varying | ({"Content-Encoding": encoding} if encoding else {})
+
+
+def etag(page: Page, encoding: str) -> str:
+    """A strong validator (RFC 9110, 8.8.3): each form has its own."""
+    return f'"{page.digest}-{encoding}"' if encoding else f'"{page.digest}"'
 
 
 def cache_status(answer: Answer, *, bypass: bool) -> str:
@@ -40,13 +73,14 @@ def cache_status(answer: Answer, *, bypass: bool) -> str:
     return "; ".join(parts)
 
 
-def matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client has the page already (RFC 9110, 13.1.2: weak comparison)."""
+def matches(if_none_match: str | None, page: Page) -> bool:
+    """Whether the client has the page already, in whatever form (RFC 9110, 13.1.2: weak comparison)."""
     if not if_none_match:
         return False
     if if_none_match.strip() == "*":
         return True
-    return any(tag.strip().removeprefix("W/") == etag for tag in if_none_match.split(","))
+    tags = (tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(","))
+    return any(tag.partition("-")[0] == page.digest for tag in tags)
 
 
 def wants_fresh(cache_control: str | None) -> bool:

@@ -1,20 +1,27 @@
 """The process cache: finished pages, bounded in bytes, the longest unused leaving first."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import monotonic
+from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Page:
-    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given."""
+    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given.
+
+    `encoded` has its compressed forms (see compression), `heads` the headers of this second (see caching_headers).
+    """
 
     body: bytes
     expires: float
     ttl_s: float
+    encoded: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
+    heads: dict[str, Any] = field(default_factory=dict)
+    _digest: str = ""
 
     @property
     def ttl(self) -> int:
@@ -26,10 +33,17 @@ class Page:
         """Whole seconds since it was read."""
         return max(0, int(self.ttl_s - (self.expires - monotonic())))
 
-    @cached_property
-    def etag(self) -> str:
-        """A strong validator (RFC 9110, 8.8.3): the same bytes have the same one in every process."""
-        return f'"{blake2b(self.body, digest_size=16).hexdigest()}"'
+    @property
+    def digest(self) -> str:
+        """The same bytes have the same one in every process."""
+        if not self._digest:
+            self._digest = blake2b(self.body, digest_size=16).hexdigest()
+        return self._digest
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, its compressed forms included."""
+        return len(self.body) + sum(len(form.result()) for form in self.encoded.values() if form.done())
 
 
 class Memory:
@@ -43,6 +57,7 @@ class Memory:
         self._grace = grace_s
         self._pages: OrderedDict[int, Page] = OrderedDict()
         self._current: set[int] = set()
+        self._weights: dict[int, int] = {}
         self.bytes = 0
 
     def get(self, source_id: int) -> Page | None:
@@ -71,7 +86,16 @@ class Memory:
         self._pages[source_id] = page
         if is_current:
             self._current.add(source_id)
-        self.bytes += len(page.body)
+        self._weigh(source_id, page)
+
+    def weigh(self, source_id: int, page: Page) -> None:
+        """Counts what a page takes now that it has another compressed form; at the cost of others, or of itself."""
+        if self._pages.get(source_id) is page:
+            self._weigh(source_id, page)
+
+    def _weigh(self, source_id: int, page: Page) -> None:
+        self.bytes += page.bytes - self._weights.get(source_id, 0)
+        self._weights[source_id] = page.bytes
         while self.bytes > self._limit:
             self._remove(next(iter(self._pages)))
 
@@ -87,13 +111,13 @@ class Memory:
         if source_ids is None:
             self._pages.clear()
             self._current.clear()
+            self._weights.clear()
             self.bytes = 0
         else:
             for source_id in source_ids:
                 self._remove(source_id)
 
     def _remove(self, source_id: int) -> None:
-        page = self._pages.pop(source_id, None)
+        self._pages.pop(source_id, None)
         self._current.discard(source_id)
-        if page is not None:
-            self.bytes -= len(page.body)
+        self.bytes -= self._weights.pop(source_id, 0)

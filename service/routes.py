@@ -1,6 +1,7 @@
 """The HTTP interface. Each handler reads as the list of its steps."""
 
 import json
+from collections.abc import Callable
 from time import monotonic
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from litestar.params import Parameter
 
 from service import parameters
 from service.caching_headers import headers, matches, uncached_headers, wants_fresh
+from service.compression import chosen, form
 from service.errors import EntityNotFoundError, SyncError
 from service.memory import Page
 from service.runtime import Runtime
@@ -52,10 +54,13 @@ def _finished(body: bytes, more: dict[str, str] | None = None) -> Response[bytes
     return Response(body, media_type=_JSON, headers=more)
 
 
-def _page(request: AppRequest, page: Page, page_headers: dict[str, str]) -> Response[bytes]:
-    if matches(request.headers.get("if-none-match"), page.etag):
-        return Response(b"", status_code=304, headers=page_headers, media_type=_JSON)
-    return _finished(page.body, page_headers)
+async def _page(
+    request: AppRequest, page: Page, page_headers: Callable[[str], dict[str, str]], weigh: Callable[[], None]
+) -> Response[bytes]:
+    encoding = chosen(page, request.headers.get("accept-encoding", "").encode("latin-1"))
+    if matches(request.headers.get("if-none-match"), page):
+        return Response(b"", status_code=304, headers=page_headers(encoding), media_type=_JSON)
+    return _finished(await form(page, encoding, weigh), page_headers(encoding))
 
 
 @route("/api/v1/sources", http_method=_READ, summary="List sources", responses=_responses(422, 503))
@@ -105,7 +110,12 @@ async def get_details(
     answer = await (details.read_fresh(wanted) if fresh else details.read(wanted))
     runtime.count(answer)
     runtime.sampler.offer(wanted, answer)
-    return _page(request, answer.page, headers(answer, bypass=fresh))
+    return await _page(
+        request,
+        answer.page,
+        lambda encoding: headers(answer, encoding, bypass=fresh),
+        lambda: details.memory.weigh(wanted, answer.page),
+    )
 
 
 async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes]:
@@ -123,7 +133,9 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     answer = await runtime.details.read_fresh(source_id)
     assert answer.computed is not None
     page = Page(answer.computed.body(sync=sync), answer.page.expires, answer.page.ttl_s)
-    return _page(request, page, uncached_headers(page, is_stored=answer.is_stored))
+    return await _page(
+        request, page, lambda encoding: uncached_headers(page, encoding, is_stored=answer.is_stored), lambda: None
+    )
 
 
 @post(

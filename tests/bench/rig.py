@@ -197,9 +197,9 @@ def fill(config: Sql, sources: int, tables: int, versions: int = 1, dsn: str | N
         config.execute(
             """
             INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema)
-            SELECT t.id, v FROM table_metadata_list AS t, generate_series(1, %s) AS v
+            SELECT t.id, v FROM table_metadata_list AS t, generate_series(1, %s) AS v WHERE t.source_id = ANY(%s)
             """,
-            (versions,),
+            (versions, ids),
         )
     config.execute("ANALYZE")
     return ids

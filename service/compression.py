@@ -1,0 +1,56 @@
+"""Compressed pages: each form is made once per page, in a thread, when somebody who accepts it first asks.
+
+zstd and gzip. Brotli would be a third form of the same size as zstd's: what knows it and not zstd gets gzip.
+"""
+
+import asyncio
+import gzip
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+
+from service.memory import Page
+from service.waiting import keep
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# Best first.
+_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": lambda body: zstd.compress(body, level=6),
+    # The same bytes for the same page: no time stamp.
+    "gzip": lambda body: gzip.compress(body, compresslevel=6, mtime=0),
+}
+_SMALLEST = 1024
+
+
+def chosen(page: Page, accept_encoding: bytes) -> str:
+    """The best form that a client accepts (RFC 9110, 12.5.3); "" for the plain one, which a small page always has."""
+    return _accepted(accept_encoding) if len(page.body) >= _SMALLEST else ""
+
+
+@lru_cache(maxsize=256)
+def _accepted(accept_encoding: bytes) -> str:
+    weights: dict[str, str] = {}
+    for part in accept_encoding.decode("latin-1").lower().split(","):
+        name, _, parameter = part.partition(";")
+        weights[name.strip()] = parameter.replace(" ", "").removeprefix("q=") or "1"
+    for name in _ENCODERS:
+        if weights.get(name, "0").strip("0."):
+            return name
+    return ""
+
+
+async def form(page: Page, encoding: str, on_made: Callable[[], None]) -> bytes:
+    """The page in that form. `on_made` is called when it is new, and the page takes more memory."""
+    if not encoding:
+        return page.body
+    task = page.encoded.get(encoding)
+    if task is None:
+        task = asyncio.ensure_future(asyncio.to_thread(_ENCODERS[encoding], page.body))
+        page.encoded[encoding] = task
+        keep(task)
+        task.add_done_callback(lambda _: on_made())
+    return task.result() if task.done() else await asyncio.shield(task)

@@ -1,0 +1,61 @@
+"""The pages of this process, answered before the framework: the same answers, at a fraction of the cost.
+
+Whatever is not a plain GET of a page that is at hand goes on to the framework.
+"""
+
+import re
+from time import monotonic
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from service import request_log
+from service.answer import Answer
+from service.caching_headers import hit_headers, matches
+from service.compression import chosen, form
+from service.memory import Page
+from service.runtime import Runtime
+
+_PATH = re.compile(r"/api/v1/sources/([1-9][0-9]{0,9})/details")
+
+
+class HotPath:
+    """An ASGI application in front of another one."""
+
+    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._memory = runtime.details.memory
+        self._is_verbose = request_log.is_verbose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers from this process where it can."""
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "GET" and not scope["query_string"]:
+            found = _PATH.fullmatch(scope["path"])
+            if found is not None and (page := self._memory.get(int(found[1]))):
+                wishes = dict(scope["headers"])
+                if b"cache-control" not in wishes:
+                    await self._answer(scope, send, int(found[1]), page, wishes)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _answer(
+        self, scope: HTTPScope, send: Send, source_id: int, page: Page, wishes: dict[bytes, bytes]
+    ) -> None:
+        started = monotonic()
+        encoding = chosen(page, wishes.get(b"accept-encoding", b""))
+        status, body = 304, b""
+        if not matches(wishes.get(b"if-none-match", b"").decode("latin-1"), page):
+            status = 200
+            body = await form(page, encoding, lambda: self._memory.weigh(source_id, page))
+        own_id = request_log.request_id(wishes.get(b"x-request-id", b""))
+        headers = [*hit_headers(page, encoding), (b"x-request-id", own_id)]
+        if status == 200:
+            headers.append((b"content-length", str(len(body)).encode()))
+        answer = Answer(page, "memory")
+        self._runtime.count(answer)
+        self._runtime.sampler.offer(source_id, answer)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        if self._is_verbose:
+            request_log.write("debug", scope, started, status=status, request_id=own_id.decode())

@@ -1,0 +1,61 @@
+"""One line and one id per request. Pages from this process are a line only at level debug: metrics count them."""
+
+import logging
+import re
+import secrets
+from time import monotonic
+from typing import Any
+
+import structlog
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_LONGEST_PATH = 200
+
+
+def request_id(given: bytes) -> bytes:
+    """The caller's own id where it is fit for a header and a log line, else a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+
+
+def is_verbose() -> bool:
+    """Whether lines of level debug are written."""
+    log: Any = structlog.get_logger().bind()
+    return bool(log.is_enabled_for(logging.DEBUG))
+
+
+def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
+    """Writes the line of a request that began at `started` (monotonic)."""
+    took_ms = round((monotonic() - started) * 1000, 3)
+    log = structlog.get_logger()
+    path = scope["path"][:_LONGEST_PATH]
+    getattr(log, level)("request", method=scope["method"], path=path, took_ms=took_ms, **facts)
+
+
+def log_requests(app: ASGIApp) -> ASGIApp:
+    """A middleware: the id in the answer and in every line meanwhile, and the line at the end."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        own_id = request_id(next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")).decode()
+        started = monotonic()
+        facts: dict[str, Any] = {}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                headers["X-Request-ID"] = own_id
+                facts.update(status=message["status"], cache=headers.get("cache-status"))
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=own_id):
+            try:
+                await app(scope, receive, send_with_id)
+            finally:
+                write("info", scope, started, **facts)
+
+    return logged
