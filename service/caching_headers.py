@@ -1,5 +1,6 @@
 """The headers of a page: validators (RFC 9110), freshness (RFC 9111) and Cache-Status (RFC 9211)."""
 
+from functools import cache
 from time import monotonic
 
 from service.answer import Answer
@@ -9,11 +10,8 @@ Headers = list[tuple[bytes, bytes]]
 
 # Private: a page tells of hosts and users. No-cache: only this service knows when a page has changed, so clients ask
 # with If-None-Match, which costs next to nothing.
-_ALWAYS = [
-    (b"content-type", b"application/json"),
-    (b"cache-control", b"private, no-cache"),
-    (b"vary", b"accept-encoding"),
-]
+_ALWAYS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encoding")]
+_JSON = (b"content-type", b"application/json")
 _HIT = "memory"
 
 
@@ -29,7 +27,7 @@ def uncached_headers(page: Page, encoding: str, *, is_stored: bool) -> dict[str,
 
 
 def hit_headers(page: Page, encoding: str) -> Headers:
-    """Those of a page from this process, with no length: the same list for all who ask within a second."""
+    """Those of a 304 for a page from this process: the same list for all who ask within a second."""
     left = page.expires - monotonic()
     age, ttl = max(0, int(page.ttl_s - left)), round(left)
     held = page.heads.get(encoding)
@@ -41,14 +39,19 @@ def hit_headers(page: Page, encoding: str) -> Headers:
     return found
 
 
+@cache
+def page_headers(encoding: str) -> Headers:
+    """What a 200 has beside them, but its length."""
+    return [_JSON, (b"content-encoding", encoding.encode())] if encoding else [_JSON]
+
+
 def _headers(page: Page, encoding: str, status: str) -> dict[str, str]:
     always = {name.decode(): value.decode() for name, value in _ALWAYS}
     return always | _varying(page, encoding, page.age, status)
 
 
 def _varying(page: Page, encoding: str, age: int, status: str) -> dict[str, str]:
-    varying = {"ETag": etag(page, encoding), "Age": str(age), "Cache-Status": status}
-    return varying | ({"Content-Encoding": encoding} if encoding else {})
+    return {"ETag": etag(page, encoding), "Age": str(age), "Cache-Status": status}
 
 
 def etag(page: Page, encoding: str) -> str:
@@ -77,7 +80,7 @@ def matches(if_none_match: str | None, page: Page) -> bool:
     """Whether the client has the page already, in whatever form (RFC 9110, 13.1.2: weak comparison)."""
     if not if_none_match:
         return False
-    if if_none_match.strip() == "*":
+    if if_none_match == etag(page, "") or if_none_match.strip() == "*":
         return True
     tags = (tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(","))
     return any(tag.partition("-")[0] == page.digest for tag in tags)

@@ -10,8 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from service import request_log
-from service.answer import Answer
-from service.caching_headers import hit_headers, matches
+from service.caching_headers import hit_headers, matches, page_headers
 from service.compression import chosen, form
 from service.memory import Page
 from service.runtime import Runtime
@@ -24,7 +23,8 @@ class HotPath:
 
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self._app = app
-        self._runtime = runtime
+        self._hits = runtime.metrics.served.labels("memory")
+        self._sampler = runtime.sampler
         self._memory = runtime.details.memory
         self._is_verbose = request_log.is_verbose()
 
@@ -45,17 +45,21 @@ class HotPath:
         started = monotonic()
         encoding = chosen(page, wishes.get(b"accept-encoding", b""))
         status, body = 304, b""
-        if not matches(wishes.get(b"if-none-match", b"").decode("latin-1"), page):
+        known = wishes.get(b"if-none-match")
+        if known is None or not matches(known.decode("latin-1"), page):
             status = 200
             body = await form(page, encoding, lambda: self._memory.weigh(source_id, page))
-        own_id = request_log.request_id(wishes.get(b"x-request-id", b""))
-        headers = [*hit_headers(page, encoding), (b"x-request-id", own_id)]
+        headers = hit_headers(page, encoding)
         if status == 200:
-            headers.append((b"content-length", str(len(body)).encode()))
-        answer = Answer(page, "memory")
-        self._runtime.count(answer)
-        self._runtime.sampler.offer(source_id, answer)
+            headers = [*page_headers(encoding), (b"content-length", b"%d" % len(body)), *headers]
+        # An id is for the log: without a line only the caller's own has a meaning.
+        given = wishes.get(b"x-request-id")
+        if given is not None or self._is_verbose:
+            given = request_log.request_id(given or b"")
+            headers = [*headers, (b"x-request-id", given)]
+        self._hits.inc()
+        self._sampler.offer(source_id, page)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         if self._is_verbose:
-            request_log.write("debug", scope, started, status=status, request_id=own_id.decode())
+            request_log.write("debug", scope, started, status=status, request_id=(given or b"").decode())

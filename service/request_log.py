@@ -1,8 +1,8 @@
 """One line and one id per request. Pages from this process are a line only at level debug: metrics count them."""
 
 import logging
+import random
 import re
-import secrets
 from time import monotonic
 from typing import Any
 
@@ -17,7 +17,7 @@ _LONGEST_PATH = 200
 
 def request_id(given: bytes) -> bytes:
     """The caller's own id where it is fit for a header and a log line, else a new one."""
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+    return given if _REQUEST_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
 
 
 def is_verbose() -> bool:

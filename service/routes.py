@@ -59,8 +59,9 @@ async def _page(
 ) -> Response[bytes]:
     encoding = chosen(page, request.headers.get("accept-encoding", "").encode("latin-1"))
     if matches(request.headers.get("if-none-match"), page):
-        return Response(b"", status_code=304, headers=page_headers(encoding), media_type=_JSON)
-    return _finished(await form(page, encoding, weigh), page_headers(encoding))
+        return Response(b"", status_code=304, headers=page_headers(encoding))
+    more = {"Content-Encoding": encoding} if encoding else {}
+    return _finished(await form(page, encoding, weigh), page_headers(encoding) | more)
 
 
 @route("/api/v1/sources", http_method=_READ, summary="List sources", responses=_responses(422, 503))
@@ -109,7 +110,8 @@ async def get_details(
     fresh = wants_fresh(request.headers.get("cache-control"))
     answer = await (details.read_fresh(wanted) if fresh else details.read(wanted))
     runtime.count(answer)
-    runtime.sampler.offer(wanted, answer)
+    if answer.found in ("memory", "redis"):
+        runtime.sampler.offer(wanted, answer.page)
     return await _page(
         request,
         answer.page,

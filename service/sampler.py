@@ -8,15 +8,18 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
-from service.answer import Answer
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
+from service.memory import Page
 from service.observation import Observer, Sampled
 from service.settings import Settings
 
 _ON_ITS_WAY_S = 1.0
+# However much is read, comparing takes at most this share of the time.
+_LARGEST_SHARE = 0.01
 _MOST_AT_ONCE = 2
 _TICKING = {
     "source": {"updated_at", "last_check_replication_publication"},
@@ -42,25 +45,28 @@ class Sampler:
         self._observe = observer
         self._draw = draw
         self._busy = 0
+        self._rests_until = 0.0
 
-    def offer(self, source_id: int, answer: Answer) -> None:
-        """Samples the answer, perhaps; costs its reader nothing but the draw."""
-        if answer.found not in ("memory", "redis") or self._draw() >= self._share or self._busy >= _MOST_AT_ONCE:
+    def offer(self, source_id: int, page: Page) -> None:
+        """Samples a cached page that is served, perhaps; costs its reader nothing but the draw."""
+        if self._draw() >= self._share:
+            return
+        if self._busy >= _MOST_AT_ONCE or monotonic() < self._rests_until:
             return
         self._busy += 1
-        self._observe.watch("sampler", self._compare(source_id, answer))
+        self._observe.watch("sampler", self._compare(source_id, page))
 
-    async def _compare(self, source_id: int, answer: Answer) -> None:
+    async def _compare(self, source_id: int, page: Page) -> None:
         try:
-            if await self._agrees(source_id, answer):
+            if await self._agrees(source_id, page):
                 self._observe(Sampled(source_id=source_id, age_s=None))
                 return
             await asyncio.sleep(_ON_ITS_WAY_S)
             still = await self._details.read(source_id)
-            if still.page.body != answer.page.body or await self._agrees(source_id, answer):
+            if still.page.body != page.body or await self._agrees(source_id, page):
                 self._observe(Sampled(source_id=source_id, age_s=None))
                 return
-            self._observe(Sampled(source_id=source_id, age_s=float(answer.page.age)))
+            self._observe(Sampled(source_id=source_id, age_s=float(page.age)))
             await self._details.evict([source_id], "sample")
         except ConfigDatabaseUnavailableError:
             # Nothing to compare with.
@@ -68,9 +74,16 @@ class Sampler:
         finally:
             self._busy -= 1
 
-    async def _agrees(self, source_id: int, answer: Answer) -> bool:
+    async def _agrees(self, source_id: int, page: Page) -> bool:
+        started = monotonic()
         try:
-            served = json.loads(answer.page.body)
+            return await self._is_same(source_id, page)
+        finally:
+            self._rests_until = monotonic() + (monotonic() - started) * (1 / _LARGEST_SHARE - 1)
+
+    async def _is_same(self, source_id: int, page: Page) -> bool:
+        try:
+            served = json.loads(page.body)
             names = None
             if served["meta"]["tables_from"] == "source":
                 names = sorted(table["table_name"] for table in served["tables"])

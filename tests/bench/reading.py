@@ -82,7 +82,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             async def join() -> None:
                 await (await plain.execute(_NOTES_JOIN, (ids[-1],), prepare=True)).fetchall()
 
-            ours, theirs = await in_turn(rig.rounds, lambda: timed(join), lambda: timed(view))
+            ours, theirs = await in_turn(rig.rounds * 5, lambda: timed(join), lambda: timed(view), warm_up=10)
             ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
             middle = sorted(ratios)[len(ratios) // 2]
             yield Row(

@@ -171,8 +171,10 @@ def fill(config: Sql, sources: int, tables: int, versions: int = 1, dsn: str | N
     if sources > 1:
         rows = config.execute(
             """
-            INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name)
-            SELECT 'filled-' || n, '127.0.0.1', 1, 'shop', 'nobody', NULL, 'rosetta'
+            INSERT INTO sources (
+                name, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name, replication_name
+            )
+            SELECT 'filled-' || n, '127.0.0.1', 1, 'shop', 'nobody', NULL, 'rosetta', 'rosetta_slot'
             FROM generate_series(2, %s) AS n
             RETURNING id
             """,

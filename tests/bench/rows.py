@@ -38,8 +38,13 @@ class Row:
         }
 
 
-async def in_turn(rounds: int, measured: Measure, beside: Measure) -> tuple[list[float], list[float]]:
+async def in_turn(
+    rounds: int, measured: Measure, beside: Measure, *, warm_up: int = 0
+) -> tuple[list[float], list[float]]:
     """Both, one after the other, so often: what the machine does meanwhile is the same for both."""
+    for _ in range(warm_up):
+        await measured()
+        await beside()
     ours, theirs = [], []
     for number in range(rounds):
         # Whoever goes second finds the caches of the processor as the first has left them.
