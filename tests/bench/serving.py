@@ -12,6 +12,8 @@ from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn
 
 _SLOW_CONNECTIONS = 32
+# As wrk asks.
+_PLAIN = {"Accept-Encoding": "identity"}
 
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
@@ -21,8 +23,8 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
         (source,) = fill(config, 1, 50)
         served = stack.enter_context(rig.served(config))
         page = f"{served}/api/v1/sources/{source}/details"
-        body = await asyncio.to_thread(httpx.get, page)
-        size, etag = len(body.content), body.headers["etag"]
+        body = await asyncio.to_thread(httpx.get, page, headers=_PLAIN)
+        size = len(body.content)
         rig.say(f"a page of 50 tables has {size:,} bytes")
         framework = stack.enter_context(rig.beside("framework", size))
         bare = stack.enter_context(rig.beside("bare", size))
@@ -37,10 +39,12 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
         yield at_least("cached page, requests/s (bare)", "bare ASGI with the same bytes", 0.6, ours, theirs, "/s")
         maximal = sorted(ours)[len(ours) // 2]
 
-        conditional = {"If-None-Match": etag}
-        ours, theirs = await in_turn(
-            rig.rounds, lambda: rate(page, headers=conditional), lambda: rate(unchanged, headers=conditional)
-        )
+        async def unchanged_rate(url: str) -> float:
+            # A page that was computed anew has another tag: it says as of when it is.
+            known = (await asyncio.to_thread(httpx.get, page, headers=_PLAIN)).headers["etag"]
+            return await rate(url, headers={"If-None-Match": known})
+
+        ours, theirs = await in_turn(rig.rounds, lambda: unchanged_rate(page), lambda: unchanged_rate(unchanged))
         yield at_least("304, requests/s", "bare ASGI that answers 304", 0.6, ours, theirs, "/s")
 
         # Half of what is possible: each connection pauses as long as that takes with all of them.
