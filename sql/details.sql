@@ -34,12 +34,19 @@ known_tables AS (
 
 -- name: session_settings
 -- A page waits 50 ms for a lock, then it is read without the view: a plain REFRESH may hold that for long. Dates that
--- the platform keeps without a zone are UTC, wherever the server is.
-SELECT set_config('lock_timeout', '50ms', false), set_config('TimeZone', 'UTC', false)
+-- the platform keeps without a zone are UTC, wherever the server is. A page is planned once per connection: that takes
+-- longer than to run it, and no value of its parameters asks for another plan.
+SELECT
+    set_config('lock_timeout', '50ms', false),
+    set_config('TimeZone', 'UTC', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false)
 
 -- name: transaction_settings
 -- The same for one transaction.
-SELECT set_config('lock_timeout', '50ms', true), set_config('TimeZone', 'UTC', true)
+SELECT
+    set_config('lock_timeout', '50ms', true),
+    set_config('TimeZone', 'UTC', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true)
 
 -- name: wait_for_locks
 -- For a statement that may wait while another program alters or truncates a table.

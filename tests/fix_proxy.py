@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -76,10 +77,22 @@ class Proxy:
         self._connections.discard(task)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
+        # What is under way does not keep back what follows it: a long line, not a narrow one.
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.ensure_future(self._deliver(under_way, writer))
+        try:
+            while data := await reader.read(65536):
+                under_way.put_nowait((monotonic() + self.delay_s, data))
+            under_way.put_nowait((monotonic(), b""))
+            await delivering
+        finally:
+            delivering.cancel()
+
+    async def _deliver(self, under_way: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
+        while (item := await under_way.get())[1]:
             await self._flowing.wait()
-            await asyncio.sleep(self.delay_s)
-            writer.write(data)
+            await asyncio.sleep(max(item[0] - monotonic(), 0))
+            writer.write(item[1])
             await writer.drain()
         writer.write_eof()
 

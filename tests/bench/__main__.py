@@ -11,6 +11,7 @@ from pathlib import Path
 import pygal
 
 from service.embedded import Postgres, Valkey
+from service.observation import configure_logging
 from service.reaper import Reaper
 from tests.bench import changing, growing, reading, serving, syncing
 from tests.bench.load import NoWrkError
@@ -34,6 +35,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the growth curves there, as SVG")
     options = parser.parse_args()
+    # As in production: what is of level debug costs nothing.
+    configure_logging("json", "warning", [])
     rows = asyncio.run(_measure(options))
     _print(rows)
     if options.json:
