@@ -11,6 +11,7 @@ from service.resources import folder
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ ]*-- include: (\w+)\n", re.MULTILINE)
+_COMMENT = re.compile(r"^[ ]*--.*\n", re.MULTILINE)
 
 
 @cache
@@ -25,8 +26,16 @@ def _texts() -> dict[str, str]:
     return texts
 
 
+def _complete(name: str) -> str:
+    return _INCLUDE.sub(lambda include: _complete(include[1]), _texts()[name])
+
+
 @cache
 def query(name: str) -> str:
-    """The text of the statement called `name`, ready to be executed; KeyError where there is none."""
-    text: str = _INCLUDE.sub(lambda include: query(include[1]) + "\n", _texts()[name])
-    return text.strip()
+    """The statement called `name`, ready to be executed; KeyError where there is none.
+
+    Its name stands before it, for who looks at pg_stat_activity or the server's log; comments and indentation are left
+    out. psycopg parses a text of more than 4,096 characters anew each time.
+    """
+    lines = (line.strip() for line in _COMMENT.sub("", _complete(name)).splitlines())
+    return f"/* {name} */ " + "\n".join(line for line in lines if line)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pygal
+import uvloop
 
 from service.embedded import Postgres, Valkey
 from service.observation import configure_logging
@@ -37,7 +38,8 @@ def main() -> int:
     options = parser.parse_args()
     # As in production: what is of level debug costs nothing.
     configure_logging("json", "warning", [])
-    rows = asyncio.run(_measure(options))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        rows = runner.run(_measure(options))
     _print(rows)
     if options.json:
         options.json.write_text(json.dumps({"rows": [row.json() for row in rows]}, indent=2) + "\n")
