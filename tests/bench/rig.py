@@ -45,7 +45,7 @@ class Rig:
 
     @property
     def seconds(self) -> float:
-        return 1.5 if self.is_quick else 4
+        return 1 if self.is_quick else 4
 
     @contextmanager
     def database(self) -> Iterator[Sql]:
