@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -146,6 +147,31 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
     health = (await service.client.get("/health/ready")).json()
     assert any("TRACKING" in why for why in health["degraded"])
     assert [event.tracking for event in service.events.of(CacheUp)] == [False]
+
+
+async def test_rights_that_the_readme_names_are_enough(
+    start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
+) -> None:
+    """Nothing of other people's keys, no command that is not needed."""
+    rights = (
+        "~source_details:* ~{source_details:* &__redis__:invalidate +@read +@write +@scripting +@connection +subscribe"
+    )
+    assert rights in Path("README.md").read_text()
+    redis.execute_command("ACL SETUSER plain reset on >plain-word", *rights.split())  # type: ignore[no-untyped-call]  # bare
+    place = urlsplit(redis_url)
+    try:
+        url = SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
+        service: Service = await start(redis_url=url)
+        source = add_source(config)
+        await service.settled(config)
+        assert "stored" in (await service.details(source)).headers["cache-status"]
+        config.execute("UPDATE sources SET name = 'renamed'")
+        await service.settled(config)
+        assert (await service.details(source)).json()["source"]["name"] == "renamed"
+        assert [event.tracking for event in service.events.of(CacheUp)] == [True]
+        assert not service.events.of(CacheRefuses)
+    finally:
+        redis.acl_deluser("plain")
 
 
 async def test_redis_that_refuses_to_store_is_told_once(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
