@@ -19,6 +19,7 @@ from tests.fix_runtime import Service, Start, until
 
 pytestmark = pytest.mark.faults
 
+RIGHTS = "~source_details:* ~{source_details:* &__redis__:invalidate +@read +@write +@scripting +@connection +subscribe"
 MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
 
@@ -149,15 +150,16 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
     assert [event.tracking for event in service.events.of(CacheUp)] == [False]
 
 
+def test_rights_are_those_of_the_readme() -> None:
+    """Which the next test has tried."""
+    assert RIGHTS in Path("README.md").read_text()
+
+
 async def test_rights_that_the_readme_names_are_enough(
     start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
 ) -> None:
     """Nothing of other people's keys, no command that is not needed."""
-    rights = (
-        "~source_details:* ~{source_details:* &__redis__:invalidate +@read +@write +@scripting +@connection +subscribe"
-    )
-    assert rights in Path("README.md").read_text()
-    redis.execute_command("ACL SETUSER plain reset on >plain-word", *rights.split())  # type: ignore[no-untyped-call]  # bare
+    redis.execute_command("ACL SETUSER plain reset on >plain-word", *RIGHTS.split())  # type: ignore[no-untyped-call]  # bare
     place = urlsplit(redis_url)
     try:
         url = SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
