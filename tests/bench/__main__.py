@@ -55,7 +55,7 @@ async def _measure(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     with Reaper() as reaper:
         # As in production: what is committed is on the disk.
-        settings = {"wal_level": "logical", "fsync": "on", "shared_buffers": "256MB", "autovacuum": "off"}
+        settings = {"wal_level": "logical", "fsync": "on", "shared_buffers": "256MB"}
         postgres = Postgres(reaper, "postgres", settings=settings)
         valkey = Valkey(reaper, "redis")
         for server in (postgres, valkey):
