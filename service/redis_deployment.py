@@ -65,7 +65,7 @@ class Deployment:
             slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
             for first, last, primary, *_ in ranges:
                 # No host means the one that was asked.
-                owner = (primary[0].decode() or address[0], primary[1])
+                owner = ((primary[0] or b"").decode() or address[0], primary[1])
                 slots[first : last + 1] = [owner] * (last - first + 1)
             owners = [owner for owner in slots if owner is not None]
             if len(owners) < REDIS_CLUSTER_HASH_SLOTS:
