@@ -3,8 +3,8 @@
 `source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` is who computes it now,
 `{source_details:{id}}:publication` what the source last said about its publication; both share the page's hash slot.
 A page is stored only while its lease stands. An eviction deletes page and lease in one command, so that what was read
-before it is refused afterwards. Each script that reads begins with a write of nothing, which a replica refuses: a
-server that was demoted may lack evictions, and nothing is read from it.
+before it is refused afterwards. The script that reads a page begins with a write of nothing, which a replica
+refuses: a server that was demoted may lack evictions, and nothing is read from it.
 """
 
 import asyncio

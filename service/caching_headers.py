@@ -12,7 +12,6 @@ Headers = list[tuple[bytes, bytes]]
 # with If-None-Match, which costs next to nothing.
 _ALWAYS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encoding")]
 _JSON = (b"content-type", b"application/json")
-_HIT = "memory"
 
 
 def headers(answer: Answer, encoding: str, *, bypass: bool = False) -> dict[str, str]:
@@ -32,7 +31,7 @@ def hit_headers(page: Page, encoding: str) -> Headers:
     age, ttl = max(0, int(page.ttl_s - left)), round(left)
     held = page.heads.get(encoding)
     if held is None or held[:2] != (age, ttl):
-        status = f"rosetta; hit; ttl={ttl}; detail={_HIT}"
+        status = _hit_status(ttl, "memory")
         raw = [(name.lower().encode(), text.encode()) for name, text in _varying(page, encoding, age, status).items()]
         held = page.heads[encoding] = age, ttl, [*_ALWAYS, *raw]
     found: Headers = held[2]
@@ -67,13 +66,17 @@ def cache_status(answer: Answer, *, bypass: bool) -> str:
     if answer.found == "last known":
         return f'rosetta; fwd=stale; ttl={answer.page.ttl}; detail="the config database cannot be reached"'
     if answer.found != "computed":
-        return f"rosetta; hit; ttl={answer.page.ttl}; detail={answer.found}"
+        return _hit_status(answer.page.ttl, answer.found)
     parts = ["rosetta", "fwd=bypass" if bypass else "fwd=miss"]
     if answer.is_stored:
         parts += ["stored", f"ttl={answer.page.ttl}"]
     if answer.is_collapsed:
         parts.append("collapsed")
     return "; ".join(parts)
+
+
+def _hit_status(ttl: int, found: str) -> str:
+    return f"rosetta; hit; ttl={ttl}; detail={found}"
 
 
 def matches(if_none_match: str | None, page: Page) -> bool:

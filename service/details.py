@@ -163,16 +163,14 @@ class Details:
             life = claim.ttl_ms / 1000
             return Answer(Page(claim.page, monotonic() + life, self._ttl), "redis")
         started = monotonic()
-        is_stored = False
         outcome: Literal["stored", "refused", "aside"] = "aside"
         try:
             parts = await self._compute(source_id, claim)
             page = Page(parts.body(), started + self._ttl, self._ttl)
             if claim.is_granted:
                 outcome = await self._store(source_id, token, page)
-                is_stored = outcome == "stored"
         finally:
-            if claim.is_granted and not is_stored:
+            if claim.is_granted and outcome != "stored":
                 await self._release(source_id, token)
         self._observe(
             Filled(
@@ -182,7 +180,7 @@ class Details:
                 took_ms=round((monotonic() - started) * 1000, 3),
             )
         )
-        return Answer(page, "computed", is_stored, computed=parts)
+        return Answer(page, "computed", outcome == "stored", computed=parts)
 
     async def _claim(self, source_id: int, token: str, *, force: bool) -> Claim:
         """The page, the lease, or neither where Redis is away or another process's fill takes too long."""

@@ -94,8 +94,9 @@ class Memory:
             self._weigh(source_id, page)
 
     def _weigh(self, source_id: int, page: Page) -> None:
-        self.bytes += page.bytes - self._weights.get(source_id, 0)
-        self._weights[source_id] = page.bytes
+        weight = page.bytes
+        self.bytes += weight - self._weights.get(source_id, 0)
+        self._weights[source_id] = weight
         while self.bytes > self._limit:
             self._remove(next(iter(self._pages)))
 

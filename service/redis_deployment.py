@@ -21,17 +21,20 @@ class Deployment:
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = redis_url.parse(url)
-        timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-        self._options = self._url.options | timeouts | {
+        impatient = {
             "protocol": 2,
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
+        }
+        self._options = self._url.options | impatient | {
             "max_connections": _CONNECTIONS,
             "timeout": timeout_s,
             "client_name": "rosetta-source-details",
         }  # fmt: skip
         self._sentinel: Sentinel | None = None
         if self._url.kind == "sentinel":
-            options = self._url.sentinel_options | timeouts | {"retry": Retry(NoBackoff(), 0), "protocol": 2}
+            options = self._url.sentinel_options | impatient
             self._sentinel = Sentinel(self._url.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # bare
         self._clients: dict[Address | None, Client] = {}
 

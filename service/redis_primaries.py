@@ -133,21 +133,18 @@ class Cluster:
 
     async def _delete_moving(self, key: Key) -> None:
         # Where the owner lacks a key of a slot that is on its way, only the slot's next owner can have it.
+        next_owner: Client | None = None
         for _ in range(_REDIRECTIONS):
             try:
-                await self._owner(key).delete(key)
+                if next_owner is None:
+                    await self._owner(key).delete(key)
+                else:
+                    await _delete_asking(next_owner, key)
             except MovedError as error:
                 self._follow(error)
+                next_owner = None
             except AskError as error:
-                pipeline = self._known((error.host, error.port)).pipeline(transaction=False)
-                pipeline.execute_command("ASKING")
-                pipeline.delete(key)
-                try:
-                    await pipeline.execute()
-                except MovedError as moved:
-                    self._follow(moved)
-                else:
-                    return
+                next_owner = self._known((error.host, error.port))
             else:
                 return
         raise TopologyError("a slot keeps moving")
@@ -172,6 +169,14 @@ async def _scan(client: Client, pattern: str) -> AsyncIterator[list[Key]]:
             yield found
         if cursor == 0:
             return
+
+
+async def _delete_asking(client: Client, key: Key) -> None:
+    """Deletes a key on the server that its slot is on its way to."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("ASKING")
+    pipeline.delete(key)
+    await pipeline.execute()
 
 
 async def _delete(client: Client, groups: Sequence[Sequence[Key]]) -> list[Sequence[Key]]:

@@ -53,7 +53,6 @@ class Runtime:
         gauge("sources_failing", "sources that did not answer", lambda: len(self.details.sources.failing))
         gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
         gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
-
         gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
 
     async def start(self) -> None:

@@ -19,6 +19,17 @@ from tests.fix_secrets import Walker
 from tests.fix_servers import Servers
 
 
+def until_answers(client: httpx.Client, child: "subprocess.Popen[bytes]", log: Callable[[], str]) -> None:
+    """Returns when a child that serves HTTP answers anything at all."""
+    deadline = monotonic() + 20
+    while True:
+        with suppress(httpx.TransportError):
+            client.get("/health/live")
+            return
+        assert child.poll() is None, log()
+        assert monotonic() < deadline, log()
+
+
 class Process:
     """One `rosetta serve`. `client` is an HTTP client for it."""
 
@@ -41,13 +52,7 @@ class Process:
 
     def until_ready(self) -> None:
         """Returns when pages can be asked for."""
-        deadline = monotonic() + 20
-        while True:
-            with suppress(httpx.TransportError):
-                self.client.get("/health/live")
-                return
-            assert self._process.poll() is None, self.log
-            assert monotonic() < deadline, self.log
+        until_answers(self.client, self._process, lambda: self.log)
 
     @property
     def log(self) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +22,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import KEY, add_source
-
-_PATIENCE_S = 30
+from tests.fix_process import until_answers
 
 
 @dataclass
@@ -95,7 +93,7 @@ class Rig:
 
     @contextmanager
     def process(self, command: list[str], environment: dict[str, str], port: int) -> Iterator[str]:
-        """A child that serves HTTP on the port; yields its URL when it answers, and the seconds that took."""
+        """A child that serves HTTP on the port; yields its URL when it answers."""
         child = subprocess.Popen(
             [sys.executable, "-m", *command], env=environment, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -103,7 +101,8 @@ class Rig:
         self.reaper.watch(child.pid)
         url = f"http://127.0.0.1:{port}"
         try:
-            until_answers(url, child)
+            with httpx.Client(base_url=url) as client:
+                until_answers(client, child, lambda: " ".join(command))
             yield url
         finally:
             child.terminate()
@@ -148,20 +147,6 @@ class Watched:
     async def covered(self) -> None:
         """Returns when the view covers everything."""
         assert await self.runtime.refresher.wait_until_covered(600)
-
-
-def until_answers(url: str, child: "subprocess.Popen[bytes]") -> None:
-    """Returns when an HTTP server answers anything at all."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            httpx.get(url)
-        except httpx.TransportError:
-            assert child.poll() is None, "the process has ended"
-            assert time.monotonic() < deadline, "no answer"
-            time.sleep(0.005)
-        else:
-            return
 
 
 def fill(config: Sql, sources: int, tables: int, versions: int = 1, dsn: str | None = None) -> list[int]:

@@ -19,6 +19,7 @@ from tests.fix_databases import connect
 from tests.fix_metadata import KEY, add_source
 
 SOURCES = 12
+PAGE_KEYS = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
 # Every source is led to each of these.
 SHARED = ["north", "south"]
 SYNCED = 1

@@ -15,7 +15,7 @@ from service.embedded import Postgres, Valkey
 from service.migrate import migrate
 from service.reaper import Reaper
 from tests.consistency.history import Verdict
-from tests.consistency.rig import SOURCES, Rig
+from tests.consistency.rig import PAGE_KEYS, Rig
 from tests.consistency.workload import Workload
 from tests.fix_redis_deployments import RedisCluster
 
@@ -40,8 +40,7 @@ def main() -> int:
         stack.callback(postgres.stop, "immediate")
         if options.redis == "cluster":
             cluster = RedisCluster(reaper, stack)
-            keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
-            redis, disturb = cluster.url, lambda rng: cluster.disturb(rng, keys)
+            redis, disturb = cluster.url, lambda rng: cluster.disturb(rng, PAGE_KEYS)
         else:
             valkey = Valkey(reaper, "redis")
             valkey.start()

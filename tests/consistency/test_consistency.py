@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.consistency.rig import SOURCES, Rig
+from tests.consistency.rig import PAGE_KEYS, Rig
 from tests.consistency.workload import Workload
 from tests.fix_redis_deployments import RedisCluster
 from tests.fix_servers import Servers
@@ -33,9 +33,8 @@ async def test_redis_cluster_that_moves_and_fails_over_brings_nothing_old_back(
     servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str, tmp_path: Path
 ) -> None:
     """The same, while slots move under the readers, and replicas take over that have not heard of the evictions."""
-    keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
     async with Rig(servers.reaper, config_dsn, redis_cluster.url, shop_dsn) as rig:
-        workload = Workload(rig, SEED, seconds=15, disturb=lambda rng: redis_cluster.disturb(rng, keys))
+        workload = Workload(rig, SEED, seconds=15, disturb=lambda rng: redis_cluster.disturb(rng, PAGE_KEYS))
         verdict = await workload.run()
         lines = [line for process in rig.processes for line in process.lines]
     print(verdict.describe())
@@ -63,10 +62,9 @@ async def test_checker_catches_a_failover_that_is_followed_silently(
     servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str
 ) -> None:
     """As redis-py's own client does it: the promoted replica's old pages are read."""
-    keys = [f"source_details:{number}" for number in range(1, SOURCES + 1)]
     async with Rig(servers.reaper, config_dsn, redis_cluster.url, shop_dsn, "silent failover") as rig:
         workload = Workload(
-            rig, SEED, seconds=45, until_violated=True, disturb=lambda rng: redis_cluster.disturb(rng, keys)
+            rig, SEED, seconds=45, until_violated=True, disturb=lambda rng: redis_cluster.disturb(rng, PAGE_KEYS)
         )
         verdict = await workload.run()
     print(verdict.describe())
