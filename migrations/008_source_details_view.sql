@@ -60,8 +60,62 @@ COMMENT ON COLUMN public.table_metadata_list.is_published IS
 COMMENT ON COLUMN public.table_metadata_list.column_order IS
 'The column names in the table''s own order, which the keys of schema_table cannot hold.';
 
+-- The columns that a schema describes, each as pages show it. schema_table is an object keyed by column name, or a
+-- list; whatever else stands there counts as no columns. One SELECT, so that the planner puts it in its caller's place.
+CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)
+RETURNS TABLE (ordinal bigint, column_name text, shown json)
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT
+        listed.ordinal,
+        listed.column_name,
+        row_to_json(shown) AS shown
+    FROM (
+        SELECT
+            0::bigint AS ordinal,
+            coalesce(pair.value ->> 'column_name', pair.key) AS column_name,
+            pair.value AS attributes
+        FROM
+            jsonb_each(
+                CASE WHEN jsonb_typeof(schema_table) = 'object' THEN schema_table ELSE '{}' END
+            ) AS pair
+        UNION ALL
+        SELECT
+            item.ordinal,
+            item.value ->> 'column_name' AS column_name,
+            item.value AS attributes
+        FROM
+            jsonb_array_elements(
+                CASE WHEN jsonb_typeof(schema_table) = 'array' THEN schema_table ELSE '[]' END
+            ) WITH ORDINALITY AS item (value, ordinal)
+    ) AS listed
+    CROSS JOIN LATERAL (
+        SELECT
+            listed.column_name,
+            CASE
+                WHEN upper(listed.attributes ->> 'is_nullable') IN ('NO', 'FALSE') THEN 'NO' ELSE 'YES'
+            END AS is_nullable,
+            upper(coalesce(listed.attributes ->> 'real_data_type', listed.attributes ->> 'data_type'))
+                AS real_data_type,
+            CASE
+                WHEN jsonb_typeof(listed.attributes -> 'numeric_precision') = 'number'
+                    THEN listed.attributes -> 'numeric_precision'
+            END AS numeric_precision,
+            CASE
+                WHEN jsonb_typeof(listed.attributes -> 'numeric_scale') = 'number'
+                    THEN listed.attributes -> 'numeric_scale'
+            END AS numeric_scale,
+            coalesce(lower(listed.attributes ->> 'is_primary_key') = 'true', false) AS is_primary_key,
+            coalesce(
+                lower(listed.attributes ->> 'has_default') = 'true',
+                listed.attributes ->> 'default_value' IS NOT NULL
+            ) AS has_default,
+            listed.attributes ->> 'default_value' AS default_value
+    ) AS shown
+    WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
+$$;
+
 -- One row per table with its share of the response as finished text, so that a read only concatenates.
--- schema_table is an object keyed by column name, or a list; whatever else stands there counts as no columns.
 CREATE OR REPLACE VIEW public.source_details_live AS
 SELECT
     t.id AS table_id,
@@ -92,60 +146,18 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT
         string_agg(
-            row_to_json(shown)::text,
+            listed.shown::text,
             ',' ORDER BY
                 array_position(t.column_order, listed.column_name) NULLS LAST,
                 listed.ordinal,
                 listed.column_name COLLATE "C"
         ) AS columns
-    FROM (
-        SELECT
-            0 AS ordinal,
-            coalesce(pair.value ->> 'column_name', pair.key) AS column_name,
-            pair.value AS attributes
-        FROM
-            jsonb_each(
-                CASE WHEN jsonb_typeof(t.schema_table) = 'object' THEN t.schema_table ELSE '{}' END
-            ) AS pair
-        UNION ALL
-        SELECT
-            item.ordinal,
-            item.value ->> 'column_name' AS column_name,
-            item.value AS attributes
-        FROM
-            jsonb_array_elements(
-                CASE WHEN jsonb_typeof(t.schema_table) = 'array' THEN t.schema_table ELSE '[]' END
-            ) WITH ORDINALITY AS item (value, ordinal)
-    ) AS listed
-    CROSS JOIN LATERAL (
-        SELECT
-            listed.column_name,
-            CASE
-                WHEN upper(listed.attributes ->> 'is_nullable') IN ('NO', 'FALSE') THEN 'NO' ELSE 'YES'
-            END AS is_nullable,
-            upper(coalesce(listed.attributes ->> 'real_data_type', listed.attributes ->> 'data_type'))
-                AS real_data_type,
-            CASE
-                WHEN jsonb_typeof(listed.attributes -> 'numeric_precision') = 'number'
-                    THEN listed.attributes -> 'numeric_precision'
-            END AS numeric_precision,
-            CASE
-                WHEN jsonb_typeof(listed.attributes -> 'numeric_scale') = 'number'
-                    THEN listed.attributes -> 'numeric_scale'
-            END AS numeric_scale,
-            coalesce(lower(listed.attributes ->> 'is_primary_key') = 'true', false) AS is_primary_key,
-            coalesce(
-                lower(listed.attributes ->> 'has_default') = 'true',
-                listed.attributes ->> 'default_value' IS NOT NULL
-            ) AS has_default,
-            listed.attributes ->> 'default_value' AS default_value
-    ) AS shown
-    WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
+    FROM public.source_details_columns(t.schema_table) AS listed
 ) AS described;
 
--- The stored rows, computed at the first refresh: here, the tables are locked. One of them (the lowest id) also says which computation they come from: the snapshot that
--- the refresh read with, and the transaction that ran it. On every row they would make each refresh rewrite
--- the whole view.
+-- The stored rows, computed at the first refresh: here, the tables are locked. One of them (the lowest id) also says
+-- which computation they come from: the snapshot that the refresh read with, and the transaction that ran it. On every
+-- row they would make each refresh rewrite the whole view.
 CREATE MATERIALIZED VIEW IF NOT EXISTS public.source_details_tables AS
 SELECT
     live.table_id,
@@ -201,14 +213,3 @@ CREATE TABLE IF NOT EXISTS public.source_details_sync_state (
     number bigint NOT NULL DEFAULT 1                -- of the sync, counted per source
 );
 
--- Which transaction wrote a row, from its xmin: with the epoch that xmin lacks, and never one that has not begun yet.
-CREATE OR REPLACE FUNCTION public.source_details_row_xid(
-    row_xmin xid, latest bigint DEFAULT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-)
-RETURNS xid8
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT (CASE WHEN candidate > latest THEN candidate - 4294967296 ELSE candidate END)::text::xid8
-    FROM (SELECT (latest >> 32 << 32) + row_xmin::text::bigint AS candidate) AS guess
-$$;

@@ -158,7 +158,10 @@ BEGIN
     FOR attempt IN 1..2 LOOP
         SELECT
             s.duration,
-            s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp() AS wait,
+            -- No longer than the pause itself, whatever became of the clock.
+            least(
+                s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp(), s.duration * (1 / share - 1)
+            ) AS wait,
             is_stale OR EXISTS (SELECT FROM public.source_details_log) AS is_needed
         INTO STRICT now_due
         FROM public.source_details_refresh_state AS s;

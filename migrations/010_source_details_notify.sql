@@ -99,10 +99,27 @@ BEGIN
     IF TG_OP = 'TRUNCATE' OR (destinations IS NOT NULL AND NOT public.source_details_sees_others()) THEN
         changed := '{0}';
     ELSIF destinations IS NOT NULL THEN
-        SELECT array_agg(DISTINCT p.source_id) INTO changed
-        FROM public.pipelines_destination AS pd
-        INNER JOIN public.pipelines AS p ON p.id = pd.pipeline_id
-        WHERE pd.destination_id = ANY (destinations) AND p.source_id IS NOT NULL;
+        SELECT
+            CASE WHEN
+                count(*) = (
+                    SELECT count(*)
+                    FROM public.pipelines_destination AS pd
+                    INNER JOIN public.pipelines AS p ON p.id = pd.pipeline_id
+                    WHERE pd.destination_id = ANY (destinations)
+                )
+                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+                -- Something on the way there is being moved or deleted, and waiting for that could be a deadlock.
+                ELSE '{0}'
+            END
+        INTO changed
+        FROM (
+            -- Held until the end: a pipeline that is moved meanwhile would take the old name to a source that is not told.
+            SELECT p.source_id
+            FROM public.pipelines_destination AS pd
+            INNER JOIN public.pipelines AS p ON p.id = pd.pipeline_id
+            WHERE pd.destination_id = ANY (destinations)
+            FOR KEY SHARE SKIP LOCKED
+        ) AS held;
     END IF;
     PERFORM public.source_details_announce(changed, is_in_view => false);
     RETURN NULL;
@@ -115,18 +132,24 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     changed integer [];
+    has_moved boolean;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT n.source_id) INTO changed FROM new_rows AS n WHERE n.source_id IS NOT NULL;
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT o.source_id) INTO changed FROM old_rows AS o WHERE o.source_id IS NOT NULL;
     ELSIF TG_OP = 'UPDATE' THEN
-        SELECT array_agg(DISTINCT shown.source_id) INTO changed
+        SELECT
+            array_agg(DISTINCT shown.source_id),
+            bool_or(o.source_id IS DISTINCT FROM n.source_id)
+        INTO changed, has_moved
         FROM old_rows AS o
         FULL JOIN new_rows AS n USING (id)
         CROSS JOIN LATERAL (VALUES (o.source_id), (n.source_id)) AS shown (source_id)
-        WHERE o.source_id IS DISTINCT FROM n.source_id AND shown.source_id IS NOT NULL;
-        IF changed IS NOT NULL THEN
+        WHERE
+            (o.source_id, o.name, o.status) IS DISTINCT FROM (n.source_id, n.name, n.status)
+            AND shown.source_id IS NOT NULL;
+        IF has_moved THEN
             -- A destination that is being added to a moved pipeline is told of to the source that it had.
             PERFORM FROM public.pipelines AS p
             WHERE p.id IN (SELECT n.id FROM new_rows AS n)
@@ -159,8 +182,19 @@ BEGIN
         FULL JOIN new_rows AS n USING (id)
         CROSS JOIN LATERAL (VALUES (o.pipeline_id), (n.pipeline_id)) AS shown (pipeline_id)
         WHERE
-            (o.pipeline_id, o.destination_id) IS DISTINCT FROM (n.pipeline_id, n.destination_id)
+            (o.pipeline_id, o.destination_id, o.is_error)
+            IS DISTINCT FROM (n.pipeline_id, n.destination_id, n.is_error)
             AND shown.pipeline_id IS NOT NULL;
+        -- A destination that is being renamed is told of to the source that had it: it holds these rows.
+        PERFORM FROM public.pipelines_destination AS pd
+        WHERE
+            pd.id IN (
+                SELECT n.id
+                FROM new_rows AS n
+                INNER JOIN old_rows AS o USING (id)
+                WHERE o.pipeline_id IS DISTINCT FROM n.pipeline_id
+            )
+        FOR UPDATE;
     END IF;
     IF TG_OP = 'TRUNCATE' OR (pipelines IS NOT NULL AND NOT public.source_details_sees_others()) THEN
         changed := '{0}';

@@ -41,5 +41,18 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "read_from": "view" if row["view_is_current"] else "live",
         "publication_check": check,
         "unregistered_tables": unregistered,
+        "drift": _drift(row, unregistered),
     }
     return Computed(row["body"], meta, names)
+
+
+def _drift(row: dict[str, Any], unregistered: list[str]) -> dict[str, Any]:
+    # A pipeline carries its whole source: every table that is published and registered, or none.
+    shown = row["registered"] - len(row["unpublished_names"])
+    return {
+        "published": shown + len(unregistered),
+        "registered": row["registered"],
+        "carried": shown if row["is_carried"] else 0,
+        "not_registered": unregistered,
+        "not_published": row["unpublished_names"],
+    }

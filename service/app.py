@@ -1,54 +1,106 @@
 """The web application: routes, errors as JSON, and the hot path in front of them."""
 
+import functools
 from typing import Any
 
 import structlog
-from litestar import Litestar, MediaType, Request, Response
+from litestar import Litestar, MediaType, Response
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
 
 import service
+from service import routes, table_routes, web
+from service.access import Gate
+from service.caching_headers import GUESS_NOTHING
 from service.errors import ServiceError
 from service.hot_path import HotPath
 from service.request_log import log_requests
-from service.routes import HANDLERS
+from service.requests import AppRequest
 from service.runtime import Runtime
+from service.templates import SECURITY_HEADERS, error_page
+
+Answer = Response[dict[str, Any]] | Response[bytes]
+
+_TITLES = {404: "Not found", 503: "Not right now"}
 
 
-def build(runtime: Runtime) -> HotPath:
+def build(runtime: Runtime) -> ASGIApp:
     """The application over a runtime that somebody else starts and stops."""
+
+    def count(status: int) -> None:
+        runtime.metrics.responses.labels(str(status)).inc()
+
     framework = Litestar(
-        route_handlers=HANDLERS,
+        route_handlers=[*routes.HANDLERS, *table_routes.HANDLERS, *web.HANDLERS],
         state=State({"runtime": runtime}),
         exception_handlers={ServiceError: _answer_error, HTTPException: _answer_http_error, Exception: _answer_failure},
-        middleware=[log_requests],
+        middleware=[functools.partial(log_requests, count=count)],
+        cors_config=_cors(runtime.cors_origins),
         openapi_config=OpenAPIConfig(
             title="Rosetta source details",
             version=service.__version__,
             path="/schema",
-            render_plugins=[JsonRenderPlugin(), SwaggerRenderPlugin()],
+            # No page of it: those that there are load their scripts from other hosts.
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer"),
+                    "basic": SecurityScheme(
+                        type="http", scheme="basic", description="the token as the password, with any user name"
+                    ),
+                }
+            ),
+            # None: on loopback, and where something else sees to it.
+            security=[{}, {"bearer": []}, {"basic": []}],
         ),
         logging_config=None,
         debug=False,
     )
-    return HotPath(framework, runtime)
+    hot_path = HotPath(framework, runtime)
+    return Gate(hot_path, runtime.tokens, count) if runtime.tokens else hot_path
 
 
-def _answer_error(_: Request[Any, Any, State], error: ServiceError) -> Response[dict[str, Any]]:
-    return Response(error.body(), status_code=error.status, headers=error.headers, media_type=MediaType.JSON)
+def _cors(origins: list[str]) -> CORSConfig | None:
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Cache-Control", "If-None-Match", "Last-Event-ID", "X-Request-ID"],
+        expose_headers=["Age", "Cache-Status", "ETag", "Retry-After", "X-Request-ID"],
+        max_age=600,
+    )
 
 
-def _answer_http_error(_: Request[Any, Any, State], error: HTTPException) -> Response[dict[str, Any]]:
-    kinds = {404: "NotFound", 405: "MethodNotAllowed"}
-    kind = kinds.get(error.status_code, "ValidationError" if error.status_code < 500 else "InternalError")
+def _answer_error(request: AppRequest, error: ServiceError) -> Answer:
+    return _answer(request, error.status, error.body(), error.headers)
+
+
+def _answer_http_error(request: AppRequest, error: HTTPException) -> Answer:
     status = 422 if error.status_code == 400 else error.status_code
-    body = {"error": kind, "message": error.detail}
-    return Response(body, status_code=status, headers=error.headers or {}, media_type=MediaType.JSON)
+    message = error.detail
+    if status == 405 and request.scope["path"].startswith("/api"):
+        # The platform's application takes whatever it does not know for a missing page.
+        status, message = 404, "Not Found"
+    kinds = {404: "NotFound", 405: "MethodNotAllowed"}
+    kind = kinds.get(status, "ValidationError" if status < 500 else "InternalError")
+    return _answer(request, status, {"error": kind, "message": message}, error.headers or {})
 
 
-def _answer_failure(request: Request[Any, Any, State], error: Exception) -> Response[dict[str, Any]]:
+def _answer_failure(request: AppRequest, error: Exception) -> Answer:
     structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
-    body = {"error": "InternalError", "message": "the request failed for a reason that is in the service's log"}
-    return Response(body, status_code=500, media_type=MediaType.JSON)
+    message = "the request failed for a reason that is in the service's log"
+    return _answer(request, 500, {"error": "InternalError", "message": message}, {})
+
+
+def _answer(request: AppRequest, status: int, body: dict[str, Any], headers: dict[str, str]) -> Answer:
+    """As JSON; to a person's browser as a page."""
+    if request.scope["path"].startswith("/api") or "text/html" not in request.headers.get("accept", ""):
+        return Response(body, status_code=status, headers=GUESS_NOTHING | headers, media_type=MediaType.JSON)
+    text = error_page(_TITLES.get(status, "That did not work"), body["message"])
+    return Response(text, status_code=status, headers=SECURITY_HEADERS | headers, media_type="text/html")

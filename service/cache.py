@@ -1,7 +1,8 @@
 """Pages in Redis, and the leases that keep a slow reader from undoing an eviction.
 
 `source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` is who computes it now,
-`{source_details:{id}}:publication` what the source last said about its publication; both share the page's hash slot.
+`{source_details:{id}}:publication` what the source last said about its publication, `{source_details:{id}}:tables` the
+names of all its tables; all share the page's hash slot.
 A page is stored only while its lease stands. An eviction deletes page and lease in one command, so that what was read
 before it is refused afterwards. The script that reads a page begins with a write of nothing, which a replica
 refuses: a server that was demoted may lack evictions, and nothing is read from it.
@@ -25,12 +26,16 @@ from redis.exceptions import (
 )
 
 from service.observation import CacheAccepts, CacheRefuses, Observer
+from service.redis_deployment import MOST_AT_ONCE
 from service.redis_primaries import Primaries, Script
 from service.settings import Settings
+from service.tracing import span
 
 T = TypeVar("T")
 
 PREFIX = "source_details:"
+
+_HOT_KEY = f"{{{PREFIX}hot}}"
 
 # A fill that takes longer than this has lost its claim, and another reader may start over.
 _LEASE_MS = 10_000
@@ -65,16 +70,28 @@ end
 return 0
 """)
 
-# The number in front of a publication orders syncs as the config database recorded them; an answer without a sync has
-# number 0 and never replaces another.
+# The number in front of a publication orders syncs as the config database recorded them; an answer between two syncs
+# has the number of the one before, and replaces none of a later one.
 _REMEMBER = Script("""
 local held = redis.call('GET', KEYS[1])
-if held and tonumber(string.match(held, '^%d+')) >= tonumber(ARGV[1]) then
+if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then
     return 0
 end
 redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return 1
 """)
+
+_REMEMBER_TEXT = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])")
+
+_COUNT = Script("""
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return count
+""")
+
+_RECALL_TEXT = Script("return redis.call('GET', KEYS[1])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,10 @@ def keys(source_id: int) -> tuple[str, str, str]:
     return page, f"{{{page}}}:lease", f"{{{page}}}:publication"
 
 
+def _tables_key(source_id: int) -> str:
+    return f"{{{PREFIX}{source_id}}}:tables"
+
+
 class Cache:
     """The commands. Each raises CacheUnavailableError where Redis does not answer in time, or says no.
 
@@ -114,6 +135,7 @@ class Cache:
         self.refusal: str | None = None
         self.failed = asyncio.Event()
         self._evicting: dict[int | None, asyncio.Future[None]] = {}
+        self._readers = asyncio.Semaphore(MOST_AT_ONCE)
 
     def begin(self, primaries: Primaries) -> None:
         """Commands, evictions first of all, go to these servers from here on; what went to others no longer counts."""
@@ -138,9 +160,10 @@ class Cache:
         if not self.is_trusted:
             raise CacheUnavailableError
         primaries = self._primaries
-        answer = await self._run(
-            _CLAIM, (*keys(source_id), f"{{{PREFIX}{source_id}}}:none"), token, _LEASE_MS, int(force)
-        )
+        with span("redis claim", source_id=source_id):
+            answer = await self._run(
+                _CLAIM, (*keys(source_id), f"{{{PREFIX}{source_id}}}:none"), token, _LEASE_MS, int(force)
+            )
         # While the answer was under way the session may have ended, and with it the hearing of evictions.
         if not self.is_trusted or self._primaries is not primaries:
             raise CacheUnavailableError
@@ -153,7 +176,8 @@ class Cache:
         if not self.is_trusted or ttl_ms <= 0:
             return False
         page, lease, _ = keys(source_id)
-        is_stored = bool(await self._run(_STORE, (page, lease), token, body, ttl_ms))
+        with span("redis store", source_id=source_id, body_bytes=len(body)):
+            is_stored = bool(await self._run(_STORE, (page, lease), token, body, ttl_ms))
         if self.refusal is not None:
             self.refusal = None
             self._observe(CacheAccepts())
@@ -165,9 +189,41 @@ class Cache:
             await self._run(_RELEASE, keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
-        """Keeps what a source said about its publication; `number` 0, or that of the sync that heard it."""
+        """Keeps what a source said about its publication; `number` is that of the last sync, 0 without one."""
         if self.is_trusted:
             await self._run(_REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
+
+    async def remember_tables(self, source_id: int, tables: bytes, ttl_ms: int) -> None:
+        """Keeps the names of all of a source's tables."""
+        await self._remember_text(_tables_key(source_id), tables, ttl_ms)
+
+    async def recall_tables(self, source_id: int) -> bytes | None:
+        """What was remembered, if it still is."""
+        return await self._recall_text(_tables_key(source_id))
+
+    async def remember_hot(self, source_ids: bytes, ttl_ms: int) -> None:
+        """Keeps which pages are asked for most."""
+        await self._remember_text(_HOT_KEY, source_ids, ttl_ms)
+
+    async def recall_hot(self) -> bytes | None:
+        """What was remembered, if it still is."""
+        return await self._recall_text(_HOT_KEY)
+
+    async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
+        if self.is_trusted:
+            await self._run(_REMEMBER_TEXT, [key], text, ttl_ms)
+
+    async def _recall_text(self, key: str) -> bytes | None:
+        if not self.is_trusted:
+            return None
+        text: bytes | None = await self._run(_RECALL_TEXT, [key])
+        return text
+
+    async def count(self, name: str, ttl_ms: int) -> int:
+        """How often this name was counted since it first was. CacheUnavailableError without Redis."""
+        if not self.is_trusted:
+            raise CacheUnavailableError
+        return int(await self._run(_COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases; all of them for None. Until that is done no claim on them is answered."""
@@ -200,7 +256,12 @@ class Cache:
         await self._ask(lambda primaries: primaries.delete_matching(patterns), must_succeed=True)
 
     async def _run(self, script: Script, names: Sequence[str], *args: Any) -> Any:
-        return await self._ask(lambda primaries: primaries.run(script, names, args))
+        # Readers queue here, where nobody counts the time: waiting for a connection until Redis seems lost would begin
+        # a new session, and that evicts everybody's pages.
+        async with self._readers:
+            if not self.is_trusted:
+                raise CacheUnavailableError
+            return await self._ask(lambda primaries: primaries.run(script, names, args))
 
     async def _ask(self, command: Callable[[Primaries], Awaitable[T]], *, must_succeed: bool = False) -> T:
         primaries = self._primaries

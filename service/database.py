@@ -14,6 +14,7 @@ from service.errors import ConfigDatabaseUnavailableError, StartError
 from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
 from service.settings import Settings
+from service.tracing import span
 from service.waiting import within
 
 T = TypeVar("T")
@@ -47,8 +48,10 @@ def reason(error: BaseException) -> str:
 
 
 def _is_unreachable(error: psycopg.OperationalError) -> bool:
-    """Whether the server, and not the statement, is the trouble: no SQLSTATE, or one of the classes 08, 53, 57."""
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57")
+    """Whether the server, and not the statement, is the trouble: no SQLSTATE, or one of 08, 53, and 57 where it shuts
+    down.
+    """
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "53") or error.sqlstate[:3] == "57P"
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -83,6 +86,19 @@ async def _configure(connection: Connection) -> None:
     else:
         # Behind a pooler they would be those of whoever comes next; so there each transaction begins with them.
         await connection.execute(query("session_settings"))
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    if connection.is_pooled:
+        # Not in pipeline mode: psycopg's ends with a Flush behind its Sync. Where the pooler has answered the Sync
+        # before the Flush comes, it gives the Flush a server process, and keeps that: nothing answers a lone Flush.
+        async with connection.transaction():
+            await connection.execute(query("transaction_settings"), prepare=True)
+            yield
+    else:
+        async with connection.pipeline(), connection.transaction():
+            yield
 
 
 class ConfigDatabase:
@@ -148,7 +164,8 @@ class ConfigDatabase:
                 self._edition = edition + 1
                 return await self._first_row(connection, name, parameters)
 
-        return await self._reached(run)
+        with span(f"sql {name}"):
+            return await self._reached(run)
 
     async def fetch_unattended(self, name: str, /, *, timeout_s: float, **parameters: Any) -> DictRow | None:
         """The same in one message, for what locks much: a process that is frozen meanwhile does not keep the locks."""
@@ -160,18 +177,24 @@ class ConfigDatabase:
                 continue
             return await cursor.fetchone()
 
-        return await self._reached(run, timeout_s=timeout_s)
+        with span(f"sql {name}"):
+            return await self._reached(run, timeout_s=timeout_s)
 
     async def fetch_patiently(self, name: str, /, **parameters: Any) -> DictRow | None:
         """The same, but it waits for locks; ConfigDatabaseUnavailableError where one is held for long."""
+        return next(iter(await self.fetch_all_patiently(name, **parameters)), None)
 
-        async def run(connection: Connection) -> DictRow | None:
+    async def fetch_all_patiently(self, name: str, /, **parameters: Any) -> list[DictRow]:
+        """The same, but every row."""
+
+        async def run(connection: Connection) -> list[DictRow]:
             await connection.execute(query("wait_for_locks"), prepare=False)
             cursor = await connection.execute(query(name), parameters, binary=True, prepare=False)
-            return await cursor.fetchone()
+            return await cursor.fetchall()
 
         try:
-            return await self.in_transaction(run)
+            with span(f"sql {name}"):
+                return await self.in_transaction(run)
         except psycopg.errors.LockNotAvailable:
             raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
@@ -179,18 +202,16 @@ class ConfigDatabase:
         text = query(name) + (f"\n-- edition {self._edition}" if self._edition else "")
         if not connection.is_pooled:
             return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
-        async with connection.pipeline(), connection.transaction():
-            await connection.execute(query("transaction_settings"), prepare=True)
-            cursor = await connection.execute(text, parameters, binary=True, prepare=True)
-        return await cursor.fetchone()
+        async with _transaction(connection):
+            return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The outcome of `work` in one transaction, in pipeline mode: statements wait for no answer but the last."""
+        """The outcome of `work` in one transaction; in pipeline mode, so that no statement waits for the one before it,
+        where no pooler is in between.
+        """
 
         async def run(connection: Connection) -> T:
-            async with connection.pipeline(), connection.transaction():
-                if connection.is_pooled:
-                    await connection.execute(query("transaction_settings"))
+            async with _transaction(connection):
                 return await work(connection)
 
         return await self._reached(run, is_repeatable=False)
@@ -212,6 +233,9 @@ class ConfigDatabase:
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
             raise ConfigDatabaseUnavailableError("it lacks the service's objects: apply the migrations again") from None
+        except psycopg.errors.QueryCanceled as error:
+            # By an operator, or by a timeout of the role's: the others are answered.
+            raise ConfigDatabaseUnavailableError(reason(error)) from None
         except psycopg.OperationalError as error:
             if not _is_unreachable(error):
                 raise
@@ -262,6 +286,10 @@ class ConfigDatabase:
         try:
             yield connection
         finally:
+            if connection.pgconn.pipeline_status:
+                # Whoever waited for it was cancelled before the last answer of its pipeline came. The pool looks at the
+                # transaction alone, and would give it to one who asks in vain.
+                await connection.close()
             await self._pool.putconn(connection)
 
     async def drain(self) -> None:

@@ -19,7 +19,11 @@ def what_to_try(demo: "Demo") -> str:
     alter = "ALTER TABLE orders ADD COLUMN gift_note text"
     refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
     return f"""
-What to try, in another terminal:
+What to look at:
+
+  {demo.url}/
+
+What to try, in another terminal; an open page follows:
 
   the page's headers; the first time it is computed, then cached (see cache-status)
     {_headers(page)}
@@ -41,7 +45,7 @@ What to try, in another terminal:
 
   how it is, and what else there is
     {_end_of(f"{demo.url}/health/ready", 2000)}
-    {demo.url}/schema
+    {demo.url}/schema/openapi.json
 
 psql is the one from the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
 """

@@ -168,7 +168,9 @@ class _Story:
         with self._step("force_refresh finds an altered and a new table") as note:
             page = self._synced()
             versions = {table["table_name"]: table["version"] for table in page["tables"]}
-            _expect(versions.get("customers") == 2, f"customers has version {versions.get('customers')}")
+            _expect(
+                versions.get("customers") == 2, f"customers has version {versions.get('customers')}: {page['meta']}"
+            )
             _expect(versions.get("gift_cards") == 1, "gift_cards is missing")
             sync = page["meta"]["sync"]
             _expect(sync["tables_added"] == ["gift_cards"], f"added: {sync['tables_added']}")

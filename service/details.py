@@ -223,7 +223,7 @@ class Details:
         row = await self._read_row(source_id, None)
         if row is None:
             raise EntityNotFoundError("Source", str(source_id))
-        publication = await self.publications.of(Source.of(row), claim.publication)
+        publication = await self.publications.of(Source.of(row), claim.publication, frozenset(row["published_names"]))
         names = publication.names
         # Mostly the source says what the last sync recorded, and the page that was read already stands.
         if names is not None and names != frozenset(row["published_names"]):

@@ -90,5 +90,37 @@ class ConfigDatabaseUnavailableError(ServiceError):
         self.headers = {"Retry-After": "2"}
 
 
+class CrossSiteError(ServiceError):
+    """Another site's page sent what it may not (403)."""
+
+    status = 403
+    kind = "CrossSiteError"
+
+    def __init__(self) -> None:
+        super().__init__("another site's page may not ask for a sync; ROSETTA_CORS_ORIGINS names those that may")
+
+
+class TooManyRequestsError(ServiceError):
+    """A caller has had sources asked as often as it may (429)."""
+
+    status = 429
+    kind = "TooManyRequestsError"
+
+    def __init__(self, limit: int, wait_s: int) -> None:
+        super().__init__(f"at most {limit} syncs a minute; try again in {wait_s} s")
+        self.headers = {"Retry-After": str(wait_s)}
+
+
+class TooManyStreamsError(ServiceError):
+    """This process serves as many live streams as it may (503)."""
+
+    status = 503
+    kind = "TooManyStreamsError"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"this process serves {most} live streams already; try again shortly")
+        self.headers = {"Retry-After": "5"}
+
+
 class StartError(Exception):
     """The service cannot start; the message is one line that says what to change."""

@@ -24,9 +24,13 @@ class HotPath:
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self._app = app
         self._hits = runtime.metrics.served.labels("memory")
+        self._responses = {status: runtime.metrics.responses.labels(str(status)) for status in (200, 304)}
         self._sampler = runtime.sampler
+        self._warming = runtime.warming
         self._memory = runtime.details.memory
         self._is_verbose = request_log.is_verbose()
+        # What another site's page asks for gets the headers of CORS, which the framework knows.
+        self._shuns = {b"cache-control", b"origin"} if runtime.cors_origins else {b"cache-control"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers from this process where it can."""
@@ -34,7 +38,7 @@ class HotPath:
             found = _PATH.fullmatch(scope["path"])
             if found is not None and (page := self._memory.get(int(found[1]))):
                 wishes = dict(scope["headers"])
-                if b"cache-control" not in wishes:
+                if self._shuns.isdisjoint(wishes):
                     await self._answer(scope, send, int(found[1]), page, wishes)
                     return
         await self._app(scope, receive, send)
@@ -58,6 +62,8 @@ class HotPath:
             given = request_log.request_id(given or b"")
             headers = [*headers, (b"x-request-id", given)]
         self._hits.inc()
+        self._responses[status].inc()
+        self._warming.touch(source_id)
         self._sampler.offer(source_id, page)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

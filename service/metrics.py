@@ -17,9 +17,13 @@ from service.observation import (
     RefreshFailed,
     RefreshSkipped,
     Sampled,
+    ScheduledSync,
     SyncFailed,
     SyncFinished,
+    TaskFailed,
     ViewRefreshed,
+    WalRound,
+    Warmed,
 )
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -31,10 +35,12 @@ class Metrics:
     def __init__(self, observer: Observer) -> None:
         self._registry = CollectorRegistry()
         self.served = self._counter("pages", "pages served, by where they came from", "source")
+        self.responses = self._counter("responses", "HTTP answers, by status", "status")
         self.collapsed = self._counter("pages_collapsed", "readers who shared another one's computation")
         self._fills = self._counter(
             "fills", "pages computed; refused: an eviction took the lease; aside: no lease", "outcome"
         )
+        self._warmed = self._counter("warmed", "hot pages computed before somebody asked, by what made it due", "cause")
         self._evictions = self._counter("evictions", "evictions, by their cause", "cause")
         self._eviction = self._histogram("eviction_seconds", "from hearing of a change to its eviction everywhere")
         self._canary = self._histogram(
@@ -44,8 +50,11 @@ class Metrics:
         self._refresh = self._histogram("view_refresh_seconds", "how long refreshing the view took")
         self._syncs = self._counter("syncs", "syncs with sources", "outcome")
         self._sync = self._histogram("sync_seconds", "how long a sync took, in all")
+        self._scheduled = self._counter("scheduled_syncs", "syncs of sources in their turn", "outcome")
+        self._wal_looks = self._counter("wal_looks", "looks at sources' slots by the WAL monitor", "outcome")
         self._sync_phase = self._histogram("sync_phase_seconds", "how long its phases took", "phase")
         self._listener_losses = self._counter("listener_losses", "how often the listener lost its connection")
+        self._task_failures = self._counter("task_failures", "failures that nobody foresaw; the log has them", "task")
         self._samples = self._counter("samples", "served pages compared with the database", "outcome")
         self._sample_age = Gauge(
             "rosetta_sample_mismatch_age_seconds", "age of the last page that differed", registry=self._registry
@@ -75,6 +84,8 @@ class Metrics:
                 self._canary.observe(event.evicted_ms / 1000)
             case Filled():
                 self._fills.labels(event.outcome).inc()
+            case Warmed():
+                self._warmed.labels("renewal" if event.is_renewal else "eviction").inc()
             case ViewRefreshed():
                 self._refreshes.labels("refreshed").inc()
                 self._refresh.observe(event.took_ms / 1000)
@@ -89,8 +100,16 @@ class Metrics:
                     self._sync_phase.labels(phase).observe(took_ms / 1000)
             case SyncFailed():
                 self._syncs.labels("failed").inc()
+            case ScheduledSync():
+                self._scheduled.labels("failed" if event.error else "synced").inc()
+            case WalRound():
+                self._wal_looks.labels("troubled").inc(event.troubled)
+                self._wal_looks.labels("fine").inc(event.sources - event.troubled)
             case ListenerDown():
                 self._listener_losses.inc()
+            case TaskFailed():
+                # Some have a source's number at their end, which is no label.
+                self._task_failures.labels(event.task.rstrip("0123456789 ")).inc()
             case Sampled():
                 self._samples.labels("same" if event.age_s is None else "different").inc()
                 if event.age_s is not None:

@@ -4,8 +4,6 @@ Events are about changes of state and finished work, never about one request tha
 """
 
 import asyncio
-import logging
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -111,6 +109,15 @@ class Filled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Warmed(Event):
+    """A hot page was computed before somebody asked; `is_renewal`: before its life ended, and not after an eviction."""
+
+    level: ClassVar[str] = "debug"
+    source_id: int
+    is_renewal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ViewRefreshed(Event):
     """The materialized view was computed anew by this process."""
 
@@ -136,6 +143,18 @@ class RefreshFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SyncPhase(Event):
+    """A sync goes on to its next part: "connect", "source" (it is asked), "record" (what it said about `tables` tables
+    is compared and written).
+    """
+
+    level: ClassVar[str] = "debug"
+    source_id: int
+    phase: Literal["connect", "source", "record"]
+    tables: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SyncFinished(Event):
     """A sync recorded what it saw (or found that a later one already had)."""
 
@@ -153,6 +172,25 @@ class SyncFailed(Event):
     level: ClassVar[str] = "warning"
     source_id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSync(Event):
+    """A source's turn on the schedule is over; `error` says why it could not be synced."""
+
+    level: ClassVar[str] = "debug"
+    source_id: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalRound(Event):
+    """Every source's slot was looked at by this process; `troubled` of them are not as they should be."""
+
+    level: ClassVar[str] = "debug"
+    sources: int
+    troubled: int
+    took_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,42 +258,3 @@ class Observer:
         """Calls `subscriber` with every event from now on; returns what ends that."""
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
-
-
-def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> None:
-    """One line per event on standard error, JSON or for people; `secrets` never get into one.
-
-    No event carries a secret; the masking is for what a library's own message might quote.
-    """
-
-    def mask(_logger: Any, _method: str, line: Any) -> str:
-        for secret in secrets:
-            line = line.replace(secret, "***")
-        return str(line)
-
-    renderer: Any = (
-        structlog.processors.JSONRenderer(default=str)
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer, mask],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, mask],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # It warns at every attempt; DatabaseDown and DatabaseUp say the same once.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -15,16 +15,17 @@ def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def source_id(text: str) -> int:
-    """A source's id. InvalidInputError for what is no integer, EntityNotFoundError for one that no source can have."""
+def identifier(entity: str, text: str) -> int:
+    """An `entity`'s id. InvalidInputError for what is no integer, EntityNotFoundError for one that none can have."""
+    name = f"{entity.lower()}_id"
     if not _INTEGER.fullmatch(text):
         raise InvalidInputError(
-            f"source id must be an integer, not '{_shown(text)}'", parameter="source_id", value=_shown(text)
+            f"{entity.lower()} id must be an integer, not '{_shown(text)}'", parameter=name, value=_shown(text)
         )
     digits = text.lstrip("-").lstrip("0")
     # Judged by length before it is converted: int() takes quadratic time, and refuses above 4,300 digits.
     if text.startswith("-") or not digits or len(digits) > len(str(_LARGEST_ID)) or int(digits) > _LARGEST_ID:
-        raise EntityNotFoundError("Source", _shown(text))
+        raise EntityNotFoundError(entity, _shown(text))
     return int(digits)
 
 

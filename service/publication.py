@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from time import monotonic
 
 from service.cache import Cache, CacheUnavailableError
@@ -32,6 +33,7 @@ class _Remembered:
     names: frozenset[str]
     until: float
     number: int
+    recorded: str
 
 
 class Publications:
@@ -46,19 +48,26 @@ class Publications:
         self._sources = sources
         self._cache = cache
         self._on_late = on_late
-        self._asking: dict[Source, asyncio.Task[frozenset[str]]] = {}
+        self._asking: dict[tuple[Source, frozenset[str]], asyncio.Task[frozenset[str]]] = {}
         self._remembered: dict[int, _Remembered] = {}
 
-    async def of(self, source: Source, remembered: bytes | None) -> Publication:
-        """What the source publishes, from memory (`remembered` is what Redis held) or by asking it."""
+    async def of(self, source: Source, remembered: bytes | None, recorded: frozenset[str]) -> Publication:
+        """What the source publishes, from memory (`remembered` is what Redis held) or by asking it.
+
+        `recorded` are the tables that the config database has as published. Where others were when the answer was
+        given, somebody has learned of a change since, and what is remembered would hide it.
+        """
         held = _parse(remembered) if remembered else self._own(source.id)
-        if held is not None and held.place == source.place:
+        if held is not None and held.place != source.place:
+            held = None
+        if held is not None and held.recorded == _digest(recorded):
             return Publication(held.names, "remembered")
-        if why := self._sources.resting(source.id):
+        if why := self._sources.resting(source):
             return Publication(None, f"not asked: {why}")
-        task = self._asking.get(source)
+        task = self._asking.get((source, recorded))
         if task is None:
-            task = self._asking[source] = asyncio.ensure_future(self._ask(source))
+            asking = self._ask(source, recorded, held.number if held is not None else 0)
+            task = self._asking[source, recorded] = asyncio.ensure_future(asking)
             keep(task)
         done, _ = await asyncio.wait({task}, timeout=self._budget)
         if not done:
@@ -69,19 +78,20 @@ class Publications:
         except SourceUnreachableError as error:
             return Publication(None, error.message)
 
-    async def remember(self, source: Source, names: frozenset[str], number: int) -> None:
+    async def remember(self, source: Source, names: frozenset[str], number: int, recorded: frozenset[str]) -> None:
         """Keeps an answer; `number` orders what syncs heard, as the config database recorded them (0: no sync)."""
         held = self._own(source.id)
         # A sync that was recorded later has put its answer here while this one was on its way.
         if held is None or held.place != source.place or held.number <= number:
-            self._remembered[source.id] = _Remembered(source.place, names, monotonic() + self._ttl, number)
-        text = json.dumps({"place": source.place, "names": sorted(names)}).encode()
+            until = monotonic() + self._ttl
+            self._remembered[source.id] = _Remembered(source.place, names, until, number, _digest(recorded))
+        text = json.dumps({"place": source.place, "names": sorted(names), "recorded": _digest(recorded)}).encode()
         try:
             await self._cache.remember_publication(source.id, number, text, self._ttl * 1000)
         except CacheUnavailableError:
             return
 
-    async def _ask(self, source: Source) -> frozenset[str]:
+    async def _ask(self, source: Source, recorded: frozenset[str], number: int) -> frozenset[str]:
         async def question(connection: SourceConnection) -> frozenset[str]:
             cursor = await connection.execute(query("remote_publication"), {"publication": source.publication_name})
             row = await cursor.fetchone()
@@ -89,10 +99,10 @@ class Publications:
 
         try:
             names, _ = await self._sources.ask(source, self._patience, question)
-            await self.remember(source, names, 0)
+            await self.remember(source, names, number, recorded)
             return names
         finally:
-            del self._asking[source]
+            del self._asking[source, recorded]
 
     def _tell_late(self, source_id: int, late: asyncio.Task[frozenset[str]]) -> None:
         if not late.cancelled() and late.exception() is None:
@@ -106,11 +116,16 @@ class Publications:
         return None if self._cache.is_trusted else held
 
 
+def _digest(names: frozenset[str]) -> str:
+    return blake2b(json.dumps(sorted(names)).encode(), digest_size=8).hexdigest()
+
+
 def _parse(remembered: bytes) -> _Remembered | None:
     """What Redis held: a number, then JSON; None for what is neither (anybody can write there)."""
     try:
         start = remembered.index(b"{")
         answer = json.loads(remembered[start:])
-        return _Remembered(str(answer["place"]), frozenset(answer["names"]), 0.0, int(remembered[:start]))
+        place, names, recorded = str(answer["place"]), frozenset(answer["names"]), str(answer["recorded"])
+        return _Remembered(place, names, 0.0, int(remembered[:start]), recorded)
     except (ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,7 @@
 
 import random
 
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -14,6 +14,25 @@ from service.redis_primaries import Client, Cluster, Primaries, Server, Topology
 from service.redis_url import Address
 
 _CONNECTIONS = 64
+# Eight are for evictions: those wait for no reader, and none waits so long for a connection that it seems lost.
+MOST_AT_ONCE = _CONNECTIONS - 8
+
+
+class _Pool(BlockingConnectionPool):
+    """Leaves no connection behind. A command may be connecting while its pool is closed (the process stops, a cluster
+    has lost a primary); redis-py's own pool would take that connection back, and nobody would ever close it.
+    """
+
+    _is_closed = False
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        await super().aclose()
+
+    async def release(self, connection: AbstractConnection) -> None:
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+        await super().release(connection)
 
 
 class Deployment:
@@ -82,7 +101,7 @@ class Deployment:
         client = self._clients.get(address)
         if client is None:
             place = {} if address is None else {"host": address[0], "port": address[1]}
-            pool = BlockingConnectionPool(**(self._options | place))
+            pool = _Pool(**(self._options | place))
             client = self._clients[address] = Client.from_pool(pool)
         return client
 

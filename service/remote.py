@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -17,11 +18,14 @@ from service.errors import SourceUnreachableError
 from service.observation import Observer, SourceDown, SourceUp
 from service.resolver import Resolver
 from service.settings import Settings
+from service.source_hosts import SourceHosts
+from service.tracing import span
 from service.waiting import within
 
 T = TypeVar("T")
 SourceConnection = psycopg.AsyncConnection[DictRow]
 
+_FORGET_S = 300.0
 _NO_FILE = f"{os.devnull}/none"
 
 
@@ -60,6 +64,14 @@ class _Idle:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    until: float
+    why: str
+    since: datetime
+    address: tuple[str | int | None, ...] = field(repr=False)
+
+
 class Sources:
     """Asks sources. SourceUnreachableError, with a reason that holds no secret, wherever one does not answer."""
 
@@ -73,20 +85,27 @@ class Sources:
         self._tls: dict[str, str] = {"sslmode": settings.source_sslmode}
         if settings.source_sslrootcert:
             self._tls["sslrootcert"] = settings.source_sslrootcert
+        self._hosts = SourceHosts(settings.source_hosts)
         self._observe = observer
         self._resolver = Resolver()
         self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()
-        self._resting: dict[int, tuple[float, str]] = {}
+        self._resting: dict[int, _Failure] = {}
 
-    def resting(self, source_id: int) -> str | None:
-        """Why page loads leave this source alone now, if they do."""
-        until, why = self._resting.get(source_id, (0.0, ""))
-        return why if until > monotonic() else None
+    def resting(self, source: Source) -> str | None:
+        """Why page loads leave this source alone now, if they do. Where it leads elsewhere since, they do not."""
+        failure = self._resting.get(source.id)
+        is_so = failure is not None and failure.until > monotonic() and failure.address == source.address
+        return failure.why if failure is not None and is_so else None
+
+    def failing_since(self, source_id: int) -> datetime | None:
+        """When this process first found that it does not answer; None for one that last did."""
+        failure = self._resting.get(source_id)
+        return None if failure is None else failure.since
 
     @property
     def failing(self) -> dict[int, str]:
         """The sources that did not answer when last asked, with the reason."""
-        return {source_id: why for source_id, (_, why) in self._resting.items()}
+        return {source_id: failure.why for source_id, failure in self._resting.items()}
 
     async def ask(
         self, source: Source, budget_s: float, question: Callable[[SourceConnection], Awaitable[T]]
@@ -97,7 +116,8 @@ class Sources:
         except UndecryptablePasswordError as error:
             raise self._down(source, str(error)) from None
         try:
-            answer = await within(budget_s, self._ask(source, password, question))
+            with span("source", source_id=source.id):
+                answer = await within(budget_s, self._ask(source, password, question))
         except (psycopg.Error, OSError, TimeoutError, UnicodeError) as error:
             why = reason(error)
             if isinstance(error, TimeoutError):
@@ -141,11 +161,16 @@ class Sources:
             raise psycopg.OperationalError(f"no connection within {self._connect_timeout * 1000:.0f} ms") from None
 
     async def _open(self, source: Source, password: str | None) -> SourceConnection:
-        address = await self._resolver.address(source.pg_host)
+        found = await self._resolver.addresses(source.pg_host)
+        addresses = [address for address in found or (None,) if self._hosts.allow(source.pg_host, address)]
+        if not addresses:
+            raise psycopg.OperationalError("its host is not among ROSETTA_SOURCE_HOSTS")
+        # Each in turn: a host may have an address of a kind on which its server does not listen.
+        place = {"hostaddr": ",".join(map(str, addresses))} if found else {}
         conninfo = make_conninfo(
             "",
-            host=source.pg_host,
-            **({"hostaddr": address} if address else {}),
+            host=",".join([source.pg_host] * len(addresses)),
+            **place,
             port=source.pg_port,
             dbname=source.pg_database,
             user=source.pg_username,
@@ -169,14 +194,20 @@ class Sources:
             oldest.connection.pgconn.finish()
 
     def _down(self, source: Source, why: str) -> SourceUnreachableError:
-        was_down = source.id in self._resting
-        self._resting[source.id] = (monotonic() + self._rest, why)
-        if not was_down:
+        before = self._resting.get(source.id)
+        since = before.since if before else datetime.now(UTC)
+        self._resting[source.id] = _Failure(monotonic() + self._rest, why, since, source.address)
+        if before is None:
             self._observe(SourceDown(source_id=source.id, reason=why))
         return SourceUnreachableError(f"the source database cannot be asked: {why}", source_id=source.id)
 
     async def sweep(self) -> None:
-        """Closes what has been idle for long."""
+        """Closes what has been idle for long, and forgets failures that nobody has met again: of a source that is gone,
+        or that another process has found well.
+        """
+        for source_id, failure in list(self._resting.items()):
+            if failure.until + _FORGET_S < monotonic():
+                del self._resting[source_id]
         long_ago = monotonic() - self._idle_s
         for address in [address for address, idle in self._idle.items() if idle.since < long_ago]:
             await self._idle.pop(address).connection.close()

@@ -3,6 +3,7 @@
 import logging
 import random
 import re
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -34,8 +35,8 @@ def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
     getattr(log, level)("request", method=scope["method"], path=path, took_ms=took_ms, **facts)
 
 
-def log_requests(app: ASGIApp) -> ASGIApp:
-    """A middleware: the id in the answer and in every line meanwhile, and the line at the end."""
+def log_requests(app: ASGIApp, count: Callable[[int], None]) -> ASGIApp:
+    """A middleware: the id in the answer and in every line meanwhile, the line at the end; `count` gets the status."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -50,6 +51,7 @@ def log_requests(app: ASGIApp) -> ASGIApp:
                 headers = MutableScopeHeaders.from_message(message)
                 headers["X-Request-ID"] = own_id
                 facts.update(status=message["status"], cache=headers.get("cache-status"))
+                count(message["status"])
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=own_id):

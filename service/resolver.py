@@ -11,33 +11,40 @@ import socket
 import threading
 
 _MOST_AT_ONCE = 100
+_MOST_ADDRESSES = 8
+
+Addresses = tuple[str, ...]
 
 
 class Resolver:
     """Looks names up; whoever asks for a name that is being looked up already shares that."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, asyncio.Future[str]] = {}
+        self._pending: dict[str, asyncio.Future[Addresses]] = {}
 
-    async def address(self, host: str) -> str | None:
-        """An address of the host; None for what needs no lookup (an address, the folder of a Unix socket).
+    async def addresses(self, host: str) -> Addresses:
+        """The host's addresses, best first; none for what needs no lookup (an address, the folder of a Unix socket).
 
         OSError where it has none, or where too many others are being looked up.
         """
         if host.startswith("/") or _is_address(host):
-            return None
+            return ()
         pending = self._pending.get(host)
         if pending is None:
             if len(self._pending) >= _MOST_AT_ONCE:
                 raise OSError(f"cannot look up {host}: too many names are being looked up")
-            pending = self._pending[host] = asyncio.get_running_loop().create_future()
+            pending = asyncio.get_running_loop().create_future()
+            try:
+                # A daemon: the process does not wait for it when it ends.
+                threading.Thread(target=_look_up, args=(host, pending), name="resolver", daemon=True).start()
+            except RuntimeError as error:
+                raise OSError(f"cannot look up {host}: {error}") from None
+            self._pending[host] = pending
             pending.add_done_callback(lambda done: self._forget(host, done))
-            # A daemon: the process does not wait for it when it ends.
-            threading.Thread(target=_look_up, args=(host, pending), name="resolver", daemon=True).start()
         # Shielded: who gives up leaves the lookup to the others.
         return await asyncio.shield(pending)
 
-    def _forget(self, host: str, done: "asyncio.Future[str]") -> None:
+    def _forget(self, host: str, done: "asyncio.Future[Addresses]") -> None:
         del self._pending[host]
         if not done.cancelled():
             # Read, so that a failure for which nobody waited any longer is no complaint of the event loop.
@@ -52,11 +59,12 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _look_up(host: str, pending: "asyncio.Future[str]") -> None:
+def _look_up(host: str, pending: "asyncio.Future[Addresses]") -> None:
     loop = pending.get_loop()
-    outcome: str | OSError
+    outcome: Addresses | OSError
     try:
-        outcome = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        outcome = tuple(dict.fromkeys(str(place[0]) for *_, place in found))[:_MOST_ADDRESSES]
     except (OSError, UnicodeError) as error:
         outcome = OSError(f"cannot look up {host}: {error}")
     # The loop may have ended meanwhile.
@@ -64,7 +72,7 @@ def _look_up(host: str, pending: "asyncio.Future[str]") -> None:
         loop.call_soon_threadsafe(_settle, pending, outcome)
 
 
-def _settle(pending: "asyncio.Future[str]", outcome: str | OSError) -> None:
+def _settle(pending: "asyncio.Future[Addresses]", outcome: Addresses | OSError) -> None:
     if pending.done():
         return
     if isinstance(outcome, OSError):

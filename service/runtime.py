@@ -3,25 +3,39 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
+import psycopg
+
+from service import tokens
 from service.answer import Answer
 from service.cache import Cache
-from service.database import ConfigDatabase
+from service.database import ConfigDatabase, reason
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener
+from service.live import Live
 from service.metrics import Metrics
 from service.observation import Observer, TaskFailed
+from service.rate_limit import RateLimit
 from service.refresh import Refresher
 from service.sampler import Sampler
+from service.schedule import Schedule
 from service.settings import Settings
 from service.sync import Synchronizer
+from service.table_list import TableLists
+from service.wal_monitor import WalMonitor
+from service.warming import Warming
 
 _RESTART_PAUSE_S = 1.0
 _CANCEL_AGAIN_S = 0.2
 # PostgreSQL itself warns, in its log, from half on.
 _CROWDED = 0.25
+# For how long a task that failed is told of: it begins anew at once, and may fail only now and then.
+_TOLD_S = 60.0
+# Of a background task's own interval.
+_LATE_ROUNDS = 3
 
 
 class Runtime:
@@ -36,9 +50,25 @@ class Runtime:
         self.details = Details(settings, self.database, self.cache, self.observer)
         self.refresher = Refresher(settings, self.database, self.observer)
         self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
+        self.table_lists = TableLists(settings, self.database, self.details.sources, self.cache)
+        self.live = Live(settings, self.database, self.details, self.observer)
+        self.cors_origins = settings.cors_origin_list
+        self.tokens = tokens.parse(settings.access_tokens)
+        self.rate_limit = RateLimit(settings, self.cache)
+        self.warming = Warming(settings, self.details, self.cache, self.observer)
+        self.wal_monitor = WalMonitor(settings, self.database, self.details.sources, self.observer)
+        self.schedule = Schedule(settings, self.database, self.synchronizer, self.observer)
         self.sampler = Sampler(settings, self.details, self.observer)
         self.listener = Listener(settings, self.database, self.details, self.refresher, self.observer)
         self._tasks: list[asyncio.Task[None]] = []
+        self._intervals = {
+            "syncs_failing": settings.sync_interval_s,
+            "syncs_late_s": settings.sync_interval_s,
+            "slots_in_error": settings.wal_interval_s,
+            "wal_round_late_s": settings.wal_interval_s,
+        }
+        self._background: dict[str, Any] = dict.fromkeys(self._intervals, 0)
+        self._task_failures: dict[str, tuple[float, str]] = {}
         self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
         self.metrics = Metrics(self.observer)
         self._gauges()
@@ -50,7 +80,18 @@ class Runtime:
         gauge("listener_canary_seconds", "the last canary's round trip", lambda: (self.listener.canary_ms or 0) / 1000)
         gauge("config_database_up", "it answered when it was last asked", lambda: not self.database.is_down)
         gauge("memory_cache_bytes", "pages in this process", lambda: self.details.memory.bytes)
+        gauge("live_streams", "open pages and other live streams", lambda: self.live.streams)
         gauge("sources_failing", "sources that did not answer", lambda: len(self.details.sources.failing))
+        gauge(
+            "syncs_failing",
+            "sources that fail in their turn, when last looked",
+            lambda: self._in_background("syncs_failing"),
+        )
+        gauge("slots_in_error", "slots in ERROR, when last looked", lambda: self._in_background("slots_in_error"))
+        gauge("syncs_late_seconds", "how overdue a background sync is", lambda: self._in_background("syncs_late_s"))
+        gauge(
+            "wal_round_late_seconds", "how overdue the WAL monitor is", lambda: self._in_background("wal_round_late_s")
+        )
         gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
         gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
         gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
@@ -64,9 +105,13 @@ class Runtime:
         self._tasks.append(self._supervised("listener", self.listener.run))
         self._tasks.append(self._supervised("refresher", self.refresher.run))
         self._tasks.append(self._supervised("poll", self._poll))
+        self._tasks.append(self._supervised("schedule", self.schedule.run))
+        self._tasks.append(self._supervised("warming", self.warming.run))
+        self._tasks.append(self._supervised("WAL monitor", self.wal_monitor.run))
 
     async def stop(self) -> None:
         """Stops everything and closes every connection."""
+        self.live.close()
         while pending := [task for task in self._tasks if not task.done()]:
             for task in pending:
                 task.cancel()
@@ -87,6 +132,23 @@ class Runtime:
             await self.details.sources.sweep()
             with contextlib.suppress(ConfigDatabaseUnavailableError):
                 self._view = dict(await self.database.fetch_patiently("view_state") or self._view)
+            await self._look_at_background()
+
+    async def _look_at_background(self) -> str | None:
+        """Why that cannot be told, if so. Pages need nothing of it: migrations 012 and 013, or the rights on what they
+        make, may be missing while an update is under way.
+        """
+        if not any(self._intervals.values()):
+            return None
+        try:
+            self._background = dict(await self.database.fetch_patiently("background_state") or self._background)
+        except (ConfigDatabaseUnavailableError, psycopg.Error) as error:
+            return f"what runs in the background cannot be told ({reason(error)}): rosetta doctor says what is missing"
+        return None
+
+    def _in_background(self, name: str) -> float:
+        # What is switched off here is neither late nor failing, whatever it left behind.
+        return float(self._background[name]) if self._intervals[name] else 0.0
 
     def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         async def supervise() -> None:
@@ -94,13 +156,16 @@ class Runtime:
                 try:
                     await run()
                 except Exception as error:
-                    self.observer(TaskFailed(task=name, reason=f"{type(error).__name__}: {error}"))
+                    why = f"{type(error).__name__}: {error}"
+                    self._task_failures[name] = monotonic(), why
+                    self.observer(TaskFailed(task=name, reason=why))
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
         return asyncio.create_task(supervise(), name=name)
 
-    def count(self, answer: Answer) -> None:
+    def count(self, source_id: int, answer: Answer) -> None:
         """Counts a page that a reader gets."""
+        self.warming.touch(source_id)
         self.metrics.served.labels(answer.found).inc()
         if answer.is_collapsed:
             self.metrics.collapsed.inc()
@@ -112,6 +177,8 @@ class Runtime:
         view: dict[str, Any] = {}
         try:
             view = dict(await self.database.fetch_patiently("view_state") or {})
+            if untold := await self._look_at_background():
+                degraded.append(untold)
         except ConfigDatabaseUnavailableError as error:
             config = {"status": "down", "reason": error.message}
             degraded.append("the config database cannot be reached: pages are as they were last known")
@@ -140,6 +207,23 @@ class Runtime:
                 f"the notification queue is {view['notification_queue']:.0%} full: a session that listens stays in a "
                 "transaction (pg_stat_activity); once it is full, writes to the config database fail"
             )
+        if self._in_background("syncs_late_s") > _LATE_ROUNDS * self._intervals["syncs_late_s"]:
+            degraded.append(
+                "background syncs are late: more sources than ROSETTA_SYNCS_AT_ONCE can sync in ROSETTA_SYNC_INTERVAL_S"
+            )
+        if self._in_background("wal_round_late_s") > _LATE_ROUNDS * self._intervals["wal_round_late_s"]:
+            degraded.append("the WAL monitor is late: a round takes longer than ROSETTA_WAL_INTERVAL_S")
+        if count := self._in_background("syncs_failing"):
+            which = _named(self._background["failing_ids"], count)
+            degraded.append(f"{count:.0f} source(s) fail to be synced in their turn ({which}): their pages say why")
+        if count := self._in_background("slots_in_error"):
+            which = _named(self._background["slot_error_ids"], count)
+            degraded.append(
+                f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): their pages say why"
+            )
+        for task, (when, why) in self._task_failures.items():
+            if monotonic() - when < _TOLD_S:
+                degraded.append(f"the {task} has failed, and begins anew: {why}")
         failing = self.details.sources.failing
         if failing:
             degraded.append(f"{len(failing)} source(s) do not answer: shown from what was last known")
@@ -154,6 +238,11 @@ class Runtime:
                 "canary_ms": self.listener.canary_ms,
             },
             "view": view,
+            "background": {name: self._in_background(name) for name in self._intervals},
             "sources_failing": {str(source_id): why for source_id, why in failing.items()},
             "memory_cache_bytes": self.details.memory.bytes,
         }
+
+
+def _named(ids: list[int], count: float) -> str:
+    return ", ".join(map(str, ids)) + (", ..." if count > len(ids) else "")

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from service.details import Details
-from service.errors import ConfigDatabaseUnavailableError
+from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Page
 from service.observation import Observer, Sampled
 from service.settings import Settings
@@ -68,8 +68,8 @@ class Sampler:
                 return
             self._observe(Sampled(source_id=source_id, age_s=float(page.age)))
             await self._details.evict([source_id], "sample")
-        except ConfigDatabaseUnavailableError:
-            # Nothing to compare with.
+        except (ConfigDatabaseUnavailableError, EntityNotFoundError):
+            # Nothing to compare with, any more.
             return
         finally:
             self._busy -= 1

@@ -5,15 +5,17 @@ import asyncio
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from time import monotonic
 
 import structlog
 import uvicorn
 
-from service import settings
+from service import settings, tracing
 from service.app import build
 from service.errors import StartError
-from service.observation import configure_logging
+from service.log_lines import configure_logging
+from service.protocol import Protocol
 from service.runtime import Runtime
 
 _GRACE_S = 10
@@ -52,24 +54,50 @@ def _run(chosen: settings.Settings) -> None:
 
 
 async def _serve(chosen: settings.Settings) -> None:
-    # Bound first, so that a port that is taken is found before anything is connected; listening starts with serving.
-    with _bind(chosen.host, chosen.port) as bound:
+    async with AsyncExitStack() as stack:
+        # First, so that a port that is taken is found before anything is connected; listening starts with serving.
+        bound = stack.enter_context(_bind(chosen.host, chosen.port))
+        if chosen.otlp_endpoint:
+            stack.push_async_callback(asyncio.to_thread, tracing.start(chosen.otlp_endpoint, chosen.trace_share))
         runtime = await _started(chosen)
-        try:
-            config = uvicorn.Config(
-                build(runtime),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
-            # uvicorn raises the signal that ended it once more; what is left to do here must not be ended by it.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
-            await uvicorn.Server(config).serve(sockets=[bound])
-        finally:
-            await runtime.stop()
+        stack.push_async_callback(runtime.stop)
+        app = build(runtime)
+        config = uvicorn.Config(
+            tracing.traced(app) if chosen.otlp_endpoint else app,
+            http=_protocol(chosen),
+            ws="none",
+            # A request that a client pipelines is no part of the one before it.
+            reset_contextvars=True,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        # uvicorn raises the signal that ended it once more; what is left to do here must not be ended by it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        await Server(config, runtime).serve(sockets=[bound])
+
+
+def _protocol(chosen: settings.Settings) -> type[Protocol]:
+    class Bounded(Protocol):
+        request_timeout_s = chosen.request_timeout_s
+        answer_timeout_s = request_timeout_s + chosen.longest_answer_s
+
+    return Bounded
+
+
+class Server(uvicorn.Server):
+    """It waits for its connections when it stops; those of live streams would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._runtime.live.close()
+        await super().shutdown(sockets)
 
 
 async def _started(chosen: settings.Settings) -> Runtime:

@@ -7,20 +7,22 @@ statement itself, and one that was overtaken by another program asks again (see 
 
 import asyncio
 import functools
+from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from psycopg.errors import DeadlockDetected, LockNotAvailable
+from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailable
 from psycopg.rows import DictRow
 
 from service.database import ConfigDatabase, Connection
 from service.details import Details
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
-from service.observation import Observer, SyncFailed, SyncFinished
+from service.observation import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.queries import query
 from service.remote import Source, SourceConnection
 from service.settings import Settings
+from service.tracing import span
 from service.waiting import Turnstile, keep
 
 # What a source may take of the whole budget; the rest is for recording what it said.
@@ -60,6 +62,8 @@ class Synchronizer:
         self._observe = observer
         self._budget = settings.sync_budget_ms / 1000
         self._turnstile: Turnstile[int, SyncReport] = Turnstile()
+        # Who waits for a sync of each source, to read its page right after.
+        self._callers: Counter[int] = Counter()
 
     async def sync(self, source_id: int) -> SyncReport:
         """The report of a sync that started after this call; afterwards no cache holds the source's page.
@@ -67,12 +71,22 @@ class Synchronizer:
         EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. Nobody waits longer than the budget, also not
         behind a sync that was running before: then this one goes on alone.
         """
-        shared = asyncio.ensure_future(self._turnstile.pass_through(source_id, lambda: self._observed(source_id)))
-        keep(shared)
-        done, _ = await asyncio.wait({shared}, timeout=self._budget)
-        if not done:
-            raise SyncUnfinishedError(source_id, self._budget)
-        return shared.result()
+        self._callers[source_id] += 1
+        try:
+            shared = asyncio.ensure_future(self.sync_quietly(source_id))
+            keep(shared)
+            done, _ = await asyncio.wait({shared}, timeout=self._budget)
+            if not done:
+                raise SyncUnfinishedError(source_id, self._budget)
+            return shared.result()
+        finally:
+            self._callers[source_id] -= 1
+            if not self._callers[source_id]:
+                del self._callers[source_id]
+
+    async def sync_quietly(self, source_id: int) -> SyncReport:
+        """The same for nobody who waits: without a bound, and where nothing changed caches keep their pages."""
+        return await self._turnstile.pass_through(source_id, lambda: self._observed(source_id))
 
     async def _observed(self, source_id: int) -> SyncReport:
         started = monotonic()
@@ -98,14 +112,17 @@ class Synchronizer:
             if row is None:
                 raise EntityNotFoundError("Source", str(source_id))
             source = Source.of(row)
-            seen, phases = await self._details.sources.ask(
-                source, self._budget * _SOURCE_SHARE, functools.partial(_look, source=source)
-            )
+            self._observe(SyncPhase(source_id=source_id, phase="connect"))
+            look = functools.partial(_look, source=source, observe=self._observe)
+            seen, phases = await self._details.sources.ask(source, self._budget * _SOURCE_SHARE, look)
             asked = monotonic()
-            record = functools.partial(_record, source=source, before=row["config_snapshot"], seen=seen)
+            self._observe(SyncPhase(source_id=source_id, phase="record", tables=seen["table_count"]))
+            record = functools.partial(_record, source=source, edition=row["tables_edition"], seen=seen)
             try:
-                recorded = await self._database.in_transaction(record)
-            except _OvertakenError:
+                with span("sql record_sync", source_id=source_id):
+                    recorded = await self._database.in_transaction(record)
+            except (_OvertakenError, ForeignKeyViolation):
+                # The latter: a table's row was deleted while its next version was being recorded.
                 continue
             except (LockNotAvailable, DeadlockDetected):
                 raise SourceBusyError(source_id) from None
@@ -118,10 +135,8 @@ class Synchronizer:
     async def _finish(self, source: Source, seen: DictRow, recorded: DictRow, phases: dict[str, float]) -> SyncReport:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
-            await self._details.publications.remember(source, names, recorded["number"])
-        # Not left to the notification, which may still be on its way when the caller reads.
-        await self._details.evict([source.id], "sync")
-        return SyncReport(
+            await self._details.publications.remember(source, names, recorded["number"], names)
+        report = SyncReport(
             outcome="synced" if recorded["is_newest"] else "superseded",
             changes=recorded["report"],
             source={
@@ -131,13 +146,18 @@ class Synchronizer:
             },
             phases_ms=phases,
         )
+        # Not left to the notification, which may still be on its way when a caller reads.
+        if report.count or self._callers[source.id]:
+            await self._details.evict([source.id], "sync")
+        return report
 
 
 class _OvertakenError(Exception):
     """Another program wrote what this sync was about to write, after the source had been asked."""
 
 
-async def _look(connection: SourceConnection, source: Source) -> DictRow:
+async def _look(connection: SourceConnection, source: Source, observe: Observer) -> DictRow:
+    observe(SyncPhase(source_id=source.id, phase="source"))
     parameters = {"publication": source.publication_name, "slot": source.replication_name}
     cursor = await connection.execute(query("remote_state"), parameters)
     row = await cursor.fetchone()
@@ -145,7 +165,7 @@ async def _look(connection: SourceConnection, source: Source) -> DictRow:
     return row
 
 
-async def _record(connection: Connection, source: Source, before: str, seen: DictRow) -> DictRow | None:
+async def _record(connection: Connection, source: Source, edition: int, seen: DictRow) -> DictRow | None:
     # Unprepared, for a prepared one fails for ever once another program has altered a column that it returns.
     await connection.execute(query("wait_for_recording"), prepare=False)
     locked = await connection.execute(query("lock_source"), {"id": source.id}, prepare=False)
@@ -159,7 +179,7 @@ async def _record(connection: Connection, source: Source, before: str, seen: Dic
             "pg_database": source.pg_database,
             "publication_name": source.publication_name,
             "replication_name": source.replication_name,
-            "config_snapshot": before,
+            "tables_edition": edition,
             "tables": seen["tables"],
             "incarnation": seen["incarnation"],
             "source_snapshot": seen["source_snapshot"],

@@ -80,16 +80,21 @@ source_text AS MATERIALIZED (
 -- Part of the two above: what follows from the source and its tables.
 tables AS (
     SELECT
-        string_agg(k.fragment, ',' ORDER BY k.table_name, k.table_id) FILTER (
-            WHERE
+        string_agg(k.fragment, ',' ORDER BY k.table_name, k.table_id) FILTER (WHERE k.is_shown) AS body,
+        count(*) AS registered,
+        coalesce(array_agg(k.table_name ORDER BY k.table_name) FILTER (WHERE NOT k.is_shown), '{}')
+            AS unpublished_names,
+        coalesce(array_agg(k.table_name) FILTER (WHERE k.is_published), '{}') AS published_names,
+        coalesce(array_agg(k.table_name), '{}') AS registered_names
+    FROM (
+        SELECT
+            k.*,
             CASE
                 WHEN %(names)s::text [] IS NULL THEN k.is_published
                 ELSE k.table_name IN (SELECT unnest(%(names)s::text []) COLLATE "C")
-            END
-        ) AS body,
-        coalesce(array_agg(k.table_name) FILTER (WHERE k.is_published), '{}') AS published_names,
-        coalesce(array_agg(k.table_name), '{}') AS registered_names
-    FROM known_tables AS k
+            END AS is_shown
+        FROM known_tables AS k
+    ) AS k
 ),
 
 wal_text AS (
@@ -143,6 +148,14 @@ SELECT
     ) AS body,
     t.published_names,
     CASE WHEN %(names)s::text [] IS NOT NULL THEN t.registered_names END AS registered_names,
+    t.registered,
+    t.unpublished_names,
+    EXISTS (
+        SELECT
+        FROM public.pipelines AS p
+        INNER JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
+        WHERE p.source_id = %(id)s::int AND p.status <> 'PAUSE'
+    ) AS is_carried,
     state.view_is_current,
     public.source_details_time(statement_timestamp()) AS as_of,
     -- include: connection_columns

@@ -16,7 +16,7 @@ WHERE p.pubname = %(publication)s
 GROUP BY p.oid
 
 -- name: remote_table_name
--- Part of the two others: a table of public goes by its own name, any other by schema.table. A part with a dot or a
+-- Part of the three others: a table of public goes by its own name, any other by schema.table. A part with a dot or a
 -- double quote in it is quoted, so that no two tables share a name.
 CASE WHEN n.nspname <> 'public' THEN
     CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.'
@@ -107,6 +107,7 @@ SELECT
         WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
         ELSE pg_catalog.pg_current_wal_lsn()
     END::text AS wal_lsn,
+    (SELECT count(*) FROM described) AS table_count,
     (
         SELECT
             coalesce(
@@ -117,3 +118,51 @@ SELECT
             )::text
         FROM described AS d
     ) AS tables
+
+-- name: remote_tables
+-- On a source: the names of its base tables, as information_schema.tables counts them: ordinary and partitioned ones, of
+-- every schema but the server's own.
+SELECT
+    coalesce(array_agg(named.table_name ORDER BY named.table_name COLLATE "C"), '{}') AS names
+FROM (
+    SELECT
+        -- include: remote_table_name
+    FROM pg_catalog.pg_class AS c
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE
+        c.relkind IN ('r', 'p')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+        AND n.nspname !~ '^pg_(toast_)?temp_'
+) AS named
+
+-- name: remote_wal
+-- On a source: where its WAL is, what its slot keeps and has confirmed, and how many tables its publication holds. What
+-- only newer servers tell of a slot (wal_status and safe_wal_size from 13 on, inactive_since from 17 on) is NULL
+-- elsewhere.
+SELECT
+    here.lsn::text AS wal_lsn,
+    (here.lsn - '0/0'::pg_lsn)::bigint AS wal_position,
+    s.slot_name IS NOT NULL AS has_slot,
+    s.active AS is_active,
+    s.restart_lsn::text AS restart_lsn,
+    s.confirmed_flush_lsn::text AS confirmed_lsn,
+    (here.lsn - s.confirmed_flush_lsn)::bigint AS lag_bytes,
+    (here.lsn - s.restart_lsn)::bigint AS retained_bytes,
+    pg_catalog.to_jsonb(s) ->> 'wal_status' AS wal_status,
+    (pg_catalog.to_jsonb(s) ->> 'safe_wal_size')::bigint AS safe_wal_size,
+    pg_catalog.to_jsonb(s) ->> 'inactive_since' AS inactive_since,
+    EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = %(publication)s) AS has_publication,
+    (
+        SELECT count(*)
+        FROM pg_catalog.pg_publication AS p
+        CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname)
+        WHERE p.pubname = %(publication)s
+    ) AS published_tables
+FROM (
+    SELECT
+        CASE
+            WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+            ELSE pg_catalog.pg_current_wal_lsn()
+        END AS lsn
+) AS here
+LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = %(slot)s

@@ -15,15 +15,24 @@ FROM (
 ) AS page
 
 -- name: source_connection
--- What it takes to reach a source; and the snapshot in which that was read, before the source is asked.
+-- What it takes to reach a source; and the edition of its tables' rows, before the source is asked.
 SELECT
-    pg_current_snapshot()::text AS config_snapshot,
+    (
+        -- include: tables_edition
+    ) AS tables_edition,
     -- include: connection_columns
 FROM public.sources AS c
 WHERE c.id = %(id)s::int
 
+-- name: tables_edition
+-- Part of the one above and of a recording: another one as soon as anybody has written a row of the source's tables.
+-- xmin is who wrote it, be it in a subtransaction, of which no snapshot knows whether it was under way.
+SELECT coalesce(hashtextextended(string_agg(concat(t.id, ':', t.xmin), ',' ORDER BY t.id), 0), 0)
+FROM public.table_metadata_list AS t
+WHERE t.source_id = %(id)s::int
+
 -- name: connection_columns
--- Part of the one above and of the page. The password is as the platform stored it: encrypted.
+-- Part of a source's connection and of the page. The password is as the platform stored it: encrypted.
 c.id,
 c.pg_host,
 c.pg_port,

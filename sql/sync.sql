@@ -67,9 +67,7 @@ recorded AS (
         t.schema_table,
         t.column_order,
         t.is_published,
-        versions.highest,
-        NOT pg_visible_in_snapshot(public.source_details_row_xid(t.xmin), %(config_snapshot)s::pg_snapshot)
-            AS is_touched
+        versions.highest
     FROM public.table_metadata_list AS t
     CROSS JOIN LATERAL (
         SELECT max(h.version_schema) AS highest
@@ -271,7 +269,9 @@ SELECT
     OR (
         EXISTS (SELECT FROM newest)
         AND (
-            EXISTS (SELECT FROM recorded AS r WHERE r.is_touched)
+            (
+                -- include: tables_edition
+            ) <> %(tables_edition)s::bigint
             OR (SELECT count(*) FROM missing) > (SELECT count(*) FROM added)
             OR (SELECT count(*) FROM new_versions) > (SELECT count(*) FROM versioned)
         )

@@ -1,4 +1,4 @@
-"""How long something may take at most: held by a test, and printed at the end with what it took."""
+"""How long something may take at most: held by a test, and printed at the end with what it took; other figures too."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +24,12 @@ def bound(request: pytest.FixtureRequest) -> Bound:
         assert took <= seconds, figures[-1]
 
     return hold
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line at the end."""
+    return request.config.stash.setdefault(_figures, []).append
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

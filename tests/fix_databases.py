@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -11,9 +12,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
+import service
 from service.migrate import migrate
 from tests.fix_servers import Servers
 
+_ROLES = Path(service.__file__).parent / "deploy" / "roles.sql"
+_SERVICE_PASSWORD = "s3rv1ce-Passw0rd"
 _numbers = itertools.count(1)
 Sql = psycopg.Connection[DictRow]
 
@@ -56,6 +60,11 @@ class Aside:
         self._connection.close()
 
 
+def as_service(dsn: str) -> str:
+    """The same database for the role that has the rights of `roles.sql`, and no more."""
+    return make_conninfo(dsn, user="rosetta_service", password=_SERVICE_PASSWORD)
+
+
 class Databases:
     """Makes databases on one server and drops them."""
 
@@ -64,9 +73,9 @@ class Databases:
         self._made: list[str] = []
         self._template: str | None = None
 
-    def create(self, template: str | None = None, options: LiteralString = "") -> str:
+    def create(self, template: str | None = None, options: LiteralString = "", name: str | None = None) -> str:
         """The DSN of a new database; `options` go into CREATE DATABASE."""
-        name = f"test_{next(_numbers)}"
+        name = name or f"test_{next(_numbers)}"
         with connect(self._dsn) as connection:
             statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
             if template:
@@ -75,13 +84,16 @@ class Databases:
         self._made.append(name)
         return with_database(self._dsn, name)
 
-    def migrated(self) -> str:
+    def migrated(self, name: str | None = None) -> str:
         """The DSN of a new config database."""
         if self._template is None:
             dsn = self.create()
             migrate(dsn, say=lambda _: None)
+            with connect(dsn) as connection:
+                connection.execute(_ROLES.read_bytes())
+                connection.execute(sql.SQL("ALTER ROLE rosetta_service PASSWORD {}").format(_SERVICE_PASSWORD))
             self._template = self._made.pop()
-        return self.create(self._template)
+        return self.create(self._template, name=name)
 
     def drop(self) -> None:
         """Drops what was made since the last time."""

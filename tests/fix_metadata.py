@@ -55,6 +55,7 @@ def add_table(config: Sql, source_id: int, name: str | None = "orders", columns:
 def count_computations(config: Sql) -> Callable[[], int]:
     """Makes the database itself count how often a page is computed; returns what reads the count."""
     config.execute("CREATE SEQUENCE computations")
+    config.execute("GRANT USAGE ON SEQUENCE computations TO PUBLIC")
     row = config.execute("SELECT pg_get_viewdef('source_details_sources') AS definition").fetchone()
     assert row is not None
     definition = row["definition"].rstrip().rstrip(";")

@@ -14,6 +14,7 @@ import pytest
 
 from service.embedded import free_port
 from service.reaper import Reaper
+from tests.fix_databases import as_service
 from tests.fix_metadata import KEY
 from tests.fix_secrets import Walker
 from tests.fix_servers import Servers
@@ -91,13 +92,16 @@ def serve(
         def start(**changes: str | None) -> Process:
             port = free_port()
             variables: dict[str, str | None] = {
-                "ROSETTA_CONFIG_DSN": config_dsn,
+                "ROSETTA_CONFIG_DSN": as_service(config_dsn),
                 "ROSETTA_REDIS_URL": redis_url,
                 "CREDENTIAL_ENCRYPTION_KEY": KEY,
                 "ROSETTA_PORT": str(port),
                 "ROSETTA_POOL_MAX_SIZE": "4",
                 # A sample is a computation that nobody asked for; tests that count them want none.
                 "ROSETTA_SAMPLE_SHARE": "0",
+                # Nor does any want a sync that nobody asked for.
+                "ROSETTA_SYNC_INTERVAL_S": "0",
+                "ROSETTA_WARM_PAGES": "0",
             }
             kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
             wanted = {name: value for name, value in (variables | changes).items() if value is not None}

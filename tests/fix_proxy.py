@@ -13,7 +13,8 @@ _SSL_REQUEST_BYTES = 8
 
 
 class Proxy:
-    """Forwards to `host:port`. `accepted` counts the connections so far, `delay_s` is what each packet waits.
+    """Forwards to `host:port`. `accepted` counts the connections so far, `delay_s` is what each packet waits, `said` is
+    all that its clients sent, by connection.
 
     With `tls` it speaks TLS to its clients and forwards plainly; `is_asked` where they ask for TLS first, as
     PostgreSQL's do.
@@ -23,6 +24,7 @@ class Proxy:
         self._tls = tls
         self._is_asked = is_asked
         self.delay_s = 0.0
+        self.said: list[bytearray] = []
         self.port = 0
         self.accepted = 0
         self._target = host, port
@@ -56,14 +58,27 @@ class Proxy:
         """Ends `swallow`; what was held back arrives."""
         self._flowing.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            # Accepted before the cut, told of after it.
+            writer.transport.abort()
+            return
         self.accepted += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
         writers = [writer]
-        # A cut is a cancellation; the task is ended by nobody else, and asyncio would log it as a failure.
-        with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
+        task = asyncio.ensure_future(self._forward(reader, writers))
+        self._connections.add(task)
+
+        # Here and not in the task itself, which does nothing at all where the cut comes before its first step.
+        def end(_: object) -> None:
+            for each in writers:
+                each.transport.abort()
+            self._connections.discard(task)
+
+        task.add_done_callback(end)
+
+    async def _forward(self, reader: asyncio.StreamReader, writers: list[asyncio.StreamWriter]) -> None:
+        (writer,) = writers
+        with suppress(OSError, asyncio.IncompleteReadError):
             await self._flowing.wait()
             if self._tls is not None and self._is_asked:
                 await reader.readexactly(_SSL_REQUEST_BYTES)
@@ -71,18 +86,20 @@ class Proxy:
                 await writer.start_tls(self._tls)
             remote_reader, remote_writer = await asyncio.open_connection(*self._target)
             writers.append(remote_writer)
-            await asyncio.gather(self._pump(reader, remote_writer), self._pump(remote_reader, writer))
-        for each in writers:
-            each.transport.abort()
-        self._connections.discard(task)
+            self.said.append(bytearray())
+            await asyncio.gather(
+                self._pump(reader, remote_writer, self.said[-1]), self._pump(remote_reader, writer, None)
+            )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytearray | None) -> None:
         # What is under way does not keep back what follows it: a long line, not a narrow one.
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.ensure_future(self._deliver(under_way, writer))
         try:
             while data := await reader.read(65536):
                 under_way.put_nowait((monotonic() + self.delay_s, data))
+                if said is not None:
+                    said += data
             under_way.put_nowait((monotonic(), b""))
             await delivering
         finally:

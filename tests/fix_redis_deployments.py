@@ -64,7 +64,9 @@ class Node:
 def _started(stack: ExitStack, server: Valkey) -> Node:
     server.start()
     stack.callback(server.stop)
-    return Node(server)
+    node = Node(server)
+    stack.callback(node.client.close)
+    return node
 
 
 class RedisCluster:
@@ -73,6 +75,7 @@ class RedisCluster:
     def __init__(self, reaper: Reaper, stack: ExitStack) -> None:
         number = next(_numbers)
         self._cut_off: Node | None = None
+        self.failovers = 0
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *_AT_ONCE]
         buses = [free_port() for _ in range(6)]
         self.nodes = [
@@ -153,14 +156,16 @@ class RedisCluster:
     def disturb(self, rng: random.Random, keys: Sequence[str]) -> None:
         """What operators and failures do: a key's slot moves, or a replica that heard nothing for a while takes over.
 
-        Servers that have not all heard of the last takeover may refuse the next step, which is then left out.
+        The first is a takeover, so that there is one however slow the machine is. Servers that have not all heard of
+        the last one may refuse the next step, which is then left out.
         """
         with suppress(sync_redis.RedisError):
             if self._cut_off is not None:
                 primary, self._cut_off = self._cut_off, None
                 self.fail_over(primary)
+                self.failovers += 1
                 primary.do("ACL SETUSER default +@all")
-            elif rng.random() < 0.4:
+            elif not self.failovers or rng.random() < 0.4:
                 primary = self.owner(rng.choice(keys))
                 primary.break_replication()
                 self._cut_off = primary

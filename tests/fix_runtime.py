@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from service.app import build
 from service.observation import Event, Evicted, Observer
 from service.runtime import Runtime
 from service.settings import Settings
-from tests.fix_databases import Sql
+from tests.fix_databases import Sql, as_service
 from tests.fix_metadata import KEY
 from tests.fix_secrets import Walker
 from tests.fix_servers import Servers
@@ -97,14 +97,16 @@ Start = Callable[..., Any]
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
     """A Redis with nothing in it."""
-    sync_redis.Redis.from_url(servers.redis_url).flushall()
+    with sync_redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
     return servers.redis_url
 
 
 @pytest.fixture
-def redis(redis_url: str) -> sync_redis.Redis:
+def redis(redis_url: str) -> Iterator[sync_redis.Redis]:
     """What an operator with redis-cli has."""
-    return sync_redis.Redis.from_url(redis_url, decode_responses=True)
+    with sync_redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ async def start(config_dsn: str, redis_url: str, no_leaks: Walker) -> AsyncItera
     async with AsyncExitStack() as stack:
 
         async def start_one(**changes: Any) -> Service:
-            chosen = settings(**({"config_dsn": config_dsn, "redis_url": redis_url} | changes))
+            chosen = settings(**({"config_dsn": as_service(config_dsn), "redis_url": redis_url} | changes))
             events = Watched()
             runtime = Runtime(chosen, events)
             stack.push_async_callback(runtime.stop)
@@ -129,7 +131,8 @@ async def start(config_dsn: str, redis_url: str, no_leaks: Walker) -> AsyncItera
             return Service(runtime, client, events)
 
         yield start_one
-        no_leaks.look_at_redis(sync_redis.Redis.from_url(redis_url))
+        with sync_redis.Redis.from_url(redis_url) as redis:
+            no_leaks.look_at_redis(redis)
 
 
 def settings(**changes: Any) -> Settings:
@@ -140,6 +143,9 @@ def settings(**changes: Any) -> Settings:
         "redis_timeout_ms": 1000,
         "pool_max_size": 6,
         "sample_share": 0.0,
+        "syncs_per_minute": 0,
+        "sync_interval_s": 0,
+        "warm_pages": 0,
     }
     return Settings(**(values | changes))
 

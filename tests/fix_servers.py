@@ -60,7 +60,8 @@ class Servers:
             server.start()
             self._stack.callback(server.stop)
             url = server.url
-        facts = redis.Redis.from_url(url).info("server")
+        with redis.Redis.from_url(url) as client:
+            facts = client.info("server")
         name = "Valkey" if "valkey_version" in facts else "Redis"
         self.used.append(f"{name} {facts.get('valkey_version', facts['redis_version'])} ({self.kind})")
         return url

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 import redis as sync_redis
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from service.observation import CacheAccepts, CacheDown, CacheRefuses, CacheUp
+from service.redis_deployment import Deployment
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
@@ -276,3 +278,50 @@ async def test_keys_always_have_a_ttl(
     held = list(redis.scan_iter("*"))
     assert held
     assert all(redis.pttl(name) > 0 for name in held)
+
+
+async def test_closing_leaves_no_connection_of_a_command_under_way(redis_url: str, redis: sync_redis.Redis) -> None:
+    """However far the command has come: waiting for the pool, connecting, greeting, asking."""
+    is_asked, is_cut_off = False, False
+    for steps in range(40):
+        deployment = Deployment(redis_url, 5)
+        primaries = await deployment.find()
+        asking = asyncio.ensure_future(primaries.clients[0].ping())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await deployment.close()
+        (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+        is_asked |= outcome is True
+        is_cut_off |= isinstance(outcome, RedisError)
+    assert is_asked
+    assert is_cut_off
+    await until(lambda: all(client["name"] != "rosetta-source-details" for client in redis.client_list()))
+
+
+async def test_more_readers_than_connections_wait_and_are_no_loss(
+    start: Start, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Redis answers each in time; how long the queue is says nothing about it."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, redis_timeout_ms=300)
+    between.delay_s = 0.05
+    cache = service.runtime.cache
+    assert await asyncio.gather(*(cache.count(f"reader {n}", 60_000) for n in range(400))) == [1] * 400
+    assert service.events.of(CacheDown) == []
+
+
+async def test_session_begins_without_the_connections_of_the_one_before(start: Start, redis: sync_redis.Redis) -> None:
+    """What ended that one may have ended them too, without their noticing."""
+    service: Service = await start()
+
+    def connections() -> dict[str, bool]:
+        ours = (client for client in redis.client_list() if client["name"] == "rosetta-source-details")
+        return {client["id"]: client["sub"] != "0" for client in ours}
+
+    await asyncio.gather(*(service.runtime.cache.count(f"reader {n}", 60_000) for n in range(20)))
+    before = connections()
+    assert len(before) > 2
+    (listening,) = (number for number, listens in before.items() if listens)
+    redis.client_kill_filter(_id=listening)
+    await service.events.until(CacheUp, after=len(service.events.events))
+    assert not connections().keys() & before.keys()

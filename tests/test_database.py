@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.database import Connection
+from service.errors import ConfigDatabaseUnavailableError
+from service.observation import DatabaseDown
 from tests.fix_databases import Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start, until
@@ -127,3 +130,34 @@ async def test_rows_that_another_transaction_holds_make_a_sync_give_way(
         # It goes on to the source's own row, which a sync that held on would have locked: no deadlock for anybody.
         other.execute("UPDATE sources SET total_tables = 5")
     assert [table["version"] for table in (await service.sync(source))["tables"]] == [2]
+
+
+async def test_cancelled_transaction_leaves_no_connection_that_answers_nobody(start: Start) -> None:
+    """Whenever the cancellation comes: in the midst of a pipeline as well, which would stay open."""
+    service: Service = await start(pool_min_size=1, pool_max_size=1)
+    database = service.runtime.database
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(0.002)")
+        await (await connection.execute("SELECT 1")).fetchone()
+
+    for moment in range(100):
+        task = asyncio.create_task(database.in_transaction(work))
+        await asyncio.sleep(moment * 0.0001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await database.fetch_unattended("view_state", timeout_s=5)
+
+
+async def test_statement_that_is_cancelled_is_not_the_database_away(service: Service, config: Sql) -> None:
+    """By an operator, or by the role's own timeout: others are answered as before."""
+    assert config
+
+    async def slow(connection: Connection) -> None:
+        await connection.execute("SET LOCAL statement_timeout = '10ms'")
+        await connection.execute("SELECT pg_sleep(10)")
+
+    with pytest.raises(ConfigDatabaseUnavailableError, match="canceling statement"):
+        await service.runtime.database.in_transaction(slow)
+    assert not service.runtime.database.is_down
+    assert service.events.of(DatabaseDown) == []

@@ -9,7 +9,7 @@ import service
 from service import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "OPERATING.md"]
 
 
 def test_readme_lists_every_setting_as_help_does() -> None:

@@ -5,7 +5,7 @@ import re
 
 import redis as sync_redis
 
-from service.observation import Evicted, Sampled
+from service.observation import Evicted, Sampled, TaskFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start, until
@@ -32,6 +32,8 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
     assert grown['rosetta_pages_total{source="computed"}'] == 1
     assert sum(grown.get(f'rosetta_pages_total{{source="{cache}"}}', 0) for cache in ("memory", "redis")) == 3
+    # Those of this process too, and the first look at the metrics.
+    assert grown['rosetta_responses_total{status="200"}'] == 4 + 1 + 1
     assert grown['rosetta_fills_total{outcome="stored"}'] == 2
     assert after["rosetta_commit_to_eviction_seconds_count"] >= 1
     assert sum(value for name, value in after.items() if name.startswith("rosetta_view_refreshes_total")) >= 1
@@ -95,3 +97,15 @@ async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config
     service.runtime.sampler.offer(source, answer.page)
     sampled = await service.events.until(Sampled)
     assert sampled.age_s is None
+
+
+async def test_sample_of_a_source_that_is_gone_is_no_failure(start: Start, config: Sql) -> None:
+    """It was deleted between the two looks."""
+    service: Service = await start(sample_share=1.0)
+    source = add_source(config)
+    await service.settled(config)
+    answer = await service.runtime.details.read(source)
+    config.execute("DELETE FROM sources")
+    service.runtime.sampler.offer(source, answer.page)
+    await until(lambda: not service.runtime.sampler._busy)
+    assert service.events.of(TaskFailed) == []

@@ -52,10 +52,10 @@ def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases,
 def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files: Path) -> None:
     """Not its first statement, and no record; what came before it stays."""
     dsn = databases.create()
-    (other_files / "012_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
-    with pytest.raises(StartError, match=r"012_broken.sql: division by zero"):
+    (other_files / "999_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
+    with pytest.raises(StartError, match=r"999_broken.sql: division by zero"):
         migrate.migrate(dsn, say=lambda _: None)
-    assert migrate.check(dsn) == ["012_broken.sql"]
+    assert migrate.check(dsn) == ["999_broken.sql"]
     with connect(dsn) as connection:
         assert connection.execute("SELECT to_regclass('half_written') AS it").fetchone() == {"it": None}
 

@@ -46,6 +46,9 @@ SHOWN = [
     "UPDATE sources SET pg_host = 'other'",
     "UPDATE sources SET total_tables = 7",
     "UPDATE destinations SET name = 'other'",
+    "UPDATE pipelines SET status = 'START'",
+    "UPDATE pipelines SET name = 'other'",
+    "UPDATE pipelines_destination SET is_error = true",
     "UPDATE wal_monitor SET status = 'ERROR'",
     "UPDATE wal_monitor SET error_message = 'broken'",
     "UPDATE wal_monitor SET total_wal_size = '4 GB'",
@@ -68,8 +71,8 @@ UNSEEN = [
     "UPDATE wal_monitor SET wal_lsn = '0/1', wal_position = 1, replication_lag_bytes = 5, last_wal_received = now()",
     "UPDATE wal_monitor SET total_wal_size = '17 MB', updated_at = now()",
     "UPDATE destinations SET config = '{\"a\": 1}'",
-    "UPDATE pipelines SET status = 'START'",
-    "UPDATE pipelines_destination SET is_error = true, error_message = 'x'",
+    "UPDATE pipelines SET ready_refresh = true, last_refresh_at = now()",
+    "UPDATE pipelines_destination SET error_message = 'x', last_error_at = now()",
     "UPDATE table_metadata_list SET updated_at = now(), is_changes_schema = true",
     "UPDATE history_schema_evolution SET updated_at = now()",
     "DELETE FROM sources WHERE false",
@@ -202,6 +205,34 @@ def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
     # Whoever hears the last of them reads both changes.
     assert payloads[0] == str(filled)
     assert set(payloads[1:]) == {str(filled), str(second)}
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        "UPDATE pipelines SET source_id = {there} WHERE source_id = {here}",
+        "UPDATE pipelines_destination SET pipeline_id = (SELECT id FROM pipelines WHERE source_id = {there})",
+    ],
+)
+async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where_it_went(
+    service: Service, config: Sql, config_dsn: str, move: str
+) -> None:
+    """The move waits for the renaming, so that no source is left with the old name."""
+    here, there = add_source(config), add_source(config)
+    add_pipeline(config, here, "warehouse")
+    add_pipeline(config, there)
+    await service.settled(config)
+    with connect(config_dsn) as renaming:
+        renaming.execute("BEGIN")
+        renaming.execute("UPDATE destinations SET name = 'renamed'")
+        moving = Aside(config_dsn, move.format(here=here, there=there))
+        moving.wait_for_lock(config)
+        await service.details(there)
+        renaming.execute("COMMIT")
+    moving.join()
+    assert moving.error is None
+    await service.settled(config)
+    assert (await service.details(there)).json()["destinations"] == ["renamed"]
 
 
 def test_version_changed_while_its_table_moves_is_told_to_where_it_went(

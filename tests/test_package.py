@@ -23,10 +23,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
-    """Every file of sql/ and migrations/, inside the package."""
+    """Every file of sql/ and migrations/, inside the package; templates and what one deploys with."""
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("sql", "migrations"):
         for path in (PROJECT / folder).glob("*.sql"):
+            assert f"service/{folder}/{path.name}" in names
+    for folder in ("web", "deploy"):
+        for path in (PROJECT / "service" / folder).iterdir():
             assert f"service/{folder}/{path.name}" in names
     assert "service/py.typed" in names
     assert not any(name.startswith("tests/") for name in names)

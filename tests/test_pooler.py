@@ -1,14 +1,17 @@
 """Behind PgBouncer in transaction mode: pages by the pooler, the listener past it; and what goes wrong otherwise."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from service.errors import StartError
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source, add_table
 from tests.fix_pgbouncer import PgBouncer
+from tests.fix_proxy import Proxy
 from tests.fix_runtime import Service, Start
 from tests.fix_shop import tables
 
@@ -43,6 +46,40 @@ async def test_pages_syncs_and_refreshes_through_the_pooler(
     assert tables(page)
     assert page["source"]["name"].endswith("+++")
     assert (await service.client.get("/health/ready")).status_code == 200
+
+
+def messages(said: bytes) -> str:
+    """The types of what a client of PostgreSQL sent after its startup message, a letter each."""
+    types = ""
+    start = int.from_bytes(said[:4])
+    while start < len(said):
+        types += chr(said[start])
+        start += 1 + int.from_bytes(said[start + 1 : start + 5])
+    return types
+
+
+async def test_no_server_process_of_the_pooler_is_kept_for_nothing(
+    pgbouncer: PgBouncer,
+    start: Start,
+    config: Sql,
+    config_dsn: str,
+    published: Sql,
+    shop_dsn: str,
+    proxy: Callable[..., Awaitable[Proxy]],
+) -> None:
+    """A Flush behind the last Sync gets one where the Sync is answered already; nothing answers it, so it stays."""
+    published.execute("CREATE TABLE customers (id int PRIMARY KEY)")
+    line = await proxy("127.0.0.1", pgbouncer.port)
+    dsn = make_conninfo(config_dsn, host="127.0.0.1", port=line.port, sslmode="disable", gssencmode="disable")
+    service: Service = await start(config_dsn=SecretStr(dsn), listener_dsn=SecretStr(config_dsn), memory_cache_mb=0)
+    source = add_source(config, shop_dsn)
+    await service.settled(config)
+    await service.details(source)
+    assert (await service.client.get("/health/ready")).status_code == 200
+    assert "error" not in (await service.sync(source))["meta"]["sync"]
+    sent = [messages(bytes(said)) for said in line.said]
+    assert any("PBDES" in types for types in sent)
+    assert not any("SH" in types for types in sent)
 
 
 async def test_settings_of_other_clients_of_the_pooler_are_left_alone(

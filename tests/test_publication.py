@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis as sync_redis
+from pydantic import SecretStr
 
 from service.observation import Evicted, SourceDown
 from tests.fix_bounds import Bound
@@ -191,3 +192,35 @@ async def test_rubbish_under_the_publications_key_is_ignored(
     page = (await service.details(source)).json()
     assert names(page) == ["a", "b"]
     assert page["meta"]["publication_check"] == "asked"
+
+
+async def test_table_that_others_register_shows_with_its_notification(
+    service: Service, config: Sql, published: Sql, source: int
+) -> None:
+    """What is remembered of the publication is older, and would hide it."""
+    await service.sync(source)
+    await service.settled(config)
+    assert names((await service.details(source)).json()) == ["a", "b"]
+    published.execute("CREATE TABLE c (id int); ALTER PUBLICATION rosetta ADD TABLE c")
+    add_table(config, source, "c")
+    await service.settled(config)
+    assert names((await service.details(source)).json()) == ["a", "b", "c"]
+    # What says nothing of tables leaves the source alone.
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await service.settled(config)
+    assert (await service.details(source)).json()["meta"]["publication_check"] == "remembered"
+
+
+async def test_sync_by_one_process_shows_in_another_without_redis(
+    start: Start, config: Sql, published: Sql, source: int
+) -> None:
+    """What the other one remembers of the publication is its own, and older."""
+    nowhere = SecretStr("redis://127.0.0.1:1/0")
+    one, other = await start(redis_url=nowhere), await start(redis_url=nowhere)
+    await one.sync(source)
+    await other.settled(config)
+    assert names((await other.details(source)).json()) == ["a", "b"]
+    published.execute("CREATE TABLE c (id int); ALTER PUBLICATION rosetta ADD TABLE c")
+    await one.sync(source)
+    await other.settled(config)
+    assert names((await other.details(source)).json()) == ["a", "b", "c"]

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ import redis as sync_redis
 import structlog
 
 from service.credentials import encrypt
-from service.observation import configure_logging
+from service.log_lines import configure_logging
 from service.remote import Source
 from tests.fix_databases import Sql
 from tests.fix_metadata import ENCRYPTED_SECRET, KEY, SECRET, add_source
@@ -80,3 +81,23 @@ def test_secrets_in_a_librarys_own_message_are_masked(log_format: str) -> None:
     assert lines.count("***") >= 3
     if log_format == "json":
         assert all(json.loads(line) for line in lines.splitlines())
+
+
+def test_full_disk_stops_nothing_that_logs() -> None:
+    """There is nowhere to tell of it; a request, or a task that has failed, goes on."""
+    configured = structlog.get_config()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with Path("/dev/full").open("wb", buffering=0) as disk:
+        full = io.TextIOWrapper(disk, write_through=True)
+        try:
+            with redirect_stderr(full):
+                configure_logging("json", "info", [])
+                structlog.get_logger().info("event")
+        finally:
+            structlog.configure(**configured)
+            root.handlers[:] = handlers
+            root.setLevel(level)
+        with pytest.raises(OSError, match="No space left"):
+            full.write("x")
+        full.detach()

@@ -6,14 +6,16 @@ from time import perf_counter
 
 import httpx
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from service import remote
 from service.credentials import encrypt
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import KEY, add_source, add_table
 from tests.fix_process import StartProcess
 from tests.fix_proxy import Proxy
-from tests.fix_runtime import Service, Start
+from tests.fix_runtime import Service, Start, until
 from tests.fix_shop import tables
 
 pytestmark = pytest.mark.faults
@@ -136,3 +138,32 @@ async def test_twenty_that_swallow_slow_no_healthy_one(
             ratios.append(beside / usual)
             print(f"p99 of a healthy source: {usual * 1000:.1f} ms; beside ones that swallow {beside * 1000:.1f} ms")
     assert min(ratios) <= 2
+
+
+async def test_failure_that_nobody_meets_again_is_forgotten(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a source that was deleted, say: it is in no report for ever."""
+    source = add_source(config)
+    await service.details(source)
+    await until(lambda: service.runtime.details.sources.failing)
+    config.execute("DELETE FROM sources")
+    await service.runtime.details.sources.sweep()
+    assert set(service.runtime.details.sources.failing) == {source}
+    monkeypatch.setattr(remote, "_FORGET_S", -60)
+    await service.runtime.details.sources.sweep()
+    assert (await service.client.get("/health/ready")).json()["sources_failing"] == {}
+
+
+async def test_source_that_leads_elsewhere_now_is_asked_at_once(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """It is the address that failed."""
+    assert published
+    source = add_source(config, shop_dsn)
+    config.execute("UPDATE sources SET pg_port = 1")
+    await service.settled(config)
+    assert "refused" in (await service.details(source)).json()["meta"]["publication_check"]
+    config.execute("UPDATE sources SET pg_port = %s", (conninfo_to_dict(shop_dsn)["port"],))
+    await service.settled(config)
+    assert (await service.details(source)).json()["meta"]["publication_check"] == "asked"

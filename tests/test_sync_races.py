@@ -137,3 +137,55 @@ async def test_version_that_another_program_records_at_the_same_time_is_not_lost
     (changed,) = page["meta"]["sync"]["tables_changed"]
     assert [column["column_name"] for column in changed["columns"]] == ["a", "b"]
     assert [version for _, version, _ in history(config)] == [1, 2, 3]
+
+
+async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
+    service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No snapshot lists its transaction id: by that it would seem to have been there before the look."""
+    published.execute("CREATE TABLE lines (id int)")
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    with connect(config_dsn) as platform:
+        platform.execute("BEGIN; SAVEPOINT one")
+        platform.execute("UPDATE table_metadata_list SET updated_at = now() WHERE table_name = 'lines'")
+        # Somebody else commits, so that the subtransaction is not the newest one.
+        config.execute("UPDATE rosetta_setting_configuration SET updated_at = now()")
+        looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+        syncing = asyncio.create_task(service.sync(source))
+        await looking.until_reached()
+        published.execute("ALTER TABLE orders ADD COLUMN total numeric")
+        total = {"total": {"column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC"}}
+        platform.execute(
+            "UPDATE table_metadata_list SET schema_table = schema_table || %s WHERE table_name = 'orders'",
+            (json.dumps(total),),
+        )
+        platform.execute(
+            "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type) "
+            "SELECT id, 2, 'NEW COLUMN' FROM table_metadata_list WHERE table_name = 'orders'"
+        )
+        platform.execute("COMMIT")
+        looking.open()
+        await syncing
+    assert looking.calls == 2
+    assert [version for version in history(config) if version[0] == "orders"] == [
+        ("orders", 1, "INITIAL_LOAD"), ("orders", 2, "NEW COLUMN")
+    ]  # fmt: skip
+
+
+async def test_table_deleted_while_its_version_is_recorded_is_asked_for_again(
+    service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str
+) -> None:
+    """By another program: its foreign key would fail the recording."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric")
+    with connect(config_dsn) as other:
+        other.execute("BEGIN; DELETE FROM table_metadata_list")
+        syncing = asyncio.create_task(service.sync(source))
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        await until(lambda: (config.execute(waiting).fetchone() or {})["n"])
+        other.execute("COMMIT")
+        page = await syncing
+    assert page["meta"]["sync"]["outcome"] == "synced"
+    assert tables(page) == {"orders": 1}

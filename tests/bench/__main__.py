@@ -12,9 +12,9 @@ import pygal
 import uvloop
 
 from service.embedded import Postgres, Valkey
-from service.observation import configure_logging
+from service.log_lines import configure_logging
 from service.reaper import Reaper
-from tests.bench import changing, growing, reading, serving, syncing
+from tests.bench import changing, growing, migrating, reading, serving, syncing, warming
 from tests.bench.load import NoWrkError
 from tests.bench.rig import Rig
 from tests.bench.rows import Row
@@ -25,6 +25,8 @@ _GROUPS: dict[str, Callable[[Rig], AsyncIterator[Row]]] = {
     "changing": changing.rows,
     "syncing": syncing.rows,
     "growing": growing.rows,
+    "warming": warming.rows,
+    "migrating": migrating.rows,
 }
 
 
@@ -36,8 +38,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the growth curves there, as SVG")
     options = parser.parse_args()
-    # As in production: what is of level debug costs nothing.
-    configure_logging("json", "warning", [])
+    # What is of level debug costs nothing, as in production; and sources that nobody serves are no news here.
+    configure_logging("json", "error", [])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rows = runner.run(_measure(options))
     _print(rows)

@@ -21,7 +21,7 @@ _LIMIT_MB = 64
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
     """Each size ten times the one before."""
-    sizes = (1_000, 10_000) if rig.is_quick else (1_000, 10_000, 100_000)
+    sizes = (1_000, 10_000) if rig.is_quick else (1_000, 10_000, 100_000, 1_000_000)
     curve = rig.curves.setdefault("refresh of the view, seconds", [])
     before: list[float] = []
     for tables in sizes:

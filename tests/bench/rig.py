@@ -60,7 +60,8 @@ class Rig:
 
     def flush(self) -> None:
         """Empties Redis."""
-        redis.Redis.from_url(self.valkey.url).flushall()
+        with redis.Redis.from_url(self.valkey.url) as client:
+            client.flushall()
 
     def environment(self, config: Sql, **changes: str) -> dict[str, str]:
         """For `rosetta serve`."""
@@ -69,6 +70,9 @@ class Rig:
             "ROSETTA_CONFIG_DSN": self.postgres.dsn(config.info.dbname),
             "ROSETTA_REDIS_URL": self.valkey.url,
             "CREDENTIAL_ENCRYPTION_KEY": KEY,
+            "ROSETTA_SYNC_INTERVAL_S": "0",
+            "ROSETTA_WARM_PAGES": "0",
+            "ROSETTA_SYNCS_PER_MINUTE": "0",
         }
         return kept | own | changes
 
@@ -82,6 +86,9 @@ class Rig:
             "sample_share": 0.0,
             # Sources that are asked by a row are asked on purpose.
             "publication_ttl_s": 3600,
+            "sync_interval_s": 0,
+            "warm_pages": 0,
+            "syncs_per_minute": 0,
         }
         observer = Observer()
         runtime = Runtime(Settings(**(values | changes)), observer)

@@ -83,19 +83,29 @@ class Process:
                 moment = datetime.fromisoformat(event["timestamp"]).timestamp()
                 for number in event["sources"] or ():
                     self.evicted.setdefault(number, moment)
-            elif b'"request"' not in line and b'"Filled"' not in line:
+            # What tells of trouble is kept; what is written all the time would push it out.
+            elif b'"level": "debug"' not in line and b'"request"' not in line and b'"SyncFinished"' not in line:
                 self.lines.append(line.decode().rstrip())
 
 
 class Rig:
     """Everything that a run needs, made and started."""
 
-    def __init__(self, reaper: Reaper, config_dsn: str, redis_url: str, shop_dsn: str, sabotage: str = "none") -> None:
+    def __init__(
+        self,
+        reaper: Reaper,
+        config_dsn: str,
+        redis_url: str,
+        shop_dsn: str,
+        sabotage: str = "none",
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self._reaper = reaper
         self.config_dsn = config_dsn
         self.redis_url = redis_url
         self.shop_dsn = shop_dsn
         self._sabotage = sabotage
+        self._variables = variables or {}
         self.processes = [Process(number) for number in range(PROCESSES)]
 
     async def __aenter__(self) -> "Rig":
@@ -108,6 +118,7 @@ class Rig:
             "ROSETTA_PUBLICATION_TTL_S": "1",
             "ROSETTA_SYNC_BUDGET_MS": "10000",
             "ROSETTA_SAMPLE_SHARE": "0",
+            **self._variables,
         }
         in_process = self._sabotage if self._sabotage != "no log" else "none"
         await asyncio.gather(*(process.start(self._reaper, environment, in_process) for process in self.processes))

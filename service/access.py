@@ -1,0 +1,112 @@
+"""Who may call: tokens with a scope, of which the settings hold only hashes.
+
+A token goes as `Authorization: Bearer TOKEN` (RFC 6750), or, for people with a browser, as the password of HTTP Basic
+(RFC 7617), with any user name.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec import json
+
+from service.templates import SECURITY_HEADERS, error_page
+from service.tokens import Token, digest
+
+# What a load balancer asks, and what a page needs before it can ask for anything.
+_OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
+# A GET that makes the service call a source on request.
+_COSTLY = {"force_refresh", "refresh"}
+_FALSE = {"false", "0", "off", "no", "n", "f"}
+
+
+def is_known(scope: Any) -> bool:
+    """Whether a token came with a request."""
+    return "rosetta_caller" in scope
+
+
+def caller(scope: Any) -> str:
+    """Who made a request: the token's name, else the address that it came from."""
+    named: str | None = scope.get("rosetta_caller")
+    return named or (scope["client"][0] if scope.get("client") else "unknown")
+
+
+class Gate:
+    """An ASGI application in front of another one, which gets only what a token allows. `count` gets the status of what
+    it refuses.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[Token], count: Callable[[int], None]) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 401 without a valid token, 403 where its scope does not reach."""
+        if scope["type"] != ScopeType.HTTP or scope["method"] == "OPTIONS":
+            await self._app(scope, receive, send)
+            return
+        token = self._find(dict(scope["headers"]).get(b"authorization", b""))
+        if token is None and _OPEN.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+        elif token is None:
+            self._count(401)
+            await _refuse(scope, send, 401, "UnauthorizedError", "a token is needed: Authorization: Bearer TOKEN")
+        elif token.scope == "read" and _operates(scope["method"], scope["query_string"]):
+            self._count(403)
+            await _refuse(scope, send, 403, "ForbiddenError", "this token may read; to sync takes one of scope operate")
+        else:
+            scope["rosetta_caller"] = token.name  # type: ignore[typeddict-unknown-key]  # ours, see caller()
+            await self._app(scope, receive, send)
+
+    def _find(self, header: bytes) -> Token | None:
+        given = digest(_credential(header))
+        found = None
+        # All of them, each in constant time: how long it takes tells nothing of which one is nearly right.
+        for token in self._tokens:
+            if hmac.compare_digest(token.digest, given):
+                found = token
+        return found
+
+
+def _credential(header: bytes) -> str:
+    kind, _, value = header.decode("latin-1").partition(" ")
+    value = value.strip()
+    if kind.lower() == "bearer":
+        return value
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def _operates(method: str, query: bytes) -> bool:
+    if method not in ("GET", "HEAD"):
+        return True
+    asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return any(name in _COSTLY and value.lower() not in _FALSE for name, value in asked)
+
+
+async def _refuse(scope: HTTPScope, send: Send, status: Literal[401, 403], kind: str, message: str) -> None:
+    accepted = dict(scope["headers"]).get(b"accept", b"")
+    if b"text/html" in accepted and not scope["path"].startswith("/api"):
+        title = "A token is needed" if status == 401 else "That takes another token"
+        headers = SECURITY_HEADERS | {"Content-Type": "text/html; charset=utf-8"}
+        body = error_page(title, message)
+    else:
+        headers = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
+        body = json.encode({"error": kind, "message": message})
+    headers |= {"Content-Length": str(len(body)), "Cache-Control": "no-store"}
+    raw = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+    if status == 401:
+        raw += [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rosetta"')]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

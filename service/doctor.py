@@ -1,0 +1,240 @@
+"""`rosetta doctor`: every dependency, right, index, trigger and setting, each finding with its remedy."""
+
+import argparse
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import psycopg
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from service import settings
+from service.cache import keys
+from service.cache_session import can_hear
+from service.credentials import UndecryptablePasswordError, decrypt
+from service.database import conninfo, reason
+from service.errors import ServiceError, SourceUnreachableError, StartError
+from service.migrate import check
+from service.redis_primaries import Script
+from service.remote import Source, SourceConnection
+from service.workbench import FAILED, FINE, Workbench, run, show
+
+_REFRESHED_BY = "SELECT source_details_refresh()"
+_PROBE = Script("""
+redis.call('SET', KEYS[1], 'probe', 'PX', 1000)
+redis.call('SET', KEYS[2], 'probe', 'PX', 1000)
+return redis.call('GET', KEYS[1])
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it."""
+
+    subject: str
+    state: Literal["fine", "degraded", "broken"]
+    says: str
+    remedy: str = ""
+
+
+def main(arguments: list[str]) -> int:
+    """0 where nothing is broken, 1 otherwise; what is merely degraded is told."""
+    parser = argparse.ArgumentParser(prog="rosetta doctor", description=__doc__)
+    parser.add_argument("--sources", action="store_true", help="connect to every source as well")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    options = parser.parse_args(arguments)
+    # Before anything is opened: what keeps the service from starting is what a person wants to hear about.
+    early = _early()
+    if early:
+        _tell(early, as_json=options.json)
+        return FAILED
+    return run("doctor", functools.partial(_examine, options))
+
+
+def _tell(findings: list[Finding], *, as_json: bool) -> None:
+    signs = {"fine": "ok  ", "degraded": "warn", "broken": "FAIL"}
+    lines = []
+    for finding in findings:
+        lines.append(f"{signs[finding.state]}  {finding.subject}: {finding.says}")
+        if finding.remedy:
+            lines.append(f"      {finding.remedy}")
+    show([asdict(finding) for finding in findings], lines, as_json=as_json)
+
+
+def _early() -> list[Finding]:
+    try:
+        chosen = settings.load()
+    except StartError as error:
+        return [Finding("settings", "broken", str(error), "rosetta serve --help lists every setting")]
+    try:
+        missing = check(chosen.config_dsn.get_secret_value())
+    except StartError as error:
+        return [Finding("config database", "broken", str(error), "see ROSETTA_CONFIG_DSN, and who may connect")]
+    if missing:
+        return [Finding("migrations", "broken", f"missing: {', '.join(missing)}", "rosetta migrate applies them")]
+    return []
+
+
+async def _examine(options: argparse.Namespace, bench: Workbench) -> int:
+    findings = [Finding("settings", "fine", "valid"), Finding("migrations", "fine", "all are applied")]
+    findings += [finding async for finding in _lacking(bench)]
+    # The others ask what is there: without a relation or the right to read it they could only fail.
+    can_ask = not any(finding.subject == "relations" or finding.says.startswith("SELECT") for finding in findings)
+    for examine in (_view, _listener, _redis, _passwords) if can_ask else (_listener, _redis):
+        findings += [finding async for finding in examine(bench)]
+    if options.sources and can_ask:
+        findings += [finding async for finding in _sources(bench)]
+    _tell(findings, as_json=options.json)
+    return FAILED if any(finding.state == "broken" for finding in findings) else FINE
+
+
+async def _view(bench: Workbench) -> AsyncIterator[Finding]:
+    try:
+        view = await bench.database.fetch_patiently("view_state")
+    except ServiceError as error:
+        yield Finding("config database", "broken", error.message, "rosetta migrate applies what is missing")
+        return
+    assert view is not None
+    yield Finding("config database", "fine", "answers")
+    if view["triggers_missing"]:
+        yield Finding(
+            "triggers", "broken",
+            f"{view['triggers_missing']} of 32 are missing or not ENABLE ALWAYS: changes go unnoticed",
+            "psql -f migrations/010_source_details_notify.sql -f migrations/011_refresh_source_details.sql",
+        )  # fmt: skip
+    else:
+        yield Finding("triggers", "fine", "all 32 fire")
+    if view["has_event_trigger"]:
+        yield Finding("event trigger", "fine", "a REFRESH by hand is seen at once")
+    else:
+        yield Finding(
+            "event trigger", "degraded", "missing: a REFRESH by hand is found by polling",
+            "apply migrations/009 as a superuser, once",
+        )  # fmt: skip
+    if view["uncovered_s"] > 60:
+        yield Finding(
+            "view", "degraded",
+            f"{view['uncovered_sources']} sources have been read live for {view['uncovered_s']:.0f} s",
+            f"does a rosetta serve run? by hand: {_REFRESHED_BY}",
+        )  # fmt: skip
+    else:
+        yield Finding("view", "fine", f"refreshed at {view['refreshed_at']} in {view['last_duration_ms']} ms")
+    if view["notification_queue"] > 0.25:
+        yield Finding(
+            "notification queue", "broken", f"{view['notification_queue']:.0%} full; once it is full writers fail",
+            "a session that LISTENs stays in a transaction: find it in pg_stat_activity and end it",
+        )  # fmt: skip
+
+
+async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
+    rows = await bench.database.fetch_all_patiently("lacking")
+    for row in rows:
+        what = row["what"]
+        again = f"apply migrations/{row['migration']} again: psql -f migrations/{row['migration']}_*.sql"
+        match row["kind"]:
+            case "missing":
+                by = "the platform's own" if row["migration"] == "001" else again
+                yield Finding("relations", "broken", f"{what} does not exist", by)
+            case "right":
+                remedy = "psql -f service/deploy/roles.sql grants what is needed"
+                yield Finding("rights", "broken", f"{what} is missing", remedy)
+            case "broken index":
+                yield Finding("indexes", "broken", f"{what} is not valid", f"REINDEX INDEX CONCURRENTLY {what}")
+            case _:
+                yield Finding("indexes", "broken", f"{what} is missing", again)
+    if not rows:
+        yield Finding("rights and indexes", "fine", "none is missing")
+
+
+async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
+    """Whether what one session notifies reaches another that listens where the service would."""
+    dsn = bench.settings.listener_dsn or bench.settings.config_dsn
+    try:
+        connection = await psycopg.AsyncConnection.connect(conninfo(dsn.get_secret_value()), autocommit=True)
+    except psycopg.Error as error:
+        yield Finding("listener", "broken", reason(error), "see ROSETTA_LISTENER_DSN")
+        return
+    channel = "source_details_doctor"
+    async with connection:
+        await connection.execute("LISTEN source_details_doctor")
+        await bench.database.fetch("canary", channel=channel, token=channel)
+        heard = [notice.payload async for notice in connection.notifies(timeout=2, stop_after=1)]
+    if heard:
+        yield Finding("listener", "fine", "a notification arrives")
+    else:
+        yield Finding(
+            "listener", "broken", "a notification does not arrive: a pooler is in between, or it is another database",
+            "let ROSETTA_LISTENER_DSN lead to the primary directly",
+        )  # fmt: skip
+
+
+async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
+    """By doing what the service does, under a source's number that no source has."""
+    unused = keys(0)[:2]
+    try:
+        primaries = await bench.redis.find()
+        await primaries.run(_PROBE, unused, [])
+        await primaries.delete([unused])
+        await primaries.delete_matching(unused)
+        is_heard = await can_hear(primaries)
+    except ResponseError as error:
+        yield Finding(
+            "Redis", "degraded", f"refuses what the service needs ({error}): pages come from each process and "
+            "PostgreSQL", "README, Redis, has the rights; INFO memory says whether it is full",
+        )  # fmt: skip
+        return
+    except (RedisError, OSError, TimeoutError) as error:
+        yield Finding(
+            "Redis", "degraded", f"is not used ({str(error) or type(error).__name__}): pages come from each process "
+            "and PostgreSQL", "see ROSETTA_REDIS_URL",
+        )  # fmt: skip
+        return
+    count = len(primaries.clients)
+    yield Finding("Redis", "fine", f"{count} primaries do what is needed" if count > 1 else "does what is needed")
+    if not is_heard:
+        yield Finding(
+            "Redis tracking", "degraded", "CLIENT TRACKING is refused: pages are not kept in the processes",
+            "README, Redis, has the rights; a proxy in between may not know it",
+        )  # fmt: skip
+    # What the service does not need, and its user may lack the right to.
+    with contextlib.suppress(NoPermissionError):
+        for info in [await client.info() for client in primaries.clients]:
+            if info.get("maxmemory") and info.get("maxmemory_policy") == "noeviction":
+                yield Finding(
+                    "Redis memory", "degraded", "bounded, with noeviction: once it is full no page is stored",
+                    "CONFIG SET maxmemory-policy volatile-lru (every key of the service has a TTL)",
+                )  # fmt: skip
+
+
+async def _passwords(bench: Workbench) -> AsyncIterator[Finding]:
+    wrong = []
+    for row in await bench.database.fetch_all_patiently("encrypted_passwords"):
+        try:
+            decrypt(bench.settings.encryption_key, row["pg_password"])
+        except UndecryptablePasswordError:
+            wrong.append(row["name"])
+    if wrong:
+        yield Finding(
+            "source passwords", "broken", f"cannot be decrypted: {', '.join(wrong[:10])}",
+            "CREDENTIAL_ENCRYPTION_KEY has to be the platform's",
+        )  # fmt: skip
+    else:
+        yield Finding("source passwords", "fine", "all can be decrypted")
+
+
+async def _sources(bench: Workbench) -> AsyncIterator[Finding]:
+    async def nothing(connection: SourceConnection) -> None:
+        await connection.execute("SELECT 1")
+
+    for known in await bench.database.fetch_all_patiently("source_ids"):
+        row = await bench.database.fetch_patiently("source_connection", id=known["id"])
+        if row is None:
+            continue
+        subject = f"source {known['id']} ({known['name']})"
+        try:
+            await bench.details.sources.ask(Source.of(row), bench.settings.sync_budget_ms / 1000, nothing)
+            yield Finding(subject, "fine", "answers")
+        except SourceUnreachableError as error:
+            yield Finding(subject, "broken", error.message, f"rosetta sources test {known['id']}")

@@ -1,0 +1,111 @@
+"""`rosetta explain ID`: why a source's page is as it is."""
+
+import argparse
+import functools
+import json
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from service.cache import keys
+from service.errors import EntityNotFoundError, SourceUnreachableError
+from service.queries import query
+from service.redis_primaries import Script
+from service.remote import Source, SourceConnection
+from service.workbench import FINE, Workbench, run, show
+
+_LOOK = Script("""
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
+    redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3])}
+""")
+
+
+def main(arguments: list[str]) -> int:
+    """0 where the page could be explained."""
+    parser = argparse.ArgumentParser(prog="rosetta explain", description="Why a source's page is as it is.")
+    parser.add_argument("id", type=int)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    options = parser.parse_args(arguments)
+    return run("explain", functools.partial(_explain, options))
+
+
+async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
+    state = await bench.database.fetch_patiently("source_state", id=options.id)
+    row = await bench.database.fetch_patiently("source_connection", id=options.id)
+    if state is None or row is None:
+        raise EntityNotFoundError("Source", str(options.id))
+    cached = await _cached(bench, options.id)
+    asked = await _asked(bench, Source.of(row))
+    facts = {"id": options.id, **state, "redis": cached, "source": asked}
+    lines = [
+        f"{state['name']} (source {options.id})",
+        f"  Redis: {_cache_words(cached)}",
+        f"  tables: {_table_words(state)}",
+        f"  source database: {asked.get('error') or 'answers in ' + str(asked['took_ms']) + ' ms'}",
+        f"  last sync: {state['synced_at'] or 'never'}; {state['published_tables']} of {state['registered_tables']} "
+        "registered tables were published then",
+    ]
+    if state["failing_since"]:
+        lines.append(
+            f"  last failure: in its turn it could not be synced since {state['failing_since']} ({state['last_error']})"
+        )
+    if "published_tables" in asked and asked["published_tables"] != state["published_tables"]:
+        lines.append(
+            f"  the source publishes {asked['published_tables']} tables now: `rosetta sync {options.id}` records that"
+        )
+    show(facts, lines, as_json=options.json)
+    return FINE
+
+
+async def _cached(bench: Workbench, source_id: int) -> dict[str, Any]:
+    try:
+        primaries = await bench.redis.find()
+        page, ttl, lease, publication, remembered = await primaries.run(_LOOK, keys(source_id), [])
+    except (RedisError, OSError, TimeoutError) as error:
+        return {"error": str(error) or type(error).__name__}
+    names = None
+    if publication and b"{" in publication:
+        names = len(json.loads(publication[publication.index(b"{") :])["names"])
+    return {
+        "bytes": len(page) if page else 0,
+        "as_of": json.loads(page)["meta"]["as_of"] if page else None,
+        "ttl_ms": ttl if page else None,
+        "is_being_computed": lease > 0,
+        "remembered_publication_tables": names,
+        "remembered_publication_ttl_ms": remembered if names is not None else None,
+    }
+
+
+def _cache_words(cached: dict[str, Any]) -> str:
+    if "error" in cached:
+        return f"cannot be reached ({cached['error']}): pages come from each process and PostgreSQL"
+    words = ["no page"]
+    if cached["bytes"]:
+        words = [f"{cached['bytes']:,} bytes as of {cached['as_of']}, for {cached['ttl_ms'] / 1000:.0f} s more"]
+    if cached["is_being_computed"]:
+        words.append("one is being computed")
+    if cached["remembered_publication_tables"] is not None:
+        words.append(
+            f"a publication of {cached['remembered_publication_tables']} tables is remembered for "
+            f"{cached['remembered_publication_ttl_ms'] / 1000:.0f} s more"
+        )
+    return "; ".join(words)
+
+
+def _table_words(state: dict[str, Any]) -> str:
+    if since := state["read_live_since"]:
+        return f"read live, since something changed at {since} and the view has not been refreshed since"
+    return f"from the view, refreshed at {state['view_refreshed_at']}"
+
+
+async def _asked(bench: Workbench, source: Source) -> dict[str, Any]:
+    async def question(connection: SourceConnection) -> int:
+        parameters = {"publication": source.publication_name}
+        row = await (await connection.execute(query("remote_publication"), parameters)).fetchone()
+        return len(row["names"]) if row else 0
+
+    try:
+        count, phases = await bench.details.sources.ask(source, bench.settings.sync_budget_ms / 1000, question)
+    except SourceUnreachableError as error:
+        return {"error": error.message}
+    return {"published_tables": count, "took_ms": round(sum(phases.values()), 1)}

@@ -1,0 +1,237 @@
+"""Open web pages: one portrait per source and state, drawn once for all who look, and sent to them as it changes.
+
+An eviction is the signal that a source changed: whatever evicts (a notification, a sync, a refresh by hand) makes its
+open pages read it once, together. An event's id is the portrait's version, so that any process can tell a page that
+comes back what it missed.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+import msgspec
+import psycopg
+from markupsafe import Markup
+
+from service.answer import Answer
+from service.database import ConfigDatabase
+from service.details import Details
+from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
+from service.memory import Page
+from service.observation import Event, Evicted, Observer, TaskFailed
+from service.portrait import Portrait, draw
+from service.rooms import Change, Room, Watcher, event
+from service.settings import Settings
+from service.waiting import keep
+
+# However often a source changes, its open pages are told at most this often.
+_SPACING_S = 0.1
+_TRY_AGAIN_S = 1.0
+_LATELY_DAYS = 7
+_MOST_SAMPLES = 120
+_MOST_SOURCES = 200
+_MOST_BYTES = 32 * 2**20
+
+
+class Live:
+    """Portraits and streams. Errors are those of Details, and TooManyStreamsError."""
+
+    def __init__(self, settings: Settings, database: ConfigDatabase, details: Details, observer: Observer) -> None:
+        self._database = database
+        self._details = details
+        self._most_streams = settings.most_streams
+        self._portraits: OrderedDict[int, Portrait] = OrderedDict()
+        self._drawing: dict[tuple[int, str], asyncio.Task[Portrait]] = {}
+        self._lag: OrderedDict[int, deque[tuple[datetime, int]]] = OrderedDict()
+        self._rooms: dict[int, Room] = {}
+        self._is_closed = False
+        self.streams = 0
+        self._observe = observer
+        observer.subscribe(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Evicted):
+            affected = self._rooms if event.sources is None else self._rooms.keys() & event.sources
+            for source_id in affected:
+                self._rooms[source_id].changed.set()
+
+    async def portrait(self, source_id: int, *, fresh: bool = False) -> tuple[Portrait, Answer]:
+        """The source as it is now, and the page that it was drawn from; `fresh` reads past the caches."""
+        answer = await (self._details.read_fresh(source_id) if fresh else self._details.read(source_id))
+        page = answer.page
+        held = self._portraits.get(source_id)
+        if held is not None and held.digest == page.digest:
+            self._portraits.move_to_end(source_id)
+            return held, answer
+        key = source_id, page.digest
+        task = self._drawing.get(key)
+        if task is None:
+            task = self._drawing[key] = asyncio.ensure_future(self._draw(source_id, page))
+            keep(task)
+            task.add_done_callback(lambda _: self._drawing.pop(key, None))
+        return await asyncio.shield(task), answer
+
+    async def _draw(self, source_id: int, page: Page) -> Portrait:
+        extras = None
+        # Read after the page: what it says is never older, and what changes later evicts the page. A page does without:
+        # migrations 012 and 013, or the rights on what they make, may be missing while an update is under way.
+        with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
+            extras = await self._database.fetch_patiently("portrait_extras", id=source_id, days=_LATELY_DAYS)
+        lag = tuple(self._lag.get(source_id, ()))
+        portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag)
+        if sample is not None:
+            self._note_lag(source_id, sample)
+        self._portraits[source_id] = portrait
+        self._portraits.move_to_end(source_id)
+        while len(self._portraits) > _MOST_SOURCES or (
+            len(self._portraits) > 1 and sum(held.weight for held in self._portraits.values()) > _MOST_BYTES
+        ):
+            self._portraits.popitem(last=False)
+        return portrait
+
+    async def sync_errors(self, source_ids: list[int]) -> dict[int, str]:
+        """Why those of the sources that fail in their turn do; nothing where that cannot be told."""
+        rows = []
+        # As above: the list of sources does without.
+        with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
+            rows = await self._database.fetch_all_patiently("failing_sources", ids=source_ids)
+        return {row["source_id"]: row["last_error"] for row in rows}
+
+    def _note_lag(self, source_id: int, sample: tuple[datetime, int]) -> None:
+        samples = self._lag.setdefault(source_id, deque(maxlen=_MOST_SAMPLES))
+        self._lag.move_to_end(source_id)
+        if not samples or samples[-1][0] < sample[0]:
+            samples.append(sample)
+        if len(self._lag) > _MOST_SOURCES:
+            self._lag.popitem(last=False)
+
+    def freshness(self, portrait: Portrait, answer: Answer) -> Markup:
+        """The part that says how old it is and where it is from."""
+        since = self._details.sources.failing_since(portrait.source_id)
+        return portrait.freshness(is_old=answer.found == "last known", failing_since=since)
+
+    async def open(self, source_id: int, since: str | None, *, with_parts: bool) -> AsyncIterator[bytes]:
+        """A stream of what changes from `since` on (a version; None: from now on). Events, encoded:
+
+        `hello` at first; `changed` with the ids of the elements that changed, and their HTML `with_parts`; `whole`
+        where everything has to be read anew; `trouble` while the page cannot be read; `gone` at last, where the source
+        was deleted or the service stops.
+        """
+        portrait, answer = await self.portrait(source_id)
+        if self._is_closed or self.streams >= self._most_streams:
+            raise TooManyStreamsError(self._most_streams)
+        room = Room(portrait, self.freshness(portrait, answer))
+        return self._stream(source_id, room, since, with_parts)
+
+    async def _stream(
+        self, source_id: int, fresh_room: Room, since: str | None, with_parts: bool
+    ) -> AsyncIterator[bytes]:
+        # From here until the watcher is in the room nothing is awaited: no change can come between what it is caught up
+        # with and what it is told later.
+        self.streams += 1
+        watcher = Watcher(with_parts)
+        room = self._rooms.setdefault(source_id, fresh_room)
+        if room.task is None:
+            # In a context of its own: it outlives the request that came first, and its trace.
+            room.task = asyncio.create_task(
+                self._keep_telling(source_id, room), name=f"live {source_id}", context=contextvars.Context()
+            )
+        missed = {} if since is None else room.missed(since)
+        room.watchers.add(watcher)
+        try:
+            first = b"retry: 1000\n\n" + event("hello", room.facts)
+            if missed is None:
+                first += event("whole", room.facts)
+            elif since is not None:
+                missed |= {"part-freshness": room.freshness}
+                more = {"parts": missed} if with_parts else {}
+                first += event("changed", room.facts | {"changed": sorted(missed)} | more)
+            yield first
+            while (sent := await watcher.next()) is not None:
+                yield sent
+        finally:
+            self.streams -= 1
+            room.watchers.discard(watcher)
+            if not room.watchers and room.task is not None:
+                room.task.cancel()
+                if self._rooms.get(source_id) is room:
+                    del self._rooms[source_id]
+
+    async def _keep_telling(self, source_id: int, room: Room) -> None:
+        while self._rooms.get(source_id) is room:
+            try:
+                await self._run(source_id, room)
+            except Exception as error:
+                self._observe(TaskFailed(task=f"live {source_id}", reason=f"{type(error).__name__}: {error}"))
+                await asyncio.sleep(_TRY_AGAIN_S)
+                room.changed.set()
+
+    async def _run(self, source_id: int, room: Room) -> None:
+        troubled = False
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TRY_AGAIN_S if troubled else self._until_expiry(source_id)):
+                    await room.changed.wait()
+            # Before the reading: what changes meanwhile sets it again.
+            room.changed.clear()
+            try:
+                portrait, answer = await self.portrait(source_id)
+            except ConfigDatabaseUnavailableError as error:
+                if not troubled:
+                    room.send("trouble", {"message": error.message})
+                troubled = True
+                continue
+            except EntityNotFoundError as error:
+                del self._rooms[source_id]
+                room.end(error.message)
+                return
+            self._tell(room, portrait, self.freshness(portrait, answer), was_troubled=troubled)
+            troubled = answer.found == "last known"
+            await asyncio.sleep(_SPACING_S)
+
+    def _until_expiry(self, source_id: int) -> float:
+        page = self._details.memory.get(source_id)
+        return max(page.expires - monotonic(), _SPACING_S) if page else _TRY_AGAIN_S
+
+    def _tell(self, room: Room, portrait: Portrait, freshness: str, *, was_troubled: bool) -> None:
+        before, room.portrait = room.portrait, portrait
+        changed = portrait.changes_since(before)
+        if changed is None:
+            room.log.clear()
+            room.freshness = freshness
+            room.send("whole", {})
+            return
+        if changed:
+            room.log.append(Change(before.version, changed))
+        if freshness != room.freshness or was_troubled:
+            changed = changed | {"part-freshness": freshness}
+            room.freshness = freshness
+        if changed:
+            room.send("changed", {"changed": sorted(changed)}, changed)
+
+    def close(self) -> None:
+        """Ends every stream: a server that stops waits for its connections."""
+        self._is_closed = True
+        for room in self._rooms.values():
+            room.end("the service stops")
+            if room.task is not None:
+                room.task.cancel()
+
+
+def _drawn(
+    page: Page, extras: dict[str, Any] | None, lag: tuple[tuple[datetime, int], ...]
+) -> tuple[Portrait, tuple[datetime, int] | None]:
+    """The portrait, and what the page says about the lag."""
+    details = msgspec.json.decode(page.body)
+    wal, as_of = details["wal_monitor"], datetime.fromisoformat(details["meta"]["as_of"])
+    sample = (as_of, wal["replication_lag_bytes"]) if wal and wal["replication_lag_bytes"] is not None else None
+    if extras is not None and len(extras["lag"]) > 1:
+        # The monitor's history knows more than what this process happened to read.
+        lag = tuple((datetime.fromisoformat(when), value) for when, value in extras["lag"])
+    shown = (*lag, sample) if sample and (not lag or lag[-1][0] < as_of) else lag
+    return draw(details, page.digest, extras, shown), sample

@@ -1,0 +1,63 @@
+"""How log lines are written: one per event on standard error, JSON or for people, and never with a secret in it."""
+
+import contextlib
+import logging
+import sys
+from typing import Any, TextIO, cast
+
+import structlog
+
+
+class _Enduring:
+    """A stream that may fail (a full disk, a reader that left): there is nowhere to tell of it, and work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> None:
+    """One line per event on standard error, JSON or for people; `secrets` never get into one.
+
+    No event carries a secret; the masking is for what a library's own message might quote.
+    """
+
+    def mask(_logger: Any, _method: str, line: Any) -> str:
+        for secret in secrets:
+            line = line.replace(secret, "***")
+        return str(line)
+
+    renderer: Any = (
+        structlog.processors.JSONRenderer(default=str)
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer, mask],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, mask],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # It warns at every attempt; DatabaseDown and DatabaseUp say the same once.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -1,0 +1,157 @@
+"""A source's page for people: HTML in parts, so that an open page is sent only those that changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+from markupsafe import Markup
+
+from service.memory import Page
+from service.replication import health
+from service.templates import CUT, amount, render
+
+# How the last check of the publication is told where it was a success.
+_ANSWERED = {"asked", "remembered"}
+_SECTIONS = ("part-health", "part-connection", "part-replication", "part-destinations", "part-count")
+_CHART_WIDTH, _CHART_HEIGHT = 240.0, 46.0
+_NOTHING_MORE: dict[str, Any] = {
+    "synced_at": None,
+    "failing_since": None,
+    "last_error": None,
+    "lag": [],
+    "slot": None,
+    "pipelines": None,
+    "changed_lately": {},
+}
+SORTS = ("name", "version", "columns", "changed")
+
+Samples = Sequence[tuple[datetime, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A table's row, and what rows are sorted by."""
+
+    html: str
+    name: str
+    version: int
+    columns: int
+    changed_at: str
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What a page shows of one state of its source. `parts` and `rows` are HTML by the id of their element."""
+
+    source_id: int
+    name: str
+    digest: str
+    parts: dict[str, str]
+    rows: dict[str, Row]
+    facts: dict[str, Any]
+    pages: dict[str, Page] = field(default_factory=dict)
+
+    @cached_property
+    def version(self) -> str:
+        """The same parts have the same one in every process."""
+        digest = blake2b(digest_size=12)
+        for text in (*self.parts.values(), *(row.html for row in self.rows.values())):
+            digest.update(text.encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def marked_parts(self) -> dict[str, Markup]:
+        """The parts for a template: they are HTML already."""
+        return {name: Markup(text) for name, text in self.parts.items()}  # noqa: S704  # from templates that escape
+
+    @cached_property
+    def weight(self) -> int:
+        """What it takes in memory, about: its own texts, and as much again for the page that is made of them."""
+        return 2 * sum(map(len, self.parts.values())) + 3 * sum(len(row.html) for row in self.rows.values())
+
+    def freshness(self, *, is_old: bool, failing_since: datetime | None) -> Markup:
+        """When and from where it was read. It is no part of the version: it changes whenever somebody reads."""
+        since = failing_since.isoformat() if failing_since else None
+        text = render("freshness.html", is_old=is_old, failing_since=since, **self.facts)
+        return Markup(text.strip())  # noqa: S704  # from a template that escapes
+
+    def changes_since(self, older: "Portrait") -> dict[str, str] | None:
+        """The elements to be replaced, by id. None where rows came, left or moved: then the whole page is read."""
+        if list(self.rows) != list(older.rows) or self.name != older.name:
+            return None
+        changed = {name: html for name, html in self.parts.items() if html != older.parts[name]}
+        return changed | {name: row.html for name, row in self.rows.items() if row.html != older.rows[name].html}
+
+    def selected(self, search: str, sort: str) -> list[str]:
+        """The rows whose table's name holds `search`, in that order."""
+        rows = [row for row in self.rows.values() if search.lower() in row.name.lower()]
+        if sort == "version":
+            rows.sort(key=lambda row: -row.version)
+        elif sort == "columns":
+            rows.sort(key=lambda row: -row.columns)
+        elif sort == "changed":
+            rows.sort(key=lambda row: row.changed_at, reverse=True)
+        return [row.html for row in rows]
+
+
+def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, lag: Samples) -> Portrait:
+    """The portrait of a page's JSON. `extras` is the row of `portrait_extras`, None where it cannot be read."""
+    source, wal, tables, meta = (details[key] for key in ("source", "wal_monitor", "tables", "meta"))
+    more = extras or _NOTHING_MORE
+    lately = {int(table_id): change for table_id, change in more["changed_lately"].items()}
+    check = meta["publication_check"]
+    texts = render(
+        "parts.html",
+        source=source,
+        wal=wal,
+        tables=tables,
+        destinations=details["destinations"],
+        # A page that a process of an earlier version stored has none, for its life.
+        drift=meta.get("drift"),
+        health=health(source, wal, is_failing=check not in _ANSWERED, sync_error=more["last_error"]),
+        extras=more,
+        lately=lately,
+        chart=_chart(lag),
+    ).split(CUT)
+    sections, rows = texts[: len(_SECTIONS)], texts[len(_SECTIONS) : -1]
+    return Portrait(
+        source_id=source["id"],
+        name=source["name"],
+        digest=digest,
+        parts={name: text.strip() for name, text in zip(_SECTIONS, sections, strict=True)},
+        rows={
+            f"table-{table['id']}": Row(
+                text.strip(),
+                table["table_name"],
+                table["version"],
+                len(table["schema_table"]),
+                lately[table["id"]][1] or "" if table["id"] in lately else "",
+            )
+            for table, text in zip(tables, rows, strict=True)
+        },
+        facts={
+            "as_of": meta["as_of"],
+            "read_from": meta["read_from"],
+            "trouble": None if check in _ANSWERED else check,
+            "synced_at": more["synced_at"],
+        },
+    )
+
+
+def _chart(lag: Samples) -> dict[str, str]:
+    """The points of a line, and the same in words."""
+    if len(lag) < 2:
+        return {"points": "", "words": "The lag's course shows as this service reads it."}
+    first, last = lag[0][0], lag[-1][0]
+    span = (last - first).total_seconds() or 1
+    most = max(value for _, value in lag) or 1
+    points = " ".join(
+        f"{(when - first).total_seconds() / span * _CHART_WIDTH:.1f},"
+        f"{1 + _CHART_HEIGHT - value / most * _CHART_HEIGHT:.1f}"
+        for when, value in lag
+    )
+    since = first.strftime("%H:%M:%S UTC")
+    return {"points": points, "words": f"Lag since {since}: now {amount(lag[-1][1])}, at most {amount(most)}."}

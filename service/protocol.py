@@ -1,0 +1,148 @@
+"""HTTP as uvicorn speaks it, with bounds: on what a client may send, and for how long it may take.
+
+Everything that a handler waits for has a budget of its own; these are for who sends or reads without an end.
+"""
+
+import asyncio
+import json
+import sys
+from array import array
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+_LONGEST_HEAD = 64 * 1024
+# No operation takes a body; some clients send one all the same.
+_LONGEST_BODY = 64 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. A subclass has the seconds that a client has to send a request, or to take what comes of it, and
+    those that an answer may be waited for.
+    """
+
+    request_timeout_s: float
+    answer_timeout_s: float
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Since when (loop time) something is under way: bytes of a request, its answer. None where nothing is, and
+        # while a live stream is answered.
+        self._since: float | None = None
+        self._is_stream = False
+        self._is_head_complete = False
+        # Bytes of the current request.
+        self._arrived = 0
+        # Bytes of an answer that the client had not taken at the last look.
+        self._untaken = 0
+        self._refusal = HTTPStatus.BAD_REQUEST
+        self._look: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._look = self.loop.call_later(self.request_timeout_s, self._look_after)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        # uvicorn's own clock for idle connections stops at any byte, also at those that begin no request.
+        if self._since is None and not self._is_stream:
+            self._since = self.loop.time()
+        self._arrived += len(data)
+        super().data_received(data)
+        if self._arrived > _LONGEST_HEAD + _LONGEST_BODY and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._arrived = 0
+        self._is_head_complete = False
+        if self._is_between:
+            self._since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if name.lower() == b"content-length" and int(value) > _LONGEST_BODY:
+            self._refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            # The parser makes an error of it, for which uvicorn calls send_400_response.
+            raise ValueError
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._is_head_complete = True
+        if self.scope["path"].endswith("/events"):
+            self._since, self._is_stream = None, True
+
+    def on_response_complete(self) -> None:
+        is_next_here = bool(self.pipeline) or not self._is_head_complete
+        super().on_response_complete()
+        self._is_stream = False
+        is_taken = not self.transport.get_write_buffer_size()
+        self._untaken = 0 if is_taken else self._count_untaken()
+        self._since = None if is_taken and not is_next_here else self.loop.time()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's own words, which are the same for all
+        """Refuses in JSON what is no request, and ends the connection."""
+        if not self._is_between or self.transport.get_write_buffer_size():
+            # In the midst of an answer, or behind one that nobody takes.
+            self.transport.abort()
+            return
+        message = self._refusal.description or self._refusal.phrase
+        body = json.dumps({"error": self._refusal.phrase.replace(" ", ""), "message": message}).encode()
+        head = (
+            f"HTTP/1.1 {self._refusal.value} {self._refusal.phrase}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._refusal = status
+        if self._is_head_complete:
+            # It has its answer already.
+            self.transport.abort()
+        else:
+            self.send_400_response("")
+
+    @property
+    def _is_between(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _count_untaken(self) -> int:
+        # The kernel takes megabytes at once: only with what it holds for the client is it seen that a slow one reads.
+        held = array("i", [0])
+        if sys.platform != "win32":
+            with suppress(OSError):
+                fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        return self.transport.get_write_buffer_size() + held[0]
+
+    def _look_after(self) -> None:
+        # One timer for a connection, not one for each request: it looks how long something has been under way.
+        now = self.loop.time()
+        if self._untaken and self._is_between:
+            # All is said, and the client takes it, or has: a slow line may take as long as it moves.
+            before, self._untaken = self._untaken, self._count_untaken()
+            if self._untaken < before:
+                is_over = not self._untaken and self._is_head_complete
+                self._since = None if is_over else now
+        limit = self.request_timeout_s if self._is_between else self.answer_timeout_s
+        left = limit - (now - self._since if self._since is not None else 0)
+        if left > 0:
+            self._look = self.loop.call_later(left, self._look_after)
+            return
+        path = self.scope["path"][:200] if self.scope and "path" in self.scope else None
+        structlog.get_logger().warning("a client took too long", path=path, is_arriving=not self._is_head_complete)
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        # Where even that is not taken.
+        self._look = self.loop.call_later(self.request_timeout_s, self.transport.abort)

@@ -1,0 +1,38 @@
+"""What every handler gets, and where it finds the service."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from service.access import caller
+from service.compression import chosen
+from service.errors import CrossSiteError
+from service.memory import Page
+from service.runtime import Runtime
+
+AppRequest = Request[Any, Any, State]
+
+
+def runtime_of(request: AppRequest) -> Runtime:
+    """The running service."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def encoding_for(request: AppRequest, page: Page) -> str:
+    """The form in which the caller gets a page; "" for the plain one."""
+    return chosen(page, request.headers.get("accept-encoding", "").encode("latin-1"))
+
+
+async def may_sync(request: AppRequest) -> None:
+    """Returns where this request may make the service call a source, and counts it for its caller.
+
+    CrossSiteError, TooManyRequestsError.
+    """
+    runtime = runtime_of(request)
+    headers = request.headers
+    # A browser sends the password that it keeps for us with whatever another site's page asks for, an image too.
+    if headers.get("sec-fetch-site") == "cross-site" and headers.get("origin") not in runtime.cors_origins:
+        raise CrossSiteError
+    await runtime.rate_limit.spend(caller(request.scope))

@@ -1,0 +1,43 @@
+"""On which hosts sources may be: whoever can write a source must not make the service call whatever it reaches."""
+
+import re
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+_NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.*_-]*[A-Za-z0-9*])?")
+
+
+class SourceHosts:
+    """`text`: names (`*` stands for any part of one), addresses and networks, separated by commas; empty allows all.
+
+    ValueError, which names the entry, for what is none of them.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._networks: list[IPv4Network | IPv6Network] = []
+        self._names: list[str] = []
+        for entry in (part.strip() for part in text.split(",") if part.strip()):
+            try:
+                self._networks.append(ip_network(entry))
+            except ValueError:
+                if not _NAME.fullmatch(entry):
+                    raise ValueError(f"'{entry}' is neither a host's name nor an address nor a network") from None
+                self._names.append(entry.lower())
+
+    def allow(self, host: str, address: str | None) -> bool:
+        """Whether a source may be there: by its host as it is given, or by the address that this leads to.
+
+        A name that is allowed may lead anywhere; one that is not has to lead into a network that is.
+        """
+        if not self._names and not self._networks:
+            return True
+        # libpq takes a list for a host: "good,bad" would match "*bad" as one name.
+        if "," in host:
+            return all(self.allow(part, None) for part in host.split(","))
+        if any(fnmatchcase(host.lower(), name) for name in self._names):
+            return True
+        try:
+            place = ip_address(address or host)
+        except ValueError:
+            return False
+        return any(place in network for network in self._networks)

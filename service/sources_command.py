@@ -1,0 +1,168 @@
+"""`rosetta sources`: what is registered, and adding to it where no platform does that."""
+
+import argparse
+import asyncio
+import functools
+import getpass
+import json
+import sys
+from typing import Any
+
+import psycopg
+
+from service.credentials import encrypt
+from service.errors import EntityNotFoundError
+from service.queries import query
+from service.remote import Source, SourceConnection
+from service.replication import Health, health
+from service.templates import amount
+from service.workbench import FAILED, FINE, WRONG, Workbench, run, show, table
+
+_ALL = 1_000_000
+
+
+def main(arguments: list[str]) -> int:
+    """0 fine; 1 it did not work; 2 wrong arguments."""
+    parser = argparse.ArgumentParser(prog="rosetta sources", description="The sources in the config database.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    listing = commands.add_parser("list", help="all of them, with their health")
+    listing.add_argument("--search", default="", help="those whose name, host or database holds this")
+    showing = commands.add_parser("show", help="one, with its tables")
+    testing = commands.add_parser("test", help="connect to one and say what is there")
+    removing = commands.add_parser("remove", help="forget one and all that is known of it")
+    removing.add_argument("--yes", action="store_true", help="do not ask")
+    for each in (showing, testing, removing):
+        each.add_argument("id", type=int)
+    adding = commands.add_parser("add", help="register one; its password is asked for, or read with --password-stdin")
+    adding.add_argument("name")
+    for name, default in (("host", None), ("database", None), ("user", None), ("publication", "rosetta")):
+        adding.add_argument(f"--{name}", required=default is None, default=default)
+    adding.add_argument("--slot", default="rosetta_slot")
+    adding.add_argument("--port", type=int, default=5432)
+    adding.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    for each in (listing, showing, testing, adding, removing):
+        each.add_argument("--json", action="store_true", help="for programs")
+    options = parser.parse_args(arguments)
+    work = {"list": _list, "show": _show, "test": _test, "add": _add, "remove": _remove}[options.command]
+    return run(f"sources {options.command}", functools.partial(work, options))
+
+
+async def _list(options: argparse.Namespace, bench: Workbench) -> int:
+    rows = await bench.database.fetch_all_patiently("overview", search=options.search, limit=_ALL, skip=0)
+    failing = await bench.database.fetch_all_patiently("failing_sources", ids=[row["id"] for row in rows])
+    errors = {row["source_id"]: row["last_error"] for row in failing}
+    facts = [
+        {key: row[key] for key in ("id", "name", "pg_host", "pg_port", "pg_database", "tables", "synced_at")}
+        | {"lag_bytes": row["replication_lag_bytes"]}
+        | {"health": (state := _health(row, errors.get(row["id"]))).level, "reasons": state.reasons}
+        for row in rows
+    ]
+    lines = table(
+        ("ID", "NAME", "PLACE", "HEALTH", "TABLES", "LAG", "LAST SYNC"),
+        [
+            (
+                fact["id"], fact["name"], f"{fact['pg_host']}:{fact['pg_port']}/{fact['pg_database']}",
+                fact["health"] + (f" ({'; '.join(fact['reasons'])})" if fact["reasons"] else ""), fact["tables"],
+                None if fact["lag_bytes"] is None else amount(fact["lag_bytes"]), fact["synced_at"],
+            )
+            for fact in facts
+        ],
+    )  # fmt: skip
+    show(facts, lines, as_json=options.json)
+    return FINE
+
+
+def _health(row: dict[str, Any], sync_error: str | None) -> Health:
+    return health(row, row if row["has_wal_monitor"] else None, is_failing=False, sync_error=sync_error)
+
+
+async def _show(options: argparse.Namespace, bench: Workbench) -> int:
+    answer = await bench.details.read_fresh(options.id)
+    if options.json:
+        print(answer.page.body.decode())
+        return FINE
+    state = await bench.database.fetch_patiently("source_state", id=options.id)
+    assert state is not None
+    for key, value in state.items():
+        print(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
+    rows = [
+        (each["id"], each["table_name"], each["version"], len(each["schema_table"]))
+        for each in json.loads(answer.page.body)["tables"]
+    ]
+    print("", *table(("ID", "TABLE", "VERSION", "COLUMNS"), rows), sep="\n")
+    return FINE
+
+
+async def _test(options: argparse.Namespace, bench: Workbench) -> int:
+    row = await bench.database.fetch_patiently("source_connection", id=options.id)
+    if row is None:
+        raise EntityNotFoundError("Source", str(options.id))
+    source = Source.of(row)
+
+    async def look(connection: SourceConnection) -> dict[str, Any]:
+        parameters = {"publication": source.publication_name, "slot": source.replication_name}
+        found = await (await connection.execute(query("remote_state"), parameters)).fetchone()
+        assert found is not None
+        return found
+
+    seen, phases = await bench.details.sources.ask(source, bench.settings.sync_budget_ms / 1000, look)
+    facts = {
+        "publication": source.publication_name,
+        "publication_exists": seen["has_publication"],
+        "published_tables": seen["table_count"],
+        "slot": source.replication_name,
+        "slot_state": seen["slot"],
+        "wal_lsn": seen["wal_lsn"],
+        "connect_ms": phases["connect"],
+        "asked_ms": phases["source"],
+    }
+    slot = seen["slot"]
+    state = f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}" if slot else "there is none"
+    told = facts | {"publication_exists": "yes" if seen["has_publication"] else "no", "slot_state": state}
+    show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in told.items()], as_json=options.json)
+    remedies = []
+    if not seen["has_publication"]:
+        remedies.append(f"there is no publication: CREATE PUBLICATION {source.publication_name} FOR ALL TABLES")
+    if seen["slot"] is None:
+        remedies.append(
+            f"there is no slot: SELECT pg_create_logical_replication_slot('{source.replication_name}', 'pgoutput')"
+        )
+    for remedy in remedies:
+        print(remedy, file=sys.stderr)
+    return FAILED if remedies else FINE
+
+
+async def _add(options: argparse.Namespace, bench: Workbench) -> int:
+    if options.password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    elif sys.stdin.isatty():
+        password = getpass.getpass(f"password of {options.user} (empty for none): ")
+    else:
+        print("rosetta sources add: give the password with --password-stdin", file=sys.stderr)
+        return WRONG
+    values = {name: getattr(options, name) for name in ("name", "host", "port", "database", "user")}
+    values |= {"publication": options.publication, "slot": options.slot}
+    encrypted = encrypt(bench.settings.encryption_key, password) if password else None
+    try:
+        row = await bench.database.fetch("add_source", **values, password=encrypted)
+    except psycopg.errors.UniqueViolation:
+        print(f"rosetta sources add: there is a source named {options.name} already", file=sys.stderr)
+        return FAILED
+    assert row is not None
+    show(row, [f"source {row['id']}; next: rosetta sources test {row['id']}"], as_json=options.json)
+    return FINE
+
+
+async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
+    state = await bench.database.fetch_patiently("source_state", id=options.id)
+    if state is None:
+        raise EntityNotFoundError("Source", str(options.id))
+    if not options.yes:
+        question = f"forget {state['name']} with its {state['registered_tables']} tables and their versions? [y/N] "
+        answer = await asyncio.to_thread(input, question) if sys.stdin.isatty() else ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("rosetta sources remove: nothing was removed; --yes does it without asking", file=sys.stderr)
+            return FAILED
+    await bench.database.fetch("remove_source", id=options.id)
+    show({"id": options.id, "name": state["name"]}, [f"removed {state['name']}"], as_json=options.json)
+    return FINE

@@ -1,0 +1,83 @@
+"""`rosetta sync` and `rosetta evict`: what a person may want done now."""
+
+import argparse
+import functools
+import sys
+from typing import Any
+
+from service.errors import EntityNotFoundError, SyncError
+from service.sync import SyncReport
+from service.workbench import FAILED, FINE, Workbench, run, show
+
+_BAR = 30
+
+
+def main(arguments: list[str]) -> int:
+    """0 where every source was synced, 1 where one was not."""
+    parser = argparse.ArgumentParser(prog="rosetta sync", description="Sync with source databases.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", type=int, nargs="?", help="one source")
+    which.add_argument("--all", action="store_true", help="every source, one after the other")
+    parser.add_argument("--json", action="store_true", help="for programs: one report per source")
+    options = parser.parse_args(arguments)
+    return run("sync", functools.partial(_sync, options))
+
+
+def evict(arguments: list[str]) -> int:
+    """0 where every process was told."""
+    parser = argparse.ArgumentParser(prog="rosetta evict", description="Have every process forget cached pages.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", type=int, nargs="?", help="one source's page")
+    which.add_argument("--all", action="store_true", help="every page")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    options = parser.parse_args(arguments)
+    return run("evict", functools.partial(_evict, options))
+
+
+async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
+    sources = await bench.database.fetch_all_patiently("source_ids")
+    if not options.all:
+        sources = [row for row in sources if row["id"] == options.id]
+        if not sources:
+            raise EntityNotFoundError("Source", str(options.id))
+    reports: list[dict[str, Any]] = []
+    failures = 0
+    for number, row in enumerate(sources, 1):
+        _progress(number - 1, len(sources), row["name"])
+        try:
+            report = await bench.synchronizer.sync(row["id"])
+            reports.append({"id": row["id"], "name": row["name"], **report.body()})
+            told = _told(report)
+        except SyncError as error:
+            failures += 1
+            reports.append({"id": row["id"], "name": row["name"], "outcome": "failed", "error": error.message})
+            told = error.message
+        _progress(number, len(sources), "")
+        if not options.json:
+            print(f"{row['name']}: {told}", flush=True)
+    if options.json:
+        show(reports, [], as_json=True)
+    return FAILED if failures else FINE
+
+
+def _told(report: SyncReport) -> str:
+    if not report.count:
+        return "nothing changed"
+    counts = ((name.removeprefix("tables_"), len(changed)) for name, changed in report.changes.items())
+    return ", ".join(f"{count} {name}" for name, count in counts if count)
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    """A bar for a person who waits; nothing where standard error is a file, or there is only one to wait for."""
+    if total < 2 or not sys.stderr.isatty():
+        return
+    bar = "#" * (_BAR * done // total)
+    # The line is cleared first, so that what is printed next stands alone.
+    sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {name}" if name else ""))
+    sys.stderr.flush()
+
+
+async def _evict(options: argparse.Namespace, bench: Workbench) -> int:
+    await bench.database.fetch("announce", what="*" if options.all else str(options.id))
+    show({"evicted": "all" if options.all else options.id}, ["every process was told"], as_json=options.json)
+    return FINE

@@ -1,0 +1,99 @@
+"""The HTML templates in `service/web/`, and how they write figures, dates and types."""
+
+from datetime import datetime
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from service.evolution import type_name
+
+WEB = Path(__file__).resolve().parent / "web"
+
+# Everything a page needs is its own: what somebody managed to write into it loads nothing and runs nothing.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+    "Vary": "accept-encoding",
+}
+
+# Between the parts of a template whose output is taken apart again. No text of ours holds it, and none from outside
+# can: PostgreSQL stores no zero.
+CUT = "\0"
+
+_CHANGES = {
+    "INITIAL_LOAD": "new table",
+    "NEW COLUMN": "column added",
+    "DROP COLUMN": "column dropped",
+    "CHANGES TYPE": "type changed",
+}
+# Bytes per minute: an idle server writes as much by itself.
+_STEADY = 10 * 1024
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+@cache
+def asset(name: str) -> str:
+    """The URL of a file beside the templates. It changes with the file, so that browsers may keep it for ever."""
+    digest = blake2b((WEB / name).read_bytes(), digest_size=6).hexdigest()
+    return f"/assets/{digest}/{name}"
+
+
+def _moment(text: str) -> str:
+    """`2026-11-25T10:32:11.5+00:00` as `2026-11-25 10:32:11 UTC`."""
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def amount(number: int) -> str:
+    """Bytes as PostgreSQL's pg_size_pretty would round them."""
+    size = float(number)
+    for unit in _UNITS:
+        if abs(size) < 1024 or unit == _UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "bytes" or abs(size) >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def _trend(per_minute: int | None) -> str | None:
+    if per_minute is None:
+        return None
+    if abs(per_minute) < _STEADY:
+        return "steady"
+    return f"{'growing' if per_minute > 0 else 'shrinking'} by {amount(abs(per_minute))} a minute"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        auto_reload=False,
+    )  # fmt: skip
+    environment.globals.update(asset=asset, cut=CUT)
+    environment.filters.update(
+        moment=_moment,
+        bytes=amount,
+        trend=_trend,
+        number=lambda number: f"{number:,}",
+        type_name=type_name,
+        change=lambda kind: _CHANGES.get(kind, kind),
+        urlencode=lambda values: urlencode({key: value for key, value in values.items() if value not in ("", None)}),
+    )
+    return environment
+
+
+def render(name: str, /, **values: Any) -> str:
+    """The template with these values; every one of them is escaped."""
+    return _environment().get_template(name).render(**values)
+
+
+def error_page(title: str, message: str) -> bytes:
+    """What a person's browser shows where a program would be told by JSON."""
+    return render("error.html", title=title, message=f"{message[:1].upper()}{message[1:]}.").encode()

@@ -1,0 +1,118 @@
+"""Looking after every source's replication slot, where the platform's own monitor does not.
+
+A round looks at all sources, some at a time; one process of the deployment makes it. What is seen goes into the
+platform's `wal_monitor`, and for a day into a history of the lag. A state's words hold no figures: only what changes
+class may notify, and a figure would change at every look.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Literal
+
+from service.database import ConfigDatabase
+from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
+from service.observation import Observer, WalRound
+from service.queries import query
+from service.remote import Source, SourceConnection, Sources
+from service.settings import Settings
+
+_AT_ONCE = 8
+_TRY_AGAIN_S = 1.0
+# A client confirms now and then; with as much as that to do and nothing confirmed for a minute, it is stuck.
+_STALLED_BYTES = 16 * 2**20
+_RECORDED = (
+    "wal_lsn", "wal_position", "lag_bytes", "retained_bytes", "confirmed_lsn", "restart_lsn", "wal_status",
+    "safe_wal_size", "inactive_since",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """As it goes into `wal_monitor`: IDLE with a message is a warning, ERROR is one."""
+
+    status: Literal["ACTIVE", "IDLE", "ERROR"]
+    message: str | None
+
+
+def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
+    """The worst of what a look at a source's slot and publication shows."""
+    if not seen["has_slot"]:
+        return State("ERROR", "its replication slot does not exist")
+    if seen["wal_status"] == "lost":
+        return State("ERROR", "its slot has lost WAL that it needs, and has to be made anew (wal_status is lost)")
+    if seen["wal_status"] == "unreserved":
+        return State("ERROR", "its slot is about to lose WAL that it needs (wal_status is unreserved)")
+    if not seen["has_publication"]:
+        return State("ERROR", "its publication does not exist")
+    if not seen["published_tables"]:
+        return State("ERROR", "its publication exists and is empty")
+    if not seen["is_active"]:
+        since = f" since {seen['inactive_since'][:19]}" if seen["inactive_since"] else ""
+        return State("IDLE", f"its slot is inactive{since} and keeps WAL")
+    if seen["confirmed_lsn"] == confirmed_before and (seen["lag_bytes"] or 0) >= _STALLED_BYTES:
+        return State("ERROR", "its slot is active but stalled: nothing is confirmed while WAL grows")
+    if seen["wal_status"] == "extended":
+        return State("IDLE", "its slot keeps more than max_wal_size (wal_status is extended)")
+    return State("ACTIVE", None)
+
+
+class WalMonitor:
+    """Runs until it is cancelled; does nothing where the interval is 0."""
+
+    def __init__(self, settings: Settings, database: ConfigDatabase, sources: Sources, observer: Observer) -> None:
+        self._database = database
+        self._sources = sources
+        self._observe = observer
+        self._interval = settings.wal_interval_s
+        self._budget = (settings.source_connect_timeout_ms + settings.source_statement_timeout_ms) / 1000
+
+    async def run(self) -> None:
+        """Makes the rounds that no other process makes."""
+        if not self._interval:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                if await self._database.fetch_patiently("claim_wal_round", interval_s=self._interval):
+                    await self._round()
+            except ConfigDatabaseUnavailableError:
+                await asyncio.sleep(_TRY_AGAIN_S)
+            # Of several processes each looks this often whether a round is due: one that ends is made up for.
+            await asyncio.sleep(min(self._interval, _TRY_AGAIN_S))
+
+    async def _round(self) -> None:
+        started = monotonic()
+        rows = await self._database.fetch_all_patiently("wal_sources")
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(row: dict[str, Any]) -> bool:
+            async with free:
+                return await self._look(Source.of(row), row["confirmed_lsn"])
+
+        troubled = await asyncio.gather(*(look(row) for row in rows))
+        took_ms = round((monotonic() - started) * 1000, 3)
+        self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
+
+    async def _look(self, source: Source, confirmed_before: str | None) -> bool:
+        async def question(connection: SourceConnection) -> dict[str, Any]:
+            parameters = {"publication": source.publication_name, "slot": source.replication_name}
+            row = await (await connection.execute(query("remote_wal"), parameters)).fetchone()
+            assert row is not None
+            return row
+
+        seen: dict[str, Any] = {}
+        try:
+            seen, _ = await self._sources.ask(source, self._budget, question)
+            state = judge(seen, confirmed_before)
+        except SourceUnreachableError as error:
+            state = State("ERROR", error.message)
+        await self._database.fetch_patiently(
+            "record_wal",
+            id=source.id,
+            slot=source.replication_name,
+            is_seen=bool(seen),
+            status=state.status,
+            error=state.message,
+            **{name: seen.get(name) for name in _RECORDED},
+        )
+        return state.message is not None

@@ -1,0 +1,266 @@
+"""The web pages, and the live streams that keep them up to date."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Annotated, Any
+
+from litestar import Response, get, post, route
+from litestar.enums import HttpMethod
+from litestar.params import Parameter
+from litestar.response import Stream
+from markupsafe import Markup
+
+from service import assets, parameters
+from service.caching_headers import etag, matches
+from service.compression import form
+from service.errors import CrossSiteError, EntityNotFoundError
+from service.evolution import difference
+from service.memory import Page
+from service.observation import Event, SyncPhase
+from service.outcome import Outcome, refresh
+from service.portrait import SORTS, Portrait
+from service.replication import health
+from service.requests import AppRequest, encoding_for, may_sync, runtime_of
+from service.runtime import Runtime
+from service.shapes import FLAG, ID, described
+from service.templates import SECURITY_HEADERS, render
+from service.waiting import keep
+
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
+_LISTED = 100
+_VERSIONS = 20
+_LARGEST_SKIP = 2**31 - 1
+
+Text = Annotated[str, Parameter()]
+MaybeText = Annotated[str | None, Parameter()]
+
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_CAME = {
+    "memory": "from the cache",
+    "redis": "from the cache",
+    "computed": "straight from the database",
+    "last known": "from this process, which keeps the last that was known",
+}
+
+
+async def _html(request: AppRequest, page: Page) -> Response[bytes]:
+    encoding = encoding_for(request, page)
+    headers = SECURITY_HEADERS | {"ETag": etag(page, encoding)}
+    if matches(request.headers.get("if-none-match"), page):
+        return Response(b"", status_code=304, headers=headers, media_type="text/html")
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return Response(await form(page, encoding, lambda: None), headers=headers, media_type="text/html")
+
+
+def _page(text: str) -> Page:
+    return Page(text.encode(), monotonic(), 0)
+
+
+@route("/", http_method=_READ, include_in_schema=False)
+async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -> Response[bytes]:
+    """The sources by name, with their health."""
+    first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
+    runtime = runtime_of(request)
+    rows = await runtime.database.fetch_all_patiently("overview", search=q, limit=_LISTED, skip=first)
+    failing = runtime.details.sources.failing
+    errors = await runtime.live.sync_errors([row["id"] for row in rows])
+    sources = [
+        row
+        | {
+            "health": health(
+                row,
+                row if row["has_wal_monitor"] else None,
+                is_failing=row["id"] in failing,
+                sync_error=errors.get(row["id"]),
+            )
+        }
+        for row in rows
+    ]
+    matching = rows[0]["matching"] if rows else 0
+    text = render(
+        "sources.html",
+        sources=sources,
+        search=q,
+        matching=matching,
+        before=max(first - _LISTED, 0) if first else None,
+        after=first + _LISTED if first + _LISTED < matching else None,
+    )
+    return await _html(request, _page(text))
+
+
+@route("/sources/{source_id:str}/details", http_method=_READ, include_in_schema=False)
+async def details_page(
+    request: AppRequest, source_id: Text, q: Text = "", sort: Text = "name", fresh: MaybeText = None
+) -> Response[bytes]:
+    """One source."""
+    runtime = runtime_of(request)
+    wanted = parameters.identifier("Source", source_id)
+    portrait, answer = await runtime.live.portrait(wanted, fresh=parameters.boolean("fresh", fresh))
+    runtime.count(wanted, answer)
+    order = sort if sort in SORTS else "name"
+    freshness, came = runtime.live.freshness(portrait, answer), _CAME[answer.found]
+    if q or order != "name":
+        return await _html(request, _page(_details(portrait, freshness, came, q, order)))
+    # What everybody looks at is put together and compressed once per state.
+    key = came + freshness
+    page = portrait.pages.get(key)
+    if page is None:
+        page = portrait.pages[key] = _page(_details(portrait, freshness, came, "", "name"))
+    return await _html(request, page)
+
+
+def _details(portrait: Portrait, freshness: Markup, came: str, search: str, sort: str) -> str:
+    rows = portrait.selected(search, sort)
+    return render(
+        "details.html",
+        name=portrait.name,
+        source_id=portrait.source_id,
+        version=portrait.version,
+        parts=portrait.marked_parts,
+        freshness=freshness,
+        came=came,
+        count=len(rows),
+        listed=Markup("\n".join(rows)),  # noqa: S704  # from a template that escapes
+        search=search,
+        sort=sort,
+    )
+
+
+@route("/sources/tables/{table_id:str}", http_method=_READ, include_in_schema=False)
+async def table_page(
+    request: AppRequest, table_id: Text, before: MaybeText = None, fragment: MaybeText = None
+) -> Response[bytes]:
+    """A table's columns, and what each version changed."""
+    wanted = parameters.identifier("Table", table_id)
+    highest = parameters.count("before", before, 0, _LARGEST_SKIP) - 1 if before is not None else None
+    # One more than is shown, for the difference that the oldest one makes.
+    row = await runtime_of(request).database.fetch_patiently(
+        "table_versions", id=wanted, highest=highest, count=_VERSIONS + 1
+    )
+    if row is None:
+        raise EntityNotFoundError("Table", str(wanted))
+    known = row["versions"]
+    shown = known[:_VERSIONS]
+    for number, version in enumerate(shown):
+        older = known[number + 1]["columns"] if number + 1 < len(known) else None
+        version["difference"] = difference(older, version["columns"])
+    text = render(
+        "table.html",
+        is_fragment=parameters.boolean("fragment", fragment),
+        source_id=row["source_id"],
+        table_id=wanted,
+        table_name=row["table_name"],
+        latest=row["latest"],
+        versions=shown,
+        earlier=shown[-1]["version"] if len(known) > len(shown) else None,
+    )
+    return await _html(request, _page(text))
+
+
+@post("/sources/{source_id:str}/refresh", status_code=200, include_in_schema=False)
+async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] | Stream:
+    """Syncs with the source: as a page, or (for the script) as events that tell how it goes on."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        # A form: no origin is named that may send it.
+        raise CrossSiteError
+    runtime = runtime_of(request)
+    wanted = parameters.identifier("Source", source_id)
+    await may_sync(request)
+    portrait, _ = await runtime.live.portrait(wanted)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return Stream(_progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    outcome = await refresh(runtime, wanted)
+    text = render("outcome.html", is_fragment=False, name=portrait.name, source_id=wanted, **outcome.facts)
+    return Response(
+        text.encode(),
+        status_code=outcome.status,
+        headers=SECURITY_HEADERS | {"Cache-Control": "no-store"},
+        media_type="text/html",
+    )
+
+
+async def _progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
+    """Events `phase` ({"phase", "tables", "ms"}) as they come, and one `outcome` ({"ok", "html"})."""
+    heard: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+    started = monotonic()
+
+    def say(phase: str, tables: int | None = None) -> None:
+        heard.put_nowait(
+            ("phase", {"phase": phase, "tables": tables, "ms": round((monotonic() - started) * 1000)})
+        )  # fmt: skip
+
+    def hear(event: Event) -> None:
+        if isinstance(event, SyncPhase) and event.source_id == source_id:
+            say(event.phase, event.tables)
+
+    async def work() -> Outcome:
+        return await refresh(runtime, source_id, say)
+
+    def end(done: "asyncio.Task[Outcome]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            heard.put_nowait(("failure", {}))
+            return
+        outcome = done.result()
+        html = render("outcome.html", is_fragment=True, name="", source_id=source_id, **outcome.facts)
+        heard.put_nowait(("outcome", {"ok": outcome.status == 200, "html": html}))
+
+    # A sync that waits behind another one hears that one's phases first.
+    stop = runtime.observer.subscribe(hear)
+    task = asyncio.ensure_future(work())
+    keep(task)
+    task.add_done_callback(end)
+    try:
+        kind = "phase"
+        while kind == "phase":
+            kind, data = await heard.get()
+            yield f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    finally:
+        stop()
+
+
+@get("/assets/{digest:str}/{name:str}", include_in_schema=False)
+async def asset(request: AppRequest, digest: Text, name: Text) -> Response[bytes]:
+    """The script, the style sheet, the icon."""
+    held = assets.found(digest, name)
+    if held is None:
+        raise EntityNotFoundError("File", name)
+    page, headers = held
+    encoding = encoding_for(request, page)
+    more = {"Content-Encoding": encoding} if encoding else {}
+    body = await form(page, encoding, lambda: None)
+    return Response(body, headers=headers | more | {"Vary": "accept-encoding"}, media_type=headers["Content-Type"])
+
+
+@get(
+    "/api/v1/sources/{source_id:str}/events",
+    summary="What changes on a page, live",
+    media_type="text/event-stream",
+    **described(str, 404, 422, 503, media_type="text/event-stream"),
+)
+async def events(
+    request: AppRequest,
+    source_id: Annotated[str, Parameter(description="the source's id", schema_extra=ID)],
+    since: Annotated[
+        str | None, Parameter(description="the version that is shown; Last-Event-ID goes before it")
+    ] = None,
+    parts: Annotated[
+        str | None, Parameter(description="with the web page's HTML of what changed", schema_extra=FLAG)
+    ] = None,
+) -> Stream:
+    """Server-sent events: `hello`, `changed` (which parts), `whole` (read everything anew), `trouble`, `gone`.
+
+    The id of a `changed` is the version that it leads to; who comes back with it as Last-Event-ID is told what it
+    missed. A comment every 15 s.
+    """
+    stream = await runtime_of(request).live.open(
+        parameters.identifier("Source", source_id),
+        request.headers.get("last-event-id", since),
+        with_parts=parameters.boolean("parts", parts),
+    )
+    return Stream(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+
+HANDLERS = [list_page, details_page, table_page, refresh_page, asset, events]

@@ -1,0 +1,251 @@
+// Keeps an open page up to date, and spares a page load where a person asks for something. Without it everything
+// works by links and forms.
+"use strict";
+
+const main = document.getElementById("main");
+const source = main.dataset.source;
+const byId = (id) => document.getElementById(id);
+
+function element(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html.trim();
+  return template.content.firstElementChild;
+}
+
+// ---- what changed, part by part
+
+// What is shown, and what the stream last told of.
+let version = main.dataset.version;
+let told = version;
+
+function replace(id, html) {
+  const old = byId(id);
+  const fresh = element(html);
+  if (!old || !fresh) return;
+  const hadFocus = old.contains(document.activeElement);
+  const wasHidden = old.hidden;
+  if (old.outerHTML === fresh.outerHTML) return;
+  old.replaceWith(fresh);
+  fresh.hidden = wasHidden;
+  if (hadFocus) (fresh.querySelector("a, button") || main).focus({ preventScroll: true });
+  if (id !== "part-freshness") highlight(fresh);
+  kept();
+}
+
+function highlight(fresh) {
+  fresh.classList.add("news");
+  fresh.addEventListener("animationend", () => fresh.classList.remove("news"), { once: true });
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// Rows came or left: the page is read anew, and those of its parts that differ are put in their places. It may come
+// from another process, which has not heard of the change yet, or be older than an event that came meanwhile.
+async function readWhole() {
+  let other;
+  for (let attempt = 0; attempt < 10; attempt += 1) {
+    if (attempt) await pause(300);
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok) continue;
+      other = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (other.getElementById("main").dataset.version === told) break;
+    } catch {
+      // Tried again.
+    }
+  }
+  if (!other) return;
+  version = other.getElementById("main").dataset.version;
+  for (const part of other.querySelectorAll("[id^=part-]")) {
+    const held = byId(part.id);
+    if (held && held.outerHTML !== part.outerHTML) replace(part.id, part.outerHTML);
+  }
+  const listed = byId("listed");
+  const held = new Map(Array.from(listed.rows, (row) => [row.id, row]));
+  const rows = Array.from(other.getElementById("listed").rows, (row) => {
+    const old = held.get(row.id);
+    if (old && old.innerHTML === row.innerHTML) return old;
+    highlight(row);
+    return row;
+  });
+  listed.replaceChildren(...rows);
+  document.title = other.title;
+  document.querySelector("h1").textContent = other.querySelector("h1").textContent;
+  filter();
+}
+
+function kept() {
+  const came = document.querySelector(".came");
+  if (came) came.textContent = "This page is kept up to date as its source changes.";
+}
+
+// ---- the stream
+
+const live = byId("live");
+let stream;
+let reading = Promise.resolve();
+
+function say(text, isLost) {
+  live.hidden = false;
+  live.classList.toggle("lost", isLost);
+  if (live.textContent !== text) live.textContent = text;
+}
+
+function listen() {
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
+  const own = new EventSource(`/api/v1/sources/${source}/events?parts=true&since=${encodeURIComponent(version)}`);
+  stream = own;
+  const on = (kind, act) => own.addEventListener(kind, (event) => {
+    const data = JSON.parse(event.data);
+    told = data.version;
+    act(data);
+  });
+  on("hello", () => say("Live", false));
+  on("changed", (data) => {
+    for (const [id, html] of Object.entries(data.parts)) replace(id, html);
+    version = data.version;
+    say("Live", false);
+    const table = byId("schema").dataset.table;
+    if (table && data.changed.includes(`table-${table}`)) showSchema(table);
+  });
+  on("whole", () => {
+    say("Live", false);
+    reading = reading.then(readWhole);
+  });
+  on("trouble", (data) => say(`Not up to date: ${data.message}`, true));
+  on("gone", (data) => say(`No longer live: ${data.message}`, true));
+  own.onerror = () => {
+    say("Connection lost, trying again", true);
+    // After an answer that is an error (too many streams, say) the browser gives up; this does not.
+    if (own.readyState === EventSource.CLOSED) setTimeout(() => own === stream && listen(), 2000 + Math.random() * 3000);
+  };
+}
+
+// A browser has few connections to one server: a page that nobody sees gives its own back, and catches up later.
+function listenWhileSeen() {
+  if (document.visibilityState === "visible") listen();
+  else if (stream) {
+    stream.close();
+    stream = undefined;
+  }
+}
+
+// ---- search among the rows that are there
+
+const search = document.querySelector("input[data-filters]");
+
+function filter() {
+  if (!search) return;
+  const wanted = search.value.trim().toLowerCase();
+  let shown = 0;
+  for (const row of byId("listed").rows) {
+    row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    shown += !row.hidden;
+  }
+  byId("shown").textContent = wanted ? `${shown.toLocaleString("en")} shown` : "";
+}
+
+// ---- a table's schema, over the page
+
+async function showSchema(table) {
+  const dialog = byId("schema");
+  const answer = await fetch(`/sources/tables/${table}?fragment=true`, { headers: { Accept: "text/html" } });
+  dialog.innerHTML = await answer.text();
+  const close = document.createElement("button");
+  close.className = "close";
+  close.textContent = "Close";
+  close.addEventListener("click", () => dialog.close());
+  dialog.prepend(close);
+  dialog.dataset.table = table;
+  if (!dialog.open) dialog.showModal();
+}
+
+// ---- refresh, with what it is doing
+
+const PHASES = {
+  connect: () => "Connecting to the source",
+  source: () => "Reading its catalogs",
+  record: (data) => `Comparing ${data.tables.toLocaleString("en")} tables with what is recorded, and recording`,
+  refresh: () => "Bringing the view up to date",
+};
+
+async function refresh(form) {
+  const button = form.querySelector("button");
+  const progress = byId("progress");
+  button.disabled = true;
+  progress.hidden = false;
+  progress.innerHTML = "<ol></ol>";
+  try {
+    const answer = await fetch(form.action, { method: "POST", headers: { Accept: "text/event-stream" } });
+    if (!answer.ok) {
+      const told = await answer.json().catch(() => ({}));
+      progress.textContent = `The refresh did not begin: ${told.message ?? `the service answers ${answer.status}`}.`;
+      return;
+    }
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += value;
+      const events = text.split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const [kind, data] = event.split("\n").map((line) => line.slice(line.indexOf(": ") + 2));
+        show(progress, kind, JSON.parse(data));
+      }
+    }
+  } catch (error) {
+    progress.textContent = `The refresh could not be followed to its end (${error.message}). The page shows its outcome when there is one.`;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function show(progress, kind, data) {
+  if (kind === "phase") {
+    const item = document.createElement("li");
+    item.textContent = `${PHASES[data.phase](data)} (after ${data.ms.toLocaleString("en")} ms)`;
+    progress.querySelector("ol").append(item);
+  } else if (kind === "outcome") {
+    progress.innerHTML = data.html;
+  } else {
+    throw new Error("see the service's log");
+  }
+}
+
+// ---- all of it
+
+if (source) {
+  // "Read again" was meant for once: not for a reload, nor for what this page reads by itself.
+  const here = new URL(location.href);
+  if (here.searchParams.has("fresh")) {
+    here.searchParams.delete("fresh");
+    history.replaceState(null, "", here);
+  }
+  listenWhileSeen();
+  document.addEventListener("visibilitychange", listenWhileSeen);
+  addEventListener("pageshow", listenWhileSeen);
+  byId("refresh").addEventListener("submit", (event) => {
+    event.preventDefault();
+    refresh(event.target);
+  });
+  const found = search.defaultValue;
+  search.addEventListener("input", () => {
+    // Rows that the server left out come only from there.
+    if (search.value.trim().toLowerCase().includes(found.toLowerCase())) filter();
+    else search.form.requestSubmit();
+  });
+  byId("listed").addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    showSchema(link.pathname.split("/").pop());
+  });
+  byId("schema").addEventListener("close", (event) => {
+    // The row may be another element by now than the one that had the focus.
+    const row = byId(`table-${event.target.dataset.table}`);
+    if (row) row.querySelector("a").focus();
+    delete event.target.dataset.table;
+  });
+}

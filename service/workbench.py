@@ -1,0 +1,93 @@
+"""What commands work with: the parts of the service that read and sync, without a listener and without Redis.
+
+A sync by a command evicts as any other program's write does: its changes notify every process that serves.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import psycopg
+
+from service import settings
+from service.cache import Cache
+from service.database import ConfigDatabase
+from service.details import Details
+from service.errors import ServiceError, StartError
+from service.log_lines import configure_logging
+from service.observation import Observer
+from service.redis_deployment import Deployment
+from service.sync import Synchronizer
+
+FINE, FAILED, WRONG = 0, 1, 2
+
+
+class Workbench:
+    """The parts."""
+
+    def __init__(self, chosen: settings.Settings) -> None:
+        observer = Observer()
+        self.settings = chosen
+        self.database = ConfigDatabase(chosen, observer)
+        cache = Cache(chosen, observer)
+        self.details = Details(chosen, self.database, cache, observer)
+        self.synchronizer = Synchronizer(chosen, self.database, self.details, observer)
+        self.redis = Deployment(chosen.redis_url.get_secret_value(), chosen.redis_timeout_ms / 1000)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.redis.close()
+        await self.details.session.close()
+        await self.details.sources.close()
+        await self.database.close()
+
+
+@asynccontextmanager
+async def opened(chosen: settings.Settings) -> AsyncIterator[Workbench]:
+    """With a connection to the config database; StartError where there is none."""
+    bench = Workbench(chosen)
+    try:
+        await bench.database.open()
+        yield bench
+    finally:
+        await bench.close()
+
+
+def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:
+    """The exit code of `work`: 0 fine; 1 it did not work, with one line that says why."""
+
+    async def opened_and_run() -> int:
+        chosen = settings.load()
+        # What is worth a person's while is printed; the log is for the service.
+        configure_logging("console", "error", chosen.secrets)
+        async with opened(chosen) as bench:
+            return await work(bench)
+
+    try:
+        return asyncio.run(opened_and_run())
+    except StartError as error:
+        print(f"rosetta {command}: {error}", file=sys.stderr)
+    except ServiceError as error:
+        print(f"rosetta {command}: {error.message}", file=sys.stderr)
+    except psycopg.errors.InsufficientPrivilege as error:
+        said = error.diag.message_primary
+        print(f"rosetta {command}: {said}; give ROSETTA_CONFIG_DSN a role that may", file=sys.stderr)
+    return FAILED
+
+
+def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
+    """Prints facts for a program, or their lines for a person."""
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+    else:
+        print("\n".join(lines))
+
+
+def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
+    """Lines with the columns under each other."""
+    texts = [header, *(tuple("-" if cell is None else str(cell) for cell in row) for row in rows)]
+    widths = [max(len(text[number]) for text in texts) for number in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip() for text in texts]

@@ -1,0 +1,126 @@
+-- name: overview
+-- One page of the list of sources: those whose name, host or database holds `search`, by name. `matching` counts all.
+SELECT
+    s.id,
+    s.name,
+    s.pg_host,
+    s.pg_port,
+    s.pg_database,
+    s.is_publication_enabled,
+    s.is_replication_enabled,
+    w.id IS NOT NULL AS has_wal_monitor,
+    coalesce(w.status, 'ACTIVE') AS status,
+    w.error_message,
+    public.source_details_wal_class(public.source_details_wal_bytes(w.total_wal_size)) AS wal_threshold_status,
+    w.replication_lag_bytes,
+    counted.tables,
+    public.source_details_time(y.synced_at) AS synced_at,
+    s.matching
+FROM (
+    SELECT
+        s.*,
+        count(*) OVER () AS matching
+    FROM public.sources AS s
+    WHERE
+        %(search)s::text = ''
+        OR position(lower(%(search)s::text) IN lower(s.name)) > 0
+        OR position(lower(%(search)s::text) IN lower(concat_ws(' ', s.pg_host, s.pg_database))) > 0
+    ORDER BY lower(s.name), s.id
+    LIMIT %(limit)s OFFSET %(skip)s
+) AS s
+LEFT JOIN LATERAL (
+    SELECT w.*
+    FROM public.wal_monitor AS w
+    WHERE w.source_id = s.id
+    ORDER BY w.id
+    LIMIT 1
+) AS w ON true
+LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS tables
+    FROM public.table_metadata_list AS t
+    WHERE t.source_id = s.id AND t.is_published
+) AS counted
+ORDER BY lower(s.name), s.id
+
+-- name: portrait_extras
+-- What a source's web page shows beside its details: when it was last synced (and, where its turn on the schedule failed
+-- since, from when on and why), the lag as the WAL monitor has seen it of late, what it saw of the slot at its last look
+-- (with the bytes per minute by which the lag grew over the last quarter of an hour), its pipelines with their
+-- destinations, and for each table whose newest version is of the last `days` days, what that changed and when. No row for an unknown id.
+SELECT
+    public.source_details_time(y.synced_at) AS synced_at,
+    public.source_details_time(failing.failing_since) AS failing_since,
+    failing.last_error,
+    (
+        SELECT coalesce(json_agg(json_build_array(recent.seen_at, recent.lag_bytes) ORDER BY recent.seen_at), '[]')
+        FROM (
+            SELECT
+                l.seen_at,
+                l.lag_bytes
+            FROM public.source_details_lag AS l
+            WHERE l.source_id = s.id AND l.lag_bytes IS NOT NULL
+            ORDER BY l.seen_at DESC
+            LIMIT 120
+        ) AS recent
+    ) AS lag,
+    (
+        SELECT row_to_json(slot)
+        FROM (
+            SELECT
+                l.restart_lsn,
+                l.confirmed_lsn,
+                l.safe_wal_size,
+                l.wal_status,
+                public.source_details_time(l.inactive_since) AS inactive_since,
+                (
+                    SELECT (60 * regr_slope(r.lag_bytes, extract(EPOCH FROM r.seen_at)))::bigint
+                    FROM public.source_details_lag AS r
+                    WHERE r.source_id = s.id AND r.seen_at > now() - interval '15 minutes'
+                ) AS lag_per_minute
+            FROM public.source_details_lag AS l
+            WHERE l.source_id = s.id AND l.seen_at > now() - interval '1 day'
+            ORDER BY l.seen_at DESC
+            LIMIT 1
+        ) AS slot
+    ) AS slot,
+    (
+        SELECT coalesce(json_agg(row_to_json(p) ORDER BY p.name COLLATE "C"), '[]')
+        FROM (
+            SELECT
+                p.name,
+                p.status,
+                coalesce(bool_or(pd.is_error), false) AS is_error,
+                coalesce(
+                    json_agg(d.name ORDER BY d.name COLLATE "C") FILTER (WHERE d.name IS NOT NULL), '[]'
+                ) AS destinations
+            FROM public.pipelines AS p
+            LEFT JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
+            LEFT JOIN public.destinations AS d ON d.id = pd.destination_id
+            WHERE p.source_id = s.id
+            GROUP BY p.id, p.name, p.status
+        ) AS p
+    ) AS pipelines,
+    (
+        SELECT
+            coalesce(
+                json_object_agg(t.id, json_build_array(h.changes_type, public.source_details_time(h.created_at))), '{}'
+            )
+        FROM public.table_metadata_list AS t
+        CROSS JOIN LATERAL (
+            SELECT h.changes_type, h.created_at
+            FROM public.history_schema_evolution AS h
+            WHERE h.table_metadata_list_id = t.id AND h.version_schema IS NOT NULL
+            ORDER BY h.version_schema DESC
+            LIMIT 1
+        ) AS h
+        WHERE
+            t.source_id = s.id
+            AND h.created_at > now() - make_interval(days => %(days)s)
+    ) AS changed_lately
+FROM public.sources AS s
+LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
+LEFT JOIN public.source_details_schedule AS failing
+    -- A sync by hand may have gone well since.
+    ON failing.source_id = s.id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
+WHERE s.id = %(id)s::int

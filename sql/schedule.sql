@@ -1,0 +1,121 @@
+-- name: lock_schedule
+-- The first statement of a claim: two at the same time would each count the leases without the other's.
+SELECT pg_advisory_xact_lock(hashtext('source_details_schedule'))
+
+-- name: claim_sync
+-- Takes the source that has been due for longest, for `lease_s` seconds, so that no other process takes it; no row
+-- where none is due, or `at_once` of them are taken already. A locked row is being written by another program, and is
+-- passed over.
+UPDATE public.source_details_schedule AS c
+SET claimed_until = now() + make_interval(secs => %(lease_s)s)
+WHERE
+    c.source_id = (
+        SELECT d.source_id
+        FROM public.source_details_schedule AS d
+        WHERE
+            d.due_at <= now()
+            AND (d.claimed_until IS NULL OR d.claimed_until <= now())
+            AND (
+                SELECT count(*)
+                FROM public.source_details_schedule AS taken
+                WHERE taken.claimed_until > now()
+            ) < %(at_once)s
+        ORDER BY d.due_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+RETURNING c.source_id
+
+-- name: give_back_syncs
+-- These are due again at once: who had taken them stops.
+UPDATE public.source_details_schedule AS c
+SET claimed_until = NULL
+WHERE c.source_id = ANY(%(ids)s::int [])
+RETURNING c.source_id
+
+-- name: schedule_new_sources
+-- Sources that are not on the schedule yet come onto it, each at its own place within the first interval: many that come
+-- at once are not synced at once. Says how long it is until the next one is due (seconds; NULL where there is none).
+WITH added AS (
+    INSERT INTO public.source_details_schedule (source_id, due_at)
+    SELECT
+        s.id,
+        now() + make_interval(secs => %(interval_s)s * ((hashint4(s.id) & 65535) / 65536.0))
+    FROM public.sources AS s
+    WHERE NOT EXISTS (SELECT FROM public.source_details_schedule AS c WHERE c.source_id = s.id)
+    -- One that is being deleted right now would fail the foreign key.
+    FOR KEY SHARE OF s SKIP LOCKED
+    ON CONFLICT DO NOTHING
+)
+
+SELECT
+    extract(
+        epoch FROM min(greatest(c.due_at, coalesce(c.claimed_until, c.due_at))) - clock_timestamp()
+    )::double precision AS next_s
+FROM public.source_details_schedule AS c
+
+-- name: failing_sources
+-- Those of `ids` whose turn on the schedule failed in whatever process had it, and that were not synced since.
+SELECT
+    c.source_id,
+    c.failing_since,
+    c.last_error
+FROM public.source_details_schedule AS c
+LEFT JOIN public.source_details_sync_state AS y ON y.source_id = c.source_id
+WHERE
+    c.source_id = ANY(%(ids)s::int [])
+    AND c.failing_since > coalesce(y.synced_at, '-infinity')
+
+-- name: background_state
+-- For the health report: how many sources fail to be synced in their turn and which have failed longest, how many slots
+-- are in ERROR and which, for how long the sync that is most overdue has been due (seconds), and the same of the WAL
+-- monitor's round.
+SELECT
+    count(*) FILTER (WHERE c.failing_since IS NOT NULL) AS syncs_failing,
+    coalesce(
+        (array_agg(c.source_id ORDER BY c.failing_since) FILTER (WHERE c.failing_since IS NOT NULL)) [:5], '{}'
+    ) AS failing_ids,
+    (SELECT count(*) FROM public.wal_monitor AS w WHERE w.status = 'ERROR') AS slots_in_error,
+    ARRAY(
+        SELECT w.source_id
+        FROM public.wal_monitor AS w
+        WHERE w.status = 'ERROR'
+        ORDER BY w.updated_at, w.source_id
+        LIMIT 5
+    ) AS slot_error_ids,
+    greatest(
+        extract(
+            epoch FROM now() - min(c.due_at) FILTER (WHERE c.claimed_until IS NULL OR c.claimed_until <= now())
+        ), 0
+    )::double precision AS syncs_late_s,
+    (
+        SELECT greatest(extract(epoch FROM now() - r.due_at), 0)::double precision
+        FROM public.source_details_wal_round AS r
+    ) AS wal_round_late_s
+FROM public.source_details_schedule AS c
+
+-- name: sync_succeeded
+-- The source is due again after the interval.
+UPDATE public.source_details_schedule AS c
+SET
+    due_at = now() + make_interval(secs => %(interval_s)s),
+    claimed_until = NULL,
+    failures = 0,
+    failing_since = NULL,
+    last_error = NULL
+WHERE c.source_id = %(id)s::int
+RETURNING c.source_id
+
+-- name: sync_failed
+-- The source is due again after a time that doubles with each failure in a row, up to `longest_s` seconds.
+UPDATE public.source_details_schedule AS c
+SET
+    due_at = now() + make_interval(
+        secs => greatest(least(%(interval_s)s * 2 ^ least(c.failures, 20), %(longest_s)s), %(interval_s)s)
+    ),
+    claimed_until = NULL,
+    failures = c.failures + 1,
+    failing_since = coalesce(c.failing_since, now()),
+    last_error = %(error)s
+WHERE c.source_id = %(id)s::int
+RETURNING c.source_id

@@ -1,0 +1,87 @@
+-- name: table_versions
+-- A table with `count` of its versions up to `highest` (NULL: its own), the newest first, each with its columns as pages
+-- show them. No row for an unknown id; no version outside 1 to the table's own (`latest`). A version that the history
+-- lacks has the columns that its neighbours tell of; the latest has those of the table itself.
+SELECT
+    t.source_id,
+    coalesce(t.table_name, 'Unknown') AS table_name,
+    own.latest,
+    (
+        SELECT
+            coalesce(
+                json_agg(
+                    json_build_object(
+                        'version', v.version,
+                        'changes_type', noted.changes_type,
+                        'noted_at', public.source_details_time(noted.created_at),
+                        'columns', described.columns
+                    )
+                    ORDER BY v.version DESC
+                ),
+                '[]'
+            )
+        FROM
+            generate_series(greatest(asked.highest - %(count)s::int + 1, 1), asked.highest) AS v (version)
+        LEFT JOIN public.history_schema_evolution AS noted
+            ON noted.table_metadata_list_id = t.id AND noted.version_schema = v.version
+        CROSS JOIN LATERAL (
+            SELECT
+                coalesce(
+                    CASE WHEN v.version = own.latest THEN nullif(t.schema_table, 'null') END,
+                    nullif(noted.schema_table_new, 'null'),
+                    (
+                        SELECT h.schema_table_old
+                        FROM public.history_schema_evolution AS h
+                        WHERE h.table_metadata_list_id = t.id AND h.version_schema > v.version
+                        ORDER BY h.version_schema
+                        LIMIT 1
+                    ),
+                    (
+                        SELECT h.schema_table_new
+                        FROM public.history_schema_evolution AS h
+                        WHERE h.table_metadata_list_id = t.id AND h.version_schema < v.version
+                        ORDER BY h.version_schema DESC
+                        LIMIT 1
+                    )
+                ) AS schema_table
+        ) AS known
+        CROSS JOIN LATERAL (
+            SELECT
+                coalesce(
+                    json_agg(
+                        c.shown
+                        ORDER BY
+                            array_position(t.column_order, c.column_name) NULLS LAST,
+                            c.ordinal,
+                            c.column_name COLLATE "C"
+                    ),
+                    '[]'
+                ) AS columns
+            FROM public.source_details_columns(known.schema_table) AS c
+        ) AS described
+    ) AS versions
+FROM public.table_metadata_list AS t
+CROSS JOIN LATERAL (
+    SELECT
+        coalesce(
+            (
+                SELECT max(h.version_schema)
+                FROM public.history_schema_evolution AS h
+                WHERE h.table_metadata_list_id = t.id
+            ),
+            1
+        ) AS latest
+) AS own
+CROSS JOIN LATERAL (SELECT least(coalesce(%(highest)s::int, own.latest), own.latest) AS highest) AS asked
+WHERE t.id = %(id)s::int
+
+-- name: registered_tables
+-- The names of a source's tables as far as they are known here. No row for an unknown id.
+SELECT
+    coalesce(
+        array_agg(t.table_name ORDER BY t.table_name COLLATE "C") FILTER (WHERE t.table_name IS NOT NULL), '{}'
+    ) AS names
+FROM public.sources AS s
+LEFT JOIN public.table_metadata_list AS t ON t.source_id = s.id
+WHERE s.id = %(id)s::int
+GROUP BY s.id

@@ -1,0 +1,86 @@
+-- name: claim_wal_round
+-- Takes the round that is due, for one process of all; no row where it is not due, or another one has taken it.
+UPDATE public.source_details_wal_round AS r
+SET due_at = now() + make_interval(secs => %(interval_s)s)
+WHERE r.due_at <= now()
+RETURNING r.only_row
+
+-- name: wal_sources
+-- Every source, with what it takes to reach it, and what its slot had confirmed a minute ago: clients confirm every ten
+-- seconds or so (wal_receiver_status_interval), however often the service looks.
+SELECT
+    seen.confirmed_lsn::text AS confirmed_lsn,
+    -- include: connection_columns
+FROM public.sources AS c
+LEFT JOIN LATERAL (
+    SELECT l.confirmed_lsn
+    FROM public.source_details_lag AS l
+    WHERE l.source_id = c.id AND l.seen_at <= now() - interval '1 minute'
+    ORDER BY l.seen_at DESC
+    LIMIT 1
+) AS seen ON true
+ORDER BY c.id
+
+-- name: record_wal
+-- Writes what was seen into the platform's table and into the history, of which a day is kept. Where the source could
+-- not be asked only its state and the reason are written. No row for a source that is gone.
+WITH source AS (
+    SELECT s.id
+    FROM public.sources AS s
+    WHERE s.id = %(id)s::int
+    -- Waits for one that is being deleted, and then finds none.
+    FOR KEY SHARE
+),
+
+pruned AS (
+    DELETE FROM public.source_details_lag AS l
+    WHERE l.source_id = %(id)s::int AND l.seen_at < now() - interval '1 day'
+),
+
+noted AS (
+    INSERT INTO public.source_details_lag (
+        source_id, lag_bytes, retained_bytes, confirmed_lsn, restart_lsn, wal_status, safe_wal_size, inactive_since
+    )
+    SELECT
+        s.id,
+        %(lag_bytes)s::bigint,
+        %(retained_bytes)s::bigint,
+        %(confirmed_lsn)s::pg_lsn,
+        %(restart_lsn)s::pg_lsn,
+        %(wal_status)s::text,
+        %(safe_wal_size)s::bigint,
+        %(inactive_since)s::timestamptz
+    FROM source AS s
+    WHERE %(is_seen)s
+    ON CONFLICT DO NOTHING
+)
+
+INSERT INTO public.wal_monitor AS w (
+    source_id, wal_lsn, wal_position, last_wal_received, replication_slot_name, replication_lag_bytes, total_wal_size,
+    status, error_message, updated_at
+)
+SELECT
+    s.id,
+    %(wal_lsn)s::text,
+    %(wal_position)s::bigint,
+    CASE WHEN %(is_seen)s THEN now() END,
+    %(slot)s::text,
+    %(lag_bytes)s::bigint,
+    pg_size_pretty(%(retained_bytes)s::bigint),
+    %(status)s::text,
+    %(error)s::text,
+    now()
+FROM source AS s
+ON CONFLICT (source_id) DO UPDATE
+    SET
+        wal_lsn = coalesce(excluded.wal_lsn, w.wal_lsn),
+        wal_position = coalesce(excluded.wal_position, w.wal_position),
+        last_wal_received = coalesce(excluded.last_wal_received, w.last_wal_received),
+        replication_slot_name = excluded.replication_slot_name,
+        replication_lag_bytes
+        = CASE WHEN %(is_seen)s THEN excluded.replication_lag_bytes ELSE w.replication_lag_bytes END,
+        total_wal_size = CASE WHEN %(is_seen)s THEN excluded.total_wal_size ELSE w.total_wal_size END,
+        status = excluded.status,
+        error_message = excluded.error_message,
+        updated_at = excluded.updated_at
+RETURNING w.id

@@ -1,0 +1,77 @@
+"""What keeping hot pages warm does to readers: a Zipf load with changes, with it and without."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from itertools import accumulate
+from time import monotonic, perf_counter
+
+from tests.bench.rig import Rig, asynchronous, fill
+from tests.bench.rows import Row, in_turn, percentile
+
+_SOURCES = 500
+_READERS = 8
+_CHANGES_A_SECOND = 20
+# Short, so that many lives end within the run.
+_TTL_S = 4
+
+
+async def rows(rig: Rig) -> AsyncIterator[Row]:
+    """The share of readers who did not wait for a computation, and how long the slowest hundredth took."""
+    seconds = 4.0 if rig.is_quick else 20.0
+    with rig.database() as config:
+        rig.say(f"{_SOURCES} sources with 20 tables, {_CHANGES_A_SECOND} changes a second, both by Zipf")
+        ids = fill(config, _SOURCES, 20)
+        weights = list(accumulate(1 / (rank + 1) ** 1.1 for rank in range(_SOURCES)))
+        hits: dict[int, list[float]] = {0: [], _SOURCES: []}
+
+        async def load(pages: int) -> float:
+            """The p99 of a read (seconds)."""
+            chance = random.Random(7)
+            took: list[float] = []
+            computed = 0
+            async with (
+                rig.runtime(config, warm_pages=pages, cache_ttl_s=_TTL_S) as service,
+                await asynchronous(config) as writer,
+            ):
+                details, warming = service.runtime.details, service.runtime.warming
+                # The first lives are those of a cold start, which both have.
+                begin = monotonic() + _TTL_S / 2
+                end = begin + seconds
+
+                async def read() -> None:
+                    nonlocal computed
+                    while monotonic() < end:
+                        (source,) = chance.choices(ids, cum_weights=weights)
+                        warming.touch(source)
+                        started = perf_counter()
+                        answer = await details.read(source)
+                        if monotonic() > begin:
+                            took.append(perf_counter() - started)
+                            computed += answer.found == "computed"
+                        await asyncio.sleep(0.002)
+
+                async def change() -> None:
+                    number = 0
+                    while monotonic() < end:
+                        number += 1
+                        (source,) = chance.choices(ids, cum_weights=weights)
+                        await writer.execute("UPDATE sources SET total_tables = %s WHERE id = %s", (number, source))
+                        await asyncio.sleep(1 / _CHANGES_A_SECOND)
+
+                await asyncio.gather(change(), *(read() for _ in range(_READERS)))
+            hits[pages].append(1 - computed / len(took))
+            return percentile(took, 0.99)
+
+        ours, theirs = await in_turn(1 if rig.is_quick else 3, lambda: load(_SOURCES), lambda: load(0), warm_up=0)
+        rate, bare = sorted(hits[_SOURCES])[len(hits[_SOURCES]) // 2], sorted(hits[0])[len(hits[0]) // 2]
+        yield Row(
+            "readers who met a cached page, hot ones kept warm", "all readers", rate, ">= 0.99x", rate >= 0.99,
+            min(hits[_SOURCES]), max(hits[_SOURCES]), f"{rate:.2%}; without {bare:.2%}",
+        )  # fmt: skip
+        ratios = sorted(own / other for own, other in zip(ours, theirs, strict=True))
+        yield Row(
+            "p99 of a read, hot pages kept warm", "none kept warm", ratios[len(ratios) // 2], "<= 1x",
+            ratios[len(ratios) // 2] <= 1, ratios[0], ratios[-1],
+            f"{sorted(ours)[len(ours) // 2] * 1000:.2f} and {sorted(theirs)[len(theirs) // 2] * 1000:.2f} ms",
+        )  # fmt: skip
