@@ -119,6 +119,7 @@ class Runtime:
             # where what it waits for comes in the same moment (https://github.com/python/cpython/issues/86296).
             await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
         self._tasks.clear()
+        await self.schedule.close()
         await self.listener.close()
         await self.details.sources.close()
         await self.details.session.close()

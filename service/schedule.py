@@ -26,7 +26,7 @@ _LEASE_SPARE_S = 60.0
 
 
 class Schedule:
-    """Runs until it is cancelled; does nothing where the interval is 0."""
+    """Runs until it is cancelled, and is closed then; does nothing where the interval is 0."""
 
     def __init__(
         self, settings: Settings, database: ConfigDatabase, synchronizer: Synchronizer, observer: Observer
@@ -38,33 +38,47 @@ class Schedule:
         self._lease = settings.sync_budget_ms / 1000 + _LEASE_SPARE_S
         self._at_once = settings.syncs_at_once
         self._free = asyncio.Semaphore(settings.syncs_at_once)
+        self._claim: asyncio.Task[int | None] | None = None
         self._running: dict[asyncio.Task[None], int] = {}
 
     async def run(self) -> None:
         """Takes what is due, at most so many at a time in the whole deployment."""
         if not self._interval:
             await asyncio.Event().wait()
-        try:
-            while True:
-                await self._free.acquire()
-                source_id = None
-                try:
-                    source_id = await self.claim()
-                finally:
-                    if source_id is None:
-                        self._free.release()
+        while True:
+            await self._free.acquire()
+            source_id = None
+            try:
+                self._claim = asyncio.create_task(self.claim(), name="claim of a scheduled sync")
+                # A cancellation between its commit and the answer would leave a lease that nobody knows of.
+                source_id = await asyncio.shield(self._claim)
+                self._claim = None
+            finally:
                 if source_id is None:
-                    await asyncio.sleep(await self._pause())
-                    continue
-                task = asyncio.create_task(self._sync(source_id), name=f"scheduled sync {source_id}")
-                self._running[task] = source_id
-                task.add_done_callback(self._end)
-                keep(task)
-        finally:
-            taken = list(self._running.values())
-            for task in self._running:
-                task.cancel()
-            await self._give_back(taken)
+                    self._free.release()
+            if source_id is None:
+                await asyncio.sleep(await self._pause())
+                continue
+            task = asyncio.create_task(self._sync(source_id), name=f"scheduled sync {source_id}")
+            self._running[task] = source_id
+            task.add_done_callback(self._end)
+            keep(task)
+
+    async def close(self) -> None:
+        """Ends its syncs and gives back what it had taken: until their leases end nobody would sync these, and as many
+        others fewer. Not a part of `run`, which is cancelled again and again until it has ended.
+        """
+        taken = list(self._running.values())
+        for task in self._running:
+            task.cancel()
+        if (claim := self._claim) is not None:
+            self._claim = None
+            await asyncio.wait({claim})
+            if claim.exception() is None and (source_id := claim.result()) is not None:
+                taken.append(source_id)
+        if taken:
+            with suppress(ConfigDatabaseUnavailableError):
+                await self._database.fetch_patiently("give_back_syncs", ids=taken)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -84,13 +98,6 @@ class Schedule:
         except (ConfigDatabaseUnavailableError, LockNotAvailable):
             return None
         return None if row is None else int(row["source_id"])
-
-    async def _give_back(self, source_ids: list[int]) -> None:
-        # Until their leases end nobody would sync these, nor as many others. A second cancellation may come before the
-        # database has answered: then the leases end by themselves.
-        if source_ids:
-            with suppress(ConfigDatabaseUnavailableError):
-                await self._database.fetch_patiently("give_back_syncs", ids=source_ids)
 
     async def _pause(self) -> float:
         try:

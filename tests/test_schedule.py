@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
 
-from service import schedule
+from service import runtime, schedule
 from service.observation import Evicted, ScheduledSync, SyncFinished, TaskFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
@@ -161,6 +162,49 @@ async def test_who_stops_gives_back_what_it_had_taken(
     await service.runtime.stop()
     assert rows(config, "SELECT FROM source_details_schedule WHERE claimed_until IS NOT NULL") == []
     assert rows(config, "SELECT FROM source_details_schedule WHERE due_at > now()") == []
+
+
+async def test_who_stops_gives_it_back_however_long_that_takes(
+    start: Start, config: Sql, config_dsn: str, proxy: Callable[..., Awaitable[Proxy]]
+) -> None:
+    """What runs is cancelled anew until it ends: giving back is not cut short by that."""
+    line = await proxy("127.0.0.1", 1)
+    line.swallow()
+    add_source(config, pg_port=line.port)
+    config.execute("INSERT INTO source_details_schedule (source_id, due_at) SELECT id, now() FROM sources")
+    service: Service = await start(sync_interval_s=1000, sync_budget_ms=60_000, source_connect_timeout_ms=60_000)
+    await until(lambda: line.accepted == 1)
+    with psycopg.connect(config_dsn) as other:
+        other.execute("SELECT FROM source_details_schedule FOR UPDATE")
+        stop = asyncio.ensure_future(service.runtime.stop())
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%give_back_syncs%'"
+        await until(lambda: stop.done() or bool(rows(config, waiting)))
+        await asyncio.wait({stop}, timeout=2 * runtime._CANCEL_AGAIN_S)
+    await stop
+    assert rows(config, "SELECT FROM source_details_schedule WHERE claimed_until IS NOT NULL") == []
+
+
+async def test_who_stops_gives_back_what_it_was_about_to_take(start: Start, config: Sql) -> None:
+    """The lease is committed, and its answer is on its way."""
+    service: Service = await start(sync_interval_s=1000)
+    claim, taken, answered = service.runtime.schedule.claim, asyncio.Event(), asyncio.Event()
+
+    async def slow_claim() -> int | None:
+        source_id = await claim()
+        if source_id is not None:
+            taken.set()
+            await answered.wait()
+        return source_id
+
+    service.runtime.schedule.claim = slow_claim  # type: ignore[method-assign]
+    add_source(config)
+    config.execute("INSERT INTO source_details_schedule (source_id, due_at) SELECT id, now() FROM sources")
+    await taken.wait()
+    stop = asyncio.ensure_future(service.runtime.stop())
+    await asyncio.wait({stop}, timeout=2 * runtime._CANCEL_AGAIN_S)
+    answered.set()
+    await stop
+    assert rows(config, "SELECT FROM source_details_schedule WHERE claimed_until IS NOT NULL") == []
 
 
 async def test_sync_that_fails_unforeseen_gives_its_turn_back(start: Start, config: Sql, shop_dsn: str) -> None:
