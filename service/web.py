@@ -1,10 +1,7 @@
 """The web pages, and the live streams that keep them up to date."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
 from litestar import Response, get, post, route
 from litestar.enums import HttpMethod
@@ -18,15 +15,13 @@ from service.compression import form
 from service.errors import CrossSiteError, EntityNotFoundError
 from service.evolution import difference
 from service.memory import Page
-from service.observation import Event, SyncPhase
-from service.outcome import Outcome, refresh
+from service.outcome import refresh
 from service.portrait import SORTS, Portrait
+from service.progress import progress
 from service.replication import health
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of
-from service.runtime import Runtime
 from service.shapes import FLAG, ID, described
 from service.templates import SECURITY_HEADERS, render
-from service.waiting import keep
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LISTED = 100
@@ -171,7 +166,7 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
     await may_sync(request)
     portrait, _ = await runtime.live.portrait(wanted)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return Stream(_progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
+        return Stream(progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
     outcome = await refresh(runtime, wanted)
     text = render("outcome.html", is_fragment=False, name=portrait.name, source_id=wanted, **outcome.facts)
     return Response(
@@ -180,45 +175,6 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
         headers=SECURITY_HEADERS | {"Cache-Control": "no-store"},
         media_type="text/html",
     )
-
-
-async def _progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
-    """Events `phase` ({"phase", "tables", "ms"}) as they come, and one `outcome` ({"ok", "html"})."""
-    heard: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
-    started = monotonic()
-
-    def say(phase: str, tables: int | None = None) -> None:
-        heard.put_nowait(
-            ("phase", {"phase": phase, "tables": tables, "ms": round((monotonic() - started) * 1000)})
-        )  # fmt: skip
-
-    def hear(event: Event) -> None:
-        if isinstance(event, SyncPhase) and event.source_id == source_id:
-            say(event.phase, event.tables)
-
-    async def work() -> Outcome:
-        return await refresh(runtime, source_id, say)
-
-    def end(done: "asyncio.Task[Outcome]") -> None:
-        if done.cancelled() or done.exception() is not None:
-            heard.put_nowait(("failure", {}))
-            return
-        outcome = done.result()
-        html = render("outcome.html", is_fragment=True, name="", source_id=source_id, **outcome.facts)
-        heard.put_nowait(("outcome", {"ok": outcome.status == 200, "html": html}))
-
-    # A sync that waits behind another one hears that one's phases first.
-    stop = runtime.observer.subscribe(hear)
-    task = asyncio.ensure_future(work())
-    keep(task)
-    task.add_done_callback(end)
-    try:
-        kind = "phase"
-        while kind == "phase":
-            kind, data = await heard.get()
-            yield f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
-    finally:
-        stop()
 
 
 @get("/assets/{digest:str}/{name:str}", include_in_schema=False)

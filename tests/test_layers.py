@@ -18,6 +18,7 @@ FLOORS = [
     {"migrate", "workbench"},
     {"app", "embedded"},
     {"routes", "table_routes", "web", "hot_path", "reaper"},
+    {"progress"},
     {"outcome", "requests"},
     {"access"},
     {"runtime", "caching_headers", "compression", "parameters", "request_log", "shapes", "assets"},

@@ -211,9 +211,9 @@ async def test_refresh_tells_how_it_goes_on(service: Service, config: Sql, shop_
     """Phase after phase, then the outcome."""
     source = add_source(config, shop_dsn)
     answer = await service.client.post(f"/sources/{source}/refresh", headers={"Accept": "text/event-stream"})
-    phases = re.findall(r'event: phase\ndata: {"phase": "(\w+)", "tables": (\w+)', answer.text)
+    phases = re.findall(r'event: phase\ndata: {"phase":"(\w+)","tables":(\w+)', answer.text)
     assert phases == [("connect", "null"), ("source", "null"), ("record", "1"), ("refresh", "null")]
-    assert re.search(r'event: outcome\ndata: {"ok": true, "html": ".*orders: new table', answer.text)
+    assert re.search(r'event: outcome\ndata: {"ok":true,"html":".*orders: new table', answer.text)
     assert len(service.events.of(SyncPhase)) == 3
 
 
