@@ -6,6 +6,7 @@ many at a time, one source at most ten times a second.
 """
 
 import asyncio
+import math
 import random
 from contextlib import suppress
 from heapq import nlargest
@@ -67,7 +68,7 @@ class Warming:
 
     def _want(self, source_id: int, *, is_renewal: bool) -> None:
         # What changes all the time is not read each time: the next look at all hot pages makes up for it.
-        if monotonic() - self._warmed.get(source_id, 0.0) >= _SPACING_S:
+        if monotonic() - self._warmed.get(source_id, -math.inf) >= _SPACING_S:
             self._waiting[source_id] = self._waiting.get(source_id, False) or is_renewal
             self._more.set()
 

@@ -303,8 +303,8 @@ async def test_more_readers_than_connections_wait_and_are_no_loss(
 ) -> None:
     """Redis answers each in time; how long the queue is says nothing about it."""
     between, url = await through(proxy, redis_url)
-    service: Service = await start(redis_url=url, redis_timeout_ms=300)
-    between.delay_s = 0.05
+    service: Service = await start(redis_url=url, redis_timeout_ms=1500)
+    between.delay_s = 0.15
     cache = service.runtime.cache
     assert await asyncio.gather(*(cache.count(f"reader {n}", 60_000) for n in range(400))) == [1] * 400
     assert service.events.of(CacheDown) == []
