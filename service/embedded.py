@@ -4,8 +4,10 @@ Each runs as a child on 127.0.0.1, in a process group of its own that the reaper
 """
 
 import importlib.util
+import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -23,21 +25,26 @@ _START_S = 30.0
 _UNPRIVILEGED = "nobody"
 PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
 
+# Below those that Linux gives to outgoing connections: one of these may take a port between the look and the server.
+_PORTS = range(20_000, 32_768)
+_numbers = itertools.count(random.randrange(len(_PORTS)))
+
 
 class EmbeddedServerError(Exception):
     """A server did not start; the message holds the end of its log."""
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` where it is free on 127.0.0.1, else any free port."""
-    for port in (wanted, 0):
+    """`wanted` where it is free on 127.0.0.1, else any free port, and no two alike."""
+    others = (_PORTS[number % len(_PORTS)] for number in itertools.islice(_numbers, len(_PORTS)))
+    for port in itertools.chain([wanted] if wanted else [], others):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise EmbeddedServerError("no free port on 127.0.0.1")
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-_PATIENCE_S = 5.0
+# A server that has much to write, on a busy machine, takes its time.
+_PATIENCE_S = 15.0
 
 
 class Reaper:
@@ -66,7 +67,7 @@ class Reaper:
         assert self._pipe is not None
         assert self._process is not None
         self._pipe.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=4 * _PATIENCE_S)
 
 
 def _is_alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from service.reaper import Reaper
 from tests.fix_servers import Servers
 
 _FIRST_THAT_PREPARES = (1, 22)
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 class PgBouncer(Server):

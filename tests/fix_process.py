@@ -22,7 +22,7 @@ from tests.fix_servers import Servers
 
 def until_answers(client: httpx.Client, child: "subprocess.Popen[bytes]", log: Callable[[], str]) -> None:
     """Returns when a child that serves HTTP answers anything at all."""
-    deadline = monotonic() + 20
+    deadline = monotonic() + 60
     while True:
         with suppress(httpx.TransportError):
             client.get("/health/live")
@@ -39,7 +39,7 @@ class Process:
         self._reaper = reaper
         self.host, self.port = "127.0.0.1", port
         self.url = f"http://127.0.0.1:{port}"
-        self.client = httpx.Client(base_url=self.url, timeout=20)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
         self._walker = walker
         with log.open("wb") as file:
             self._process = subprocess.Popen(
@@ -66,13 +66,13 @@ class Process:
 
     def wait(self) -> int:
         """Its exit code, when it has ended by itself."""
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def end(self) -> None:
         """Ends it, and looks through its log."""
         if self._process.poll() is None:
             self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         self._reaper.release(self._process.pid)
         self.client.close()
         for line in self.log.splitlines():
@@ -97,6 +97,8 @@ def serve(
                 "CREDENTIAL_ENCRYPTION_KEY": KEY,
                 "ROSETTA_PORT": str(port),
                 "ROSETTA_POOL_MAX_SIZE": "4",
+                # A busy machine is no Redis that is lost.
+                "ROSETTA_REDIS_TIMEOUT_MS": "2000",
                 # A sample is a computation that nobody asked for; tests that count them want none.
                 "ROSETTA_SAMPLE_SHARE": "0",
                 # Nor does any want a sync that nobody asked for.

@@ -19,7 +19,7 @@ from service.reaper import Reaper
 from tests.fix_servers import Servers
 
 _numbers = itertools.count(1)
-_PATIENCE_S = 30
+_PATIENCE_S = 60
 _SERVICE = "pages"
 # A replica is not made to wait for others.
 _AT_ONCE = ["--repl-diskless-sync-delay", "0"]

@@ -28,7 +28,7 @@ _marks = itertools.count(1_000_000_000)
 
 async def until(condition: Callable[[], object]) -> None:
     """Returns when the condition holds, looked at whenever the loop has done something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # for what has no event of its own
             await asyncio.sleep(0)
 
@@ -52,7 +52,7 @@ class Watched(Observer):
 
     async def until(self, kind: type[E], which: Callable[[E], bool] = lambda _: True, after: int = 0) -> E:
         """The first such event past the first `after` events; waits for it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for event in self.events[after:]:
                     if isinstance(event, kind) and which(event):
@@ -140,7 +140,7 @@ def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "CREDENTIAL_ENCRYPTION_KEY": SecretStr(KEY),
         "publication_budget_ms": 3000,
-        "redis_timeout_ms": 1000,
+        "redis_timeout_ms": 3000,
         "pool_max_size": 6,
         "sample_share": 0.0,
         "syncs_per_minute": 0,

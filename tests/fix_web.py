@@ -60,7 +60,7 @@ class Site:
         parameters = {"parts": "true"} | ({"since": since} if since else {})
         headers = {"Last-Event-ID": last} if last else {}
         async with (
-            httpx.AsyncClient(base_url=self.url, timeout=20) as client,
+            httpx.AsyncClient(base_url=self.url, timeout=60) as client,
             client.stream("GET", f"/api/v1/sources/{source_id}/events", params=parameters, headers=headers) as response,
         ):
             assert response.status_code == 200, await response.aread()
@@ -82,7 +82,7 @@ async def _parsed(response: httpx.Response) -> AsyncIterator[Heard]:
 
 async def until(stream: AsyncIterator[Heard], which: Callable[[Heard], object]) -> Heard:
     """The first such event."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for heard in stream:
             if which(heard):
                 return heard

@@ -60,7 +60,7 @@ def is_alive(pid: int) -> bool:
 
 def until_gone(pids: list[int]) -> None:
     """Returns when all of these processes have ended."""
-    deadline = monotonic() + 20
+    deadline = monotonic() + 60
     while any(map(is_alive, pids)):
         assert monotonic() < deadline
 

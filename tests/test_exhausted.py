@@ -65,7 +65,7 @@ async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -
             await service.events.until(DatabaseDown)
             assert (await service.details(sources[0])).json()["source"]["id"] == sources[0]
         seen = len(service.events.events)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await service.client.get(f"/api/v1/sources/{sources[29]}/details")).status_code == 503:
                 continue
         await service.events.until(DatabaseUp, after=seen)

@@ -51,7 +51,7 @@ async def test_config_database_away_is_a_503_that_says_so(
         assert redis.exists(f"source_details:{cached}")
         assert "hit" in (await service.details(cached)).headers["cache-status"]
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await service.client.get(f"/api/v1/sources/{other}/details")).status_code == 503:
             continue
     assert (await service.client.get("/health/ready")).status_code == 200

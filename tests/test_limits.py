@@ -19,7 +19,7 @@ pytestmark = pytest.mark.operations
 @contextmanager
 def connected(process: Process) -> Iterator[socket.socket]:
     """A connection of one's own."""
-    with socket.create_connection((process.host, process.port), timeout=20) as client:
+    with socket.create_connection((process.host, process.port), timeout=60) as client:
         yield client
 
 

@@ -95,7 +95,7 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
     # Somebody else has it read meanwhile: no end of a page's life makes up for the miss soon.
     while runtime.details.memory.get(source) is None:
         await site.service.details(source)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in opened:
             if b"changed</dd>" in event:
                 break
@@ -114,7 +114,7 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
     await service.events.until(Evicted)
     await service.settled(config)
     count = count_computations(config)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
         for stream in streams:
             async for event in stream:

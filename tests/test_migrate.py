@@ -96,7 +96,7 @@ def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(database
             writer.execute("UPDATE wal_monitor SET status = 'IDLE'")
             thread = threading.Thread(target=lambda: migrate.migrate(dsn, say=say))
             thread.start()
-            assert waiting.wait(20)
+            assert waiting.wait(60)
             writer.execute("UPDATE sources SET total_tables = 3")
     thread.join(60)
     assert migrate.check(dsn) == []

@@ -103,7 +103,7 @@ async def test_locked_view_is_passed_by_through_the_pooler(
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await service.runtime.refresher.wait_until_covered(20)
     with connect(config_dsn) as operator, operator.transaction():
         operator.execute("REFRESH MATERIALIZED VIEW source_details_tables")

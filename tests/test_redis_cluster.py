@@ -233,7 +233,7 @@ async def test_plain_url_of_a_cluster_says_what_to_change(
     """It is not used, and the reason names the setting."""
     service: Service = await start(redis_url=SecretStr(redis_cluster.nodes[0].server.url))
     sources = [add_source(config) for _ in range(6)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not any("redis+cluster" in event.reason for event in service.events.of(CacheDown)):
             for source in sources:
                 await service.details(source)

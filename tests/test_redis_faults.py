@@ -95,7 +95,7 @@ async def test_redis_restarted_empty(start: Start, config: Sql, own_redis: Valke
     with bound("Redis restarted: used again", 8):
         await service.events.until(CacheUp, after=seen)
     assert "stored" in (await service.details(source)).headers["cache-status"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "detail=memory" not in (await service.details(source)).headers["cache-status"]:
             continue
     assert len(service.events.of(CacheDown)) == 1

@@ -74,7 +74,7 @@ def test_no_request_fails_while_old_and_new_are_side_by_side(
     paths = (f"/api/v1/sources/{source}/details", f"/sources/{source}/details", "/")
 
     def read(number: int) -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=60) as client:
             while not over.is_set():
                 try:
                     answer = balancer.send(lambda url: client.get(url + paths[reads[number] % len(paths)]))

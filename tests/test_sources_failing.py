@@ -112,7 +112,7 @@ async def test_twenty_that_swallow_slow_no_healthy_one(
     path = "/api/v1/sources/{}/details"
     afresh = {"Cache-Control": "no-cache"}
 
-    async with httpx.AsyncClient(base_url=process.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
 
         async def load(source: int) -> None:
             while not is_over:

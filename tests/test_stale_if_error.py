@@ -34,7 +34,7 @@ async def test_page_is_served_past_its_life_and_says_so(
     start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis, bound: Bound
 ) -> None:
     """The key is gone from Redis; the process still has what it served last, and nobody else waits for the database."""
-    service: Service = await start(config_timeout_ms=1500)
+    service: Service = await start(config_timeout_ms=2500)
     source, never = add_source(config), add_source(config)
     await service.settled(config)
     known = await service.details(source)
@@ -46,14 +46,14 @@ async def test_page_is_served_past_its_life_and_says_so(
         assert page.headers["cache-status"].startswith("rosetta; fwd=stale; ttl=")
         started, slowest = monotonic(), 0.0
         # For several times as long as one who waits for the database would wait.
-        while monotonic() - started < 4:
+        while monotonic() - started < 6:
             asked = monotonic()
             await service.details(source)
             slowest = max(slowest, monotonic() - asked)
-        assert slowest < 1
-        with bound("config database away, timeout 1,500 ms: a known page", 1):
+        assert slowest < 2
+        with bound("config database away, timeout 2,500 ms: a known page", 2):
             await service.details(source)
-        with bound("config database away, timeout 1,500 ms: the 503 for another", 1.5 + 1):
+        with bound("config database away, timeout 2,500 ms: the 503 for another", 2.5 + 1):
             assert (await service.client.get(f"/api/v1/sources/{never}/details")).status_code == 503
         again = await service.client.get(
             f"/api/v1/sources/{source}/details", headers={"If-None-Match": known.headers["etag"]}
@@ -62,7 +62,7 @@ async def test_page_is_served_past_its_life_and_says_so(
     with connect(config_dsn) as writer:
         writer.execute("UPDATE sources SET name = 'back' WHERE id = %s", (source,))
     await service.events.until(ListenerUp, after=service.events.events.index(service.events.of(ListenerDown)[0]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (page := await service.details(source)).json()["source"]["name"] != "back":
             assert "fwd=stale" in page.headers["cache-status"]
 
@@ -74,7 +74,7 @@ async def test_page_is_served_for_a_bounded_time(start: Start, config: Sql, conf
     await service.settled(config)
     await service.details(source)
     with database_away(config, config_dsn):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (response := await service.client.get(f"/api/v1/sources/{source}/details")).status_code == 200:
                 assert int(response.headers["age"]) <= 1
                 await asyncio.sleep(0)

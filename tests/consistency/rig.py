@@ -40,7 +40,7 @@ class Process:
         self.port = free_port()
         self.evicted: dict[int, float] = {}
         self.lines: deque[str] = deque(maxlen=200)
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -54,7 +54,7 @@ class Process:
         )  # fmt: skip
         reaper.watch(self._process.pid)
         self._reading = asyncio.create_task(self._read())
-        deadline = monotonic() + 30
+        deadline = monotonic() + 60
         while True:
             try:
                 await self.client.get("/health/live")
