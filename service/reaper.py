@@ -67,7 +67,8 @@ class Reaper:
         assert self._pipe is not None
         assert self._process is not None
         self._pipe.close()
-        self._process.wait(timeout=4 * _PATIENCE_S)
+        # Without a bound of its own: it waits for nothing for long, but ten thousand files may take half a minute.
+        self._process.wait()
 
 
 def _is_alive(pid: int) -> bool:

@@ -116,7 +116,7 @@ def test_nothing_is_left_however_it_ends(environment: dict[str, str], number: si
         pids = descendants(demo.pid)
         assert len(pids) > 4
         demo.send_signal(number)
-        assert demo.wait(30) == (-9 if number == signal.SIGKILL else 0)
+        assert demo.wait(60) == (-9 if number == signal.SIGKILL else 0)
     until_gone(pids)
 
 
