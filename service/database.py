@@ -6,10 +6,10 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from service.connection import Connection, configure, connection_class, conninfo, is_unreachable, reason, transaction
 from service.errors import ConfigDatabaseUnavailableError, StartError
 from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
@@ -20,85 +20,6 @@ from service.waiting import within
 T = TypeVar("T")
 
 _RECONNECT_S = 1.0
-
-
-def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
-    """`dsn` with what this service needs where the DSN does not say otherwise.
-
-    The primary, also for reads: a standby may lag behind the notifications and would fill caches with older rows.
-    """
-    wanted: dict[str, Any] = {
-        "application_name": application_name,
-        "target_session_attrs": "read-write",
-        "connect_timeout": 5,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-    return make_conninfo("", **(wanted | conninfo_to_dict(dsn)))
-
-
-def reason(error: BaseException) -> str:
-    """Why a database could not be asked, in one line without the noise of several hosts."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _is_unreachable(error: psycopg.OperationalError) -> bool:
-    """Whether the server, and not the statement, is the trouble: no SQLSTATE, or one of 08, 53, and 57 where it shuts
-    down.
-    """
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "53") or error.sqlstate[:3] == "57P"
-
-
-class Connection(psycopg.AsyncConnection[DictRow]):
-    """`is_pooled`: a pooler is in between, and gives each transaction another server process."""
-
-    is_pooled = False
-
-
-def _connection_class(on_failure: Callable[[psycopg.OperationalError], None]) -> type[Connection]:
-    """Connections that tell why there is none: the pool itself only says that it took too long."""
-
-    class Connecting(Connection):
-        @classmethod
-        async def connect(cls, *arguments: Any, **options: Any) -> Any:
-            try:
-                return await super().connect(*arguments, **options)
-            except psycopg.OperationalError as error:
-                on_failure(error)
-                raise
-
-    return Connecting
-
-
-async def _configure(connection: Connection) -> None:
-    await connection.set_autocommit(True)
-    row = await (await connection.execute("SELECT pg_backend_pid() AS pid")).fetchone()
-    assert row is not None
-    connection.is_pooled = row["pid"] != connection.info.backend_pid
-    if connection.is_pooled:
-        # It keeps its statements for ever; only fetch() knows what to do when one no longer fits.
-        connection.prepare_threshold = None
-    else:
-        # Behind a pooler they would be those of whoever comes next; so there each transaction begins with them.
-        await connection.execute(query("session_settings"))
-
-
-@asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
-    if connection.is_pooled:
-        # Not in pipeline mode: psycopg's ends with a Flush behind its Sync. Where the pooler has answered the Sync
-        # before the Flush comes, it gives the Flush a server process, and keeps that: nothing answers a lone Flush.
-        async with connection.transaction():
-            await connection.execute(query("transaction_settings"), prepare=True)
-            yield
-    else:
-        async with connection.pipeline(), connection.transaction():
-            yield
 
 
 class ConfigDatabase:
@@ -118,9 +39,9 @@ class ConfigDatabase:
         self.is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
-            connection_class=_connection_class(self._note_failure),
+            connection_class=connection_class(self._note_failure),
             kwargs={"row_factory": dict_row},
-            configure=_configure,
+            configure=configure,
             min_size=settings.pool_min_size,
             max_size=settings.pool_max_size,
             timeout=self._timeout,
@@ -202,7 +123,7 @@ class ConfigDatabase:
         text = query(name) + (f"\n-- edition {self._edition}" if self._edition else "")
         if not connection.is_pooled:
             return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
-        async with _transaction(connection):
+        async with transaction(connection):
             return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -211,7 +132,7 @@ class ConfigDatabase:
         """
 
         async def run(connection: Connection) -> T:
-            async with _transaction(connection):
+            async with transaction(connection):
                 return await work(connection)
 
         return await self._reached(run, is_repeatable=False)
@@ -237,7 +158,7 @@ class ConfigDatabase:
             # By an operator, or by a timeout of the role's: the others are answered.
             raise ConfigDatabaseUnavailableError(reason(error)) from None
         except psycopg.OperationalError as error:
-            if not _is_unreachable(error):
+            if not is_unreachable(error):
                 raise
             raise self._unavailable(reason(error)) from error
         if self.is_down:
@@ -260,7 +181,7 @@ class ConfigDatabase:
                 # Whether a transaction whose connection died was committed cannot be known: so it is asked before.
                 await self._pool.check_connection(connection)
             except psycopg.OperationalError as error:
-                if not _is_unreachable(error):
+                if not is_unreachable(error):
                     raise
             else:
                 return await work(connection)

@@ -16,7 +16,8 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
-from service.database import ConfigDatabase, conninfo, reason
+from service.connection import conninfo, reason
+from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import StartError
 from service.observation import CanaryHeard, ListenerDown, ListenerUp, Observer

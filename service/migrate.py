@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from service.database import conninfo, reason
+from service.connection import conninfo, reason
 from service.errors import StartError
 from service.resources import folder
 

@@ -8,7 +8,8 @@ from time import monotonic
 
 import psycopg
 
-from service.database import ConfigDatabase, reason
+from service.connection import reason
+from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
 from service.observation import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
 from service.settings import Settings

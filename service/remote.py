@@ -12,8 +12,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
+from service.connection import reason
 from service.credentials import UndecryptablePasswordError, decrypt
-from service.database import reason
 from service.errors import SourceUnreachableError
 from service.observation import Observer, SourceDown, SourceUp
 from service.resolver import Resolver

@@ -13,10 +13,11 @@ from service import parameters
 from service.access import is_known
 from service.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_fresh
 from service.compression import form
+from service.description import COUNT, FLAG, ID, described, errors
 from service.errors import EntityNotFoundError, SyncError
 from service.memory import Page
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of
-from service.shapes import COUNT, FLAG, ID, Details, Source, SyncReport, described, errors
+from service.shapes import Details, Source, SyncReport
 
 _JSON = MediaType.JSON
 _READ = [HttpMethod.GET, HttpMethod.HEAD]

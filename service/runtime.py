@@ -11,7 +11,8 @@ import psycopg
 from service import tokens
 from service.answer import Answer
 from service.cache import Cache
-from service.database import ConfigDatabase, reason
+from service.connection import reason
+from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener

@@ -10,7 +10,8 @@ from contextlib import suppress
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow
 
-from service.database import ConfigDatabase, Connection, reason
+from service.connection import Connection, reason
+from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
 from service.observation import Observer, ScheduledSync, TaskFailed
 from service.queries import query

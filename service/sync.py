@@ -15,7 +15,8 @@ from typing import Any
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailable
 from psycopg.rows import DictRow
 
-from service.database import ConfigDatabase, Connection
+from service.connection import Connection
+from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
 from service.observation import Observer, SyncFailed, SyncFinished, SyncPhase

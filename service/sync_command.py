@@ -14,24 +14,24 @@ _BAR = 30
 
 def main(arguments: list[str]) -> int:
     """0 where every source was synced, 1 where one was not."""
-    parser = argparse.ArgumentParser(prog="rosetta sync", description="Sync with source databases.")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", type=int, nargs="?", help="one source")
-    which.add_argument("--all", action="store_true", help="every source, one after the other")
+    parser = _parser("sync", "Sync with source databases.", "one source", "every source, one after the other")
     parser.add_argument("--json", action="store_true", help="for programs: one report per source")
-    options = parser.parse_args(arguments)
-    return run("sync", functools.partial(_sync, options))
+    return run("sync", functools.partial(_sync, parser.parse_args(arguments)))
 
 
 def evict(arguments: list[str]) -> int:
     """0 where every process was told."""
-    parser = argparse.ArgumentParser(prog="rosetta evict", description="Have every process forget cached pages.")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", type=int, nargs="?", help="one source's page")
-    which.add_argument("--all", action="store_true", help="every page")
+    parser = _parser("evict", "Have every process forget cached pages.", "one source's page", "every page")
     parser.add_argument("--json", action="store_true", help="for programs")
-    options = parser.parse_args(arguments)
-    return run("evict", functools.partial(_evict, options))
+    return run("evict", functools.partial(_evict, parser.parse_args(arguments)))
+
+
+def _parser(command: str, description: str, one: str, every: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"rosetta {command}", description=description)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", type=int, nargs="?", help=one)
+    which.add_argument("--all", action="store_true", help=every)
+    return parser
 
 
 async def _sync(options: argparse.Namespace, bench: Workbench) -> int:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from service import assets, parameters
 from service.caching_headers import etag, matches
 from service.compression import form
+from service.description import FLAG, ID, described
 from service.errors import CrossSiteError, EntityNotFoundError
 from service.evolution import difference
 from service.memory import Page
@@ -20,7 +21,6 @@ from service.portrait import SORTS, Portrait
 from service.progress import progress
 from service.replication import health
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of
-from service.shapes import FLAG, ID, described
 from service.templates import SECURITY_HEADERS, render
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fix_secrets",
     "tests.fix_runtime",
     "tests.fix_process",
+    "tests.fix_commands",
     "tests.fix_web",
     "tests.fix_redis_deployments",
     "tests.fix_pgbouncer",

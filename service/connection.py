@@ -1,0 +1,92 @@
+"""How one connects to the config database: its primary, directly or through a pooler."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow
+
+from service.queries import query
+
+
+def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
+    """`dsn` with what this service needs where the DSN does not say otherwise.
+
+    The primary, also for reads: a standby may lag behind the notifications and would fill caches with older rows.
+    """
+    wanted: dict[str, Any] = {
+        "application_name": application_name,
+        "target_session_attrs": "read-write",
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    return make_conninfo("", **(wanted | conninfo_to_dict(dsn)))
+
+
+def reason(error: BaseException) -> str:
+    """Why a database could not be asked, in one line without the noise of several hosts."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def is_unreachable(error: psycopg.OperationalError) -> bool:
+    """Whether the server, and not the statement, is the trouble: no SQLSTATE, or one of 08, 53, and 57 where it shuts
+    down.
+    """
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "53") or error.sqlstate[:3] == "57P"
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """`is_pooled`: a pooler is in between, and gives each transaction another server process."""
+
+    is_pooled = False
+
+
+def connection_class(on_failure: Callable[[psycopg.OperationalError], None]) -> type[Connection]:
+    """Connections that tell why there is none: the pool itself only says that it took too long."""
+
+    class Connecting(Connection):
+        @classmethod
+        async def connect(cls, *arguments: Any, **options: Any) -> Any:
+            try:
+                return await super().connect(*arguments, **options)
+            except psycopg.OperationalError as error:
+                on_failure(error)
+                raise
+
+    return Connecting
+
+
+async def configure(connection: Connection) -> None:
+    """Makes a new connection ready for the named statements."""
+    await connection.set_autocommit(True)
+    row = await (await connection.execute("SELECT pg_backend_pid() AS pid")).fetchone()
+    assert row is not None
+    connection.is_pooled = row["pid"] != connection.info.backend_pid
+    if connection.is_pooled:
+        # It keeps its statements for ever; only fetch() knows what to do when one no longer fits.
+        connection.prepare_threshold = None
+    else:
+        # Behind a pooler they would be those of whoever comes next; so there each transaction begins with them.
+        await connection.execute(query("session_settings"))
+
+
+@asynccontextmanager
+async def transaction(connection: Connection) -> AsyncIterator[None]:
+    """A transaction; in pipeline mode where no pooler is in between."""
+    if connection.is_pooled:
+        # Not in pipeline mode: psycopg's ends with a Flush behind its Sync. Where the pooler has answered the Sync
+        # before the Flush comes, it gives the Flush a server process, and keeps that: nothing answers a lone Flush.
+        async with connection.transaction():
+            await connection.execute(query("transaction_settings"), prepare=True)
+            yield
+    else:
+        async with connection.pipeline(), connection.transaction():
+            yield

@@ -1,0 +1,163 @@
+"""How the API's parameters, answers and errors are described, with an example each."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example, Operation
+
+from service.shapes import Details, Error, Source, SyncReport, TableSchema
+
+# How parameters are described; they come as text, so that what is wrong with one is told in our own words.
+ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+# Left out is null to Litestar, and nothing in a URL.
+COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "one_of": None}
+FLAG: dict[str, Any] = {"type": "boolean", "one_of": None}
+
+_MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
+    401: (
+        "access is by token, and none that is known came with the request",
+        {"error": "UnauthorizedError", "message": "a token is needed: Authorization: Bearer TOKEN"},
+    ),
+    403: (
+        "a sync takes a token of scope operate, and may not be asked for by another site's page",
+        {"error": "ForbiddenError", "message": "this token may read; to sync takes one of scope operate"},
+    ),
+    404: (
+        "there is no such thing",
+        {
+            "error": "EntityNotFoundError",
+            "message": "Source with id '999' not found",
+            "details": {"entity_type": "Source", "entity_id": "999"},
+        },
+    ),
+    422: (
+        "a parameter is not what it has to be",
+        {
+            "error": "ValidationError",
+            "message": "source id must be an integer, not 'abc'",
+            "details": {"parameter": "source_id", "value": "abc"},
+        },
+    ),
+    429: (
+        "this caller has had sources asked as often as it may; Retry-After says when to try again",
+        {"error": "TooManyRequestsError", "message": "at most 120 syncs a minute; try again in 17 s"},
+    ),
+    502: (
+        "the source database cannot be reached",
+        {
+            "error": "SourceUnreachableError",
+            "message": "the source database cannot be asked: no connection within 2000 ms",
+            "details": {"source_id": 1},
+        },
+    ),
+    503: (
+        "the config database cannot be reached, or is busy with this source; Retry-After says when to try again",
+        {
+            "error": "ConfigDatabaseUnavailableError",
+            "message": "the config database cannot be reached (no answer in time); try again shortly",
+        },
+    ),
+    504: (
+        "the sync takes longer than its budget, and goes on",
+        {
+            "error": "SyncUnfinishedError",
+            "message": "the sync has not finished within 5000 ms; it goes on, and pages will show its outcome",
+            "details": {"source_id": 1},
+        },
+    ),
+}
+
+_THEN = "2026-11-23T22:53:48.280434+00:00"
+_SOURCE: dict[str, Any] = {
+    "created_at": _THEN, "updated_at": _THEN, "name": "shop",
+    "pg_host": "db.example.com", "pg_port": 5432, "pg_database": "shop", "pg_username": "rosetta",
+    "publication_name": "rosetta", "replication_name": "rosetta_slot", "id": 1, "is_publication_enabled": True,
+    "is_replication_enabled": True, "last_check_replication_publication": _THEN, "total_tables": 1,
+}  # fmt: skip
+_COLUMN: dict[str, Any] = {
+    "column_name": "id", "is_nullable": "NO", "real_data_type": "BIGINT", "numeric_precision": 64, "numeric_scale": 0,
+    "is_primary_key": True, "has_default": True, "default_value": "nextval('orders_id_seq'::regclass)",
+}  # fmt: skip
+_TOTAL: dict[str, Any] = {
+    "column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC", "numeric_precision": 10,
+    "numeric_scale": 2, "is_primary_key": False, "has_default": True, "default_value": "0",
+}  # fmt: skip
+# Without a null anywhere: the description leaves such keys out.
+EXAMPLES: dict[Any, Any] = {
+    Source: _SOURCE,
+    list[Source]: [_SOURCE],
+    Details: {
+        "source": _SOURCE,
+        "wal_monitor": {
+            "wal_lsn": "0/16B3748", "wal_position": 23803720, "last_wal_received": _THEN,
+            "last_transaction_time": _THEN, "replication_slot_name": "rosetta_slot", "replication_lag_bytes": 1024,
+            "total_wal_size": "16 MB", "wal_size_bytes": 16777216, "wal_threshold_status": "OK", "status": "ERROR",
+            "error_message": "the slot is in use", "id": 1, "source_id": 1, "source": _SOURCE,
+            "created_at": _THEN, "updated_at": _THEN,
+        },
+        "tables": [{"id": 1, "table_name": "orders", "version": 2, "schema_table": [_COLUMN, _TOTAL]}],
+        "destinations": ["warehouse"],
+        "meta": {
+            "as_of": "2026-11-23T22:54:00.000000+00:00", "tables_from": "source", "read_from": "view",
+            "publication_check": "remembered", "unregistered_tables": [],
+            "drift": {"published": 1, "registered": 2, "carried": 1, "not_registered": [], "not_published": ["old"]},
+        },
+    },
+    SyncReport: {
+        "outcome": "synced", "tables_added": ["orders"], "tables_dropped": [], "tables_returned": [],
+        "tables_filled": [], "tables_changed": [], "publication_exists": True,
+        "slot": {"plugin": "pgoutput", "active": True}, "wal_lsn": "0/16B3748",
+        "phases_ms": {"connect": 2.1, "source": 10.4, "record": 5.3},
+    },
+    TableSchema: {
+        "columns": [_COLUMN, _TOTAL],
+        "diff": {"new_columns": ["total"], "dropped_columns": [], "type_changes": {}},
+    },
+    str: 'event: changed\nid: 1f0c\ndata: {"version":"1f0c","as_of":"...","changed":["table-17"]}\n\n',
+    list[str]: ["customers", "orders", "sales.invoices"],
+}  # fmt: skip
+
+
+@dataclass
+class Answered(Operation):
+    """An operation that never answers 400: what is wrong with a parameter is a 422."""
+
+    def __post_init__(self) -> None:
+        if self.responses:
+            self.responses.pop("400", None)
+
+
+def described(
+    shape: Any, *statuses: int, media_type: str = "application/json", is_open: bool = False
+) -> dict[str, Any]:
+    """For a handler: its answer of that shape, 304 where it is among `statuses`, and the errors of the others; beside
+    them 401 where it is not `is_open` to all, and 403 where it may sync (what is limited, 429, does).
+    """
+    responses = {
+        200: ResponseSpec(
+            data_container=shape,
+            media_type=media_type,
+            generate_examples=False,
+            description="the answer",
+            examples=[Example(value=EXAMPLES[shape])] if shape in EXAMPLES else None,
+        )
+    }
+    if 304 in statuses:
+        responses[304] = ResponseSpec(None, generate_examples=False, description="the client has it already")
+    refusals = ([] if is_open else [401]) + ([403] if 429 in statuses else [])
+    responses |= errors(*refusals, *(status for status in statuses if status != 304))
+    return {"responses": responses, "operation_class": Answered}
+
+
+def errors(*statuses: int) -> dict[int, ResponseSpec]:
+    """What they mean, with an example each."""
+    return {
+        status: ResponseSpec(
+            Error,
+            generate_examples=False,
+            description=_MEANINGS[status][0],
+            examples=[Example(value=_MEANINGS[status][1])],
+        )
+        for status in statuses
+    }
