@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 
+from service.concurrency import keep
 from service.memory import Page
-from service.waiting import keep
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -9,13 +9,13 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from service.concurrency import within
 from service.connection import Connection, configure, connection_class, conninfo, is_unreachable, reason, transaction
 from service.errors import ConfigDatabaseUnavailableError, StartError
 from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
 from service.settings import Settings
 from service.tracing import span
-from service.waiting import within
 
 T = TypeVar("T")
 

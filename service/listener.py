@@ -16,6 +16,7 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
+from service.concurrency import keep, within
 from service.connection import conninfo, reason
 from service.database import ConfigDatabase
 from service.details import Details
@@ -23,7 +24,6 @@ from service.errors import StartError
 from service.observation import CanaryHeard, ListenerDown, ListenerUp, Observer
 from service.refresh import Refresher
 from service.settings import Settings
-from service.waiting import keep, within
 
 CHANNEL = "source_details_changed"
 # Identities begin at 1.

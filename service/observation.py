@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import structlog
 
-from service.waiting import keep
+from service.concurrency import keep
 
 
 @dataclass(frozen=True, slots=True)

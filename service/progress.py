@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
 
+from service.concurrency import keep
 from service.observation import Event, SyncPhase
 from service.outcome import Outcome, refresh
 from service.rooms import event
 from service.runtime import Runtime
 from service.templates import render
-from service.waiting import keep
 
 
 async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:

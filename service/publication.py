@@ -12,11 +12,11 @@ from hashlib import blake2b
 from time import monotonic
 
 from service.cache import Cache, CacheUnavailableError
+from service.concurrency import keep
 from service.errors import SourceUnreachableError
 from service.queries import query
 from service.remote import Source, SourceConnection, Sources
 from service.settings import Settings
-from service.waiting import keep
 
 
 @dataclass(frozen=True, slots=True)

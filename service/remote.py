@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
+from service.concurrency import within
 from service.connection import reason
 from service.credentials import UndecryptablePasswordError, decrypt
 from service.errors import SourceUnreachableError
@@ -20,7 +21,6 @@ from service.resolver import Resolver
 from service.settings import Settings
 from service.source_hosts import SourceHosts
 from service.tracing import span
-from service.waiting import within
 
 T = TypeVar("T")
 SourceConnection = psycopg.AsyncConnection[DictRow]

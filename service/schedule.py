@@ -10,6 +10,7 @@ from contextlib import suppress
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow
 
+from service.concurrency import keep
 from service.connection import Connection, reason
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
@@ -17,7 +18,6 @@ from service.observation import Observer, ScheduledSync, TaskFailed
 from service.queries import query
 from service.settings import Settings
 from service.sync import Synchronizer
-from service.waiting import keep
 
 _LOOK_AGAIN_S = 5.0
 _TRY_AGAIN_S = 1.0

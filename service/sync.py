@@ -15,6 +15,7 @@ from typing import Any
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailable
 from psycopg.rows import DictRow
 
+from service.concurrency import Turnstile, keep
 from service.connection import Connection
 from service.database import ConfigDatabase
 from service.details import Details
@@ -24,7 +25,6 @@ from service.queries import query
 from service.remote import Source, SourceConnection
 from service.settings import Settings
 from service.tracing import span
-from service.waiting import Turnstile, keep
 
 # What a source may take of the whole budget; the rest is for recording what it said.
 _SOURCE_SHARE = 0.8

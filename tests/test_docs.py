@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import service
 from service import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -19,14 +18,6 @@ def test_readme_lists_every_setting_as_help_does() -> None:
     )
     described = [tuple(line.split(None, 2)) for line in settings.describe().splitlines()]
     assert rows == described
-
-
-def test_architecture_names_every_module() -> None:
-    """And none that is gone."""
-    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (PROJECT / "ARCHITECTURE.md").read_text(), re.M)
-    named = {name for row in table for name in re.findall(r"`(\w+)`", row)}
-    modules = {path.stem for path in Path(service.__file__).parent.glob("*.py")} - {"__init__"}
-    assert named == modules
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
