@@ -16,8 +16,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import json
 
+from service.config.tokens import Token, digest
 from service.templates import SECURITY_HEADERS, error_page
-from service.tokens import Token, digest
 
 # What a load balancer asks, and what a page needs before it can ask for anything.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")

@@ -25,10 +25,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from service.config.settings import Settings
 from service.observation import CacheAccepts, CacheRefuses, Observer
 from service.redis_deployment import MOST_AT_ONCE
 from service.redis_primaries import Primaries, Script
-from service.settings import Settings
 from service.tracing import span
 
 T = TypeVar("T")

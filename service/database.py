@@ -10,11 +10,11 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.concurrency import within
+from service.config.settings import Settings
 from service.connection import Connection, configure, connection_class, conninfo, is_unreachable, reason, transaction
 from service.errors import ConfigDatabaseUnavailableError, StartError
 from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
-from service.settings import Settings
 from service.tracing import span
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from service import demo_hints, demo_source, demo_story
-from service.credentials import encrypt
+from service.config.credentials import encrypt
 from service.embedded import EmbeddedServerError, Postgres, Valkey, free_port
 from service.migrate import migrate
 from service.reaper import Reaper

@@ -18,6 +18,7 @@ from service.answer import Answer, Computed, computed
 from service.cache import Cache, CacheUnavailableError, Claim
 from service.cache_session import CacheSession
 from service.concurrency import Turnstile, keep
+from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
@@ -25,7 +26,6 @@ from service.observation import Evicted, Filled, Observer
 from service.publication import Publications
 from service.redis_deployment import Deployment
 from service.remote import Source, Sources
-from service.settings import Settings
 
 # Without an event from Redis (its session may have ended) another process's fill is looked for this often.
 _LOOK_AGAIN_S = 0.1

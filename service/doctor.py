@@ -10,11 +10,11 @@ from typing import Literal
 import psycopg
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from service import settings
 from service.cache import keys
 from service.cache_session import can_hear
+from service.config import settings
+from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.connection import conninfo, reason
-from service.credentials import UndecryptablePasswordError, decrypt
 from service.errors import ServiceError, SourceUnreachableError, StartError
 from service.migrate import check
 from service.redis_primaries import Script

@@ -17,13 +17,13 @@ import psycopg
 from psycopg import sql
 
 from service.concurrency import keep, within
+from service.config.settings import Settings
 from service.connection import conninfo, reason
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import StartError
 from service.observation import CanaryHeard, ListenerDown, ListenerUp, Observer
 from service.refresh import Refresher
-from service.settings import Settings
 
 CHANNEL = "source_details_changed"
 # Identities begin at 1.

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from service.answer import Answer
 from service.concurrency import keep
+from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
@@ -27,7 +28,6 @@ from service.memory import Page
 from service.observation import Event, Evicted, Observer, TaskFailed
 from service.portrait import Portrait, draw
 from service.rooms import Change, Room, Watcher, event
-from service.settings import Settings
 
 # However often a source changes, its open pages are told at most this often.
 _SPACING_S = 0.1

@@ -13,10 +13,10 @@ from time import monotonic
 
 from service.cache import Cache, CacheUnavailableError
 from service.concurrency import keep
+from service.config.settings import Settings
 from service.errors import SourceUnreachableError
 from service.queries import query
 from service.remote import Source, SourceConnection, Sources
-from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ counted; syncs of one source are shared among all who ask for them in any case.
 from time import time
 
 from service.cache import Cache, CacheUnavailableError
+from service.config.settings import Settings
 from service.errors import TooManyRequestsError
-from service.settings import Settings
 
 _MINUTE_S = 60
 

@@ -1,17 +1,19 @@
 """Finds Redis as it is deployed: one server, the primary that Sentinels name, or the primaries of a cluster."""
 
 import random
+from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import RedisError
 
-from service import redis_url
+from service.config import redis_url
+from service.config.redis_url import Address, RedisUrl
+from service.errors import StartError
 from service.redis_primaries import Client, Cluster, Primaries, Server, TopologyError
-from service.redis_url import Address
 
 _CONNECTIONS = 64
 # Eight are for evictions: those wait for no reader, and none waits so long for a connection that it seems lost.
@@ -35,25 +37,41 @@ class _Pool(BlockingConnectionPool):
         await super().release(connection)
 
 
+def server_options(url: RedisUrl) -> dict[str, Any]:
+    """The options of redis-py's connections to Redis. StartError if it does not understand one."""
+    try:
+        return dict(parse_url(url.server))
+    except ValueError as error:
+        # redis-py names the option, never its value.
+        raise StartError(f"ROSETTA_REDIS_URL: {error}") from None
+
+
+def sentinel_options(url: RedisUrl, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of redis-py's clients of Sentinels: a login of their own, TLS as for Redis."""
+    tls = {name: value for name, value in given.items() if name.startswith("ssl_")} | {"ssl": True}
+    return url.sentinel_login | (tls if url.is_tls else {})
+
+
 class Deployment:
-    """Finds the primaries of a Redis URL."""
+    """Finds the primaries of a Redis URL. StartError if redis-py does not understand the options in its query."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = redis_url.parse(url)
+        given = server_options(self._url)
         impatient = {
             "protocol": 2,
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
         }
-        self._options = self._url.options | impatient | {
+        self._options = given | impatient | {
             "max_connections": _CONNECTIONS,
             "timeout": timeout_s,
             "client_name": "rosetta-source-details",
         }  # fmt: skip
         self._sentinel: Sentinel | None = None
         if self._url.kind == "sentinel":
-            options = self._url.sentinel_options | impatient
+            options = sentinel_options(self._url, given) | impatient
             self._sentinel = Sentinel(self._url.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # bare
         self._clients: dict[Address | None, Client] = {}
 

@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
 
-from service.redis_url import Address
+from service.config.redis_url import Address
 
 _BATCH = 500
 _REDIRECTIONS = 5

@@ -8,11 +8,11 @@ from time import monotonic
 
 import psycopg
 
+from service.config.settings import Settings
 from service.connection import reason
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
 from service.observation import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
-from service.settings import Settings
 
 _RETRY_S = 1.0
 _LONGEST_S = 3600.0

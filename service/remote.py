@@ -13,13 +13,13 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from service.concurrency import within
+from service.config.credentials import UndecryptablePasswordError, decrypt
+from service.config.settings import Settings
+from service.config.source_hosts import SourceHosts
 from service.connection import reason
-from service.credentials import UndecryptablePasswordError, decrypt
 from service.errors import SourceUnreachableError
 from service.observation import Observer, SourceDown, SourceUp
 from service.resolver import Resolver
-from service.settings import Settings
-from service.source_hosts import SourceHosts
 from service.tracing import span
 
 T = TypeVar("T")

@@ -8,9 +8,10 @@ from typing import Any
 
 import psycopg
 
-from service import tokens
 from service.answer import Answer
 from service.cache import Cache
+from service.config import tokens
+from service.config.settings import Settings
 from service.connection import reason
 from service.database import ConfigDatabase
 from service.details import Details
@@ -23,7 +24,6 @@ from service.rate_limit import RateLimit
 from service.refresh import Refresher
 from service.sampler import Sampler
 from service.schedule import Schedule
-from service.settings import Settings
 from service.sync import Synchronizer
 from service.table_list import TableLists
 from service.wal_monitor import WalMonitor

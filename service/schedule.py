@@ -11,12 +11,12 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow
 
 from service.concurrency import keep
+from service.config.settings import Settings
 from service.connection import Connection, reason
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
 from service.observation import Observer, ScheduledSync, TaskFailed
 from service.queries import query
-from service.settings import Settings
 from service.sync import Synchronizer
 
 _LOOK_AGAIN_S = 5.0

@@ -11,8 +11,9 @@ from time import monotonic
 import structlog
 import uvicorn
 
-from service import settings, tracing
+from service import tracing
 from service.app import build
+from service.config import settings
 from service.errors import StartError
 from service.log_lines import configure_logging
 from service.protocol import Protocol

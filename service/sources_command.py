@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from service.credentials import encrypt
+from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.queries import query
 from service.remote import Source, SourceConnection

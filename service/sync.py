@@ -16,6 +16,7 @@ from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailab
 from psycopg.rows import DictRow
 
 from service.concurrency import Turnstile, keep
+from service.config.settings import Settings
 from service.connection import Connection
 from service.database import ConfigDatabase
 from service.details import Details
@@ -23,7 +24,6 @@ from service.errors import EntityNotFoundError, SourceBusyError, SyncError, Sync
 from service.observation import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.queries import query
 from service.remote import Source, SourceConnection
-from service.settings import Settings
 from service.tracing import span
 
 # What a source may take of the whole budget; the rest is for recording what it said.

@@ -5,11 +5,11 @@ from typing import Any
 
 from service.cache import Cache, CacheUnavailableError
 from service.concurrency import Turnstile
+from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.errors import EntityNotFoundError, SourceUnreachableError
 from service.queries import query
 from service.remote import Source, SourceConnection, Sources
-from service.settings import Settings
 
 _LIFE_MS = 300_000
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from service import tokens
+from service.config import tokens
 from service.workbench import FINE, WRONG, show
 
 

@@ -17,10 +17,10 @@ import msgspec
 
 from service.cache import Cache, CacheUnavailableError
 from service.concurrency import keep
+from service.config.settings import Settings
 from service.details import Details
 from service.errors import ServiceError
 from service.observation import Event, Evicted, Observer, TaskFailed, Warmed
-from service.settings import Settings
 
 _TICK_S = 1.0
 _HALF_LIFE_S = 30.0

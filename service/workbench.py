@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import psycopg
 
-from service import settings
 from service.cache import Cache
+from service.config import settings
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ServiceError, StartError

@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
-from service.credentials import encrypt
+from service.config.credentials import encrypt
 from tests.fix_databases import Sql
 
 KEY = "0123456789abcdef0123456789abcdef"

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service import tokens
+from service.config import tokens
+from service.config.settings import load
 from service.errors import StartError
 from service.observation import SyncFailed
-from service.settings import load
 from tests.fix_databases import Sql
 from tests.fix_metadata import KEY, add_source
 from tests.fix_runtime import Service, Start

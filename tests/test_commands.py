@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from service.credentials import decrypt
+from service.config.credentials import decrypt
 from tests.fix_commands import Command
 from tests.fix_databases import Sql
 from tests.fix_metadata import KEY, add_source, add_table

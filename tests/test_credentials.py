@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from service.credentials import UndecryptablePasswordError, decrypt, encrypt, parse_key
+from service.config.credentials import UndecryptablePasswordError, decrypt, encrypt, parse_key
 from tests.fix_metadata import ENCRYPTED_SECRET, KEY, SECRET
 
 

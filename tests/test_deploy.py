@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service import settings
 from service.cli import _COMMANDS
+from service.config import settings
 from tests.fix_runtime import Service
 
 pytestmark = pytest.mark.operations

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service import settings
+from service.config import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "OPERATING.md"]

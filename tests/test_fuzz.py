@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from service import tokens
+from service.config import tokens
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table
 from tests.fix_process import StartProcess

@@ -1,9 +1,13 @@
 """Redis URLs of every kind, and what is wrong with others."""
 
+from typing import Any
+
 import pytest
 from redis.asyncio.connection import SSLConnection
 
-from service import redis_url
+from service.config import redis_url
+from service.errors import StartError
+from service.redis_deployment import Deployment, sentinel_options, server_options
 
 
 def test_sentinels() -> None:
@@ -13,24 +17,37 @@ def test_sentinels() -> None:
     )
     assert (url.kind, url.service) == ("sentinel", "my pages")
     assert url.hosts == (("one", 26379), ("two", 5000), ("::1", 5001))
-    assert {"username": "u", "password": "p@s", "db": 3, "ssl_ca_certs": "/ca"}.items() <= url.options.items()
-    assert url.options["connection_class"] is SSLConnection
-    assert url.sentinel_options == {"password": "s", "ssl": True, "ssl_ca_certs": "/ca"}
+    options = server_options(url)
+    assert {"username": "u", "password": "p@s", "db": 3, "ssl_ca_certs": "/ca"}.items() <= options.items()
+    assert options["connection_class"] is SSLConnection
+    assert sentinel_options(url, options) == {"password": "s", "ssl": True, "ssl_ca_certs": "/ca"}
 
 
 def test_cluster() -> None:
     """Plain, with a name and password for every server."""
     url = redis_url.parse("redis+cluster://u:p@one:7000,two")
     assert (url.kind, url.hosts) == ("cluster", (("one", 7000), ("two", 6379)))
-    assert (url.options["username"], url.options["password"]) == ("u", "p")
-    assert "connection_class" not in url.options
+    options = server_options(url)
+    assert (options["username"], options["password"]) == ("u", "p")
+    assert "connection_class" not in options
 
 
 def test_server_is_what_redis_py_knows() -> None:
     """redis://, rediss:// and unix://, with options."""
-    assert redis_url.parse("redis://:p@host:1/2?health_check_interval=3").options["health_check_interval"] == 3
-    assert redis_url.parse("rediss://host").options["connection_class"] is SSLConnection
-    assert redis_url.parse("unix:///run/redis.sock?db=1").options["path"] == "/run/redis.sock"
+
+    def options(url: str) -> dict[str, Any]:
+        return server_options(redis_url.parse(url))
+
+    assert options("redis://:p@host:1/2?health_check_interval=3")["health_check_interval"] == 3
+    assert options("rediss://host")["connection_class"] is SSLConnection
+    assert options("unix:///run/redis.sock?db=1")["path"] == "/run/redis.sock"
+
+
+def test_option_that_redis_py_does_not_understand_stops_the_start() -> None:
+    """With the name of the variable, and of the option; not with its value."""
+    with pytest.raises(StartError, match=r"^ROSETTA_REDIS_URL: .*socket_timeout") as caught:
+        Deployment("redis://:secret@host?socket_timeout=soon", 1)
+    assert "secret" not in str(caught.value)
 
 
 def test_passwords_are_known_in_both_spellings() -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis as sync_redis
 import structlog
 
-from service.credentials import encrypt
+from service.config.credentials import encrypt
 from service.log_lines import configure_logging
 from service.remote import Source
 from tests.fix_databases import Sql

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service import settings
+from service.config import settings
 from service.errors import StartError
 from tests.fix_metadata import KEY
 

@@ -3,9 +3,9 @@
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from service.config.settings import load
+from service.config.source_hosts import SourceHosts
 from service.errors import StartError
-from service.settings import load
-from service.source_hosts import SourceHosts
 from tests.fix_databases import Sql
 from tests.fix_metadata import KEY, add_source
 from tests.fix_runtime import Service, Start

@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from service import remote
-from service.credentials import encrypt
+from service.config.credentials import encrypt
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import KEY, add_source, add_table

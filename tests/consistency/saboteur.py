@@ -12,10 +12,10 @@ from typing import Any
 
 from service import cache, cli
 from service.cache import Cache
+from service.config.redis_url import Address
 from service.details import Details
 from service.redis_deployment import Deployment
 from service.redis_primaries import Client, Cluster, Script, Server
-from service.redis_url import Address
 
 _LONGEST_S = 0.02
 

@@ -6,10 +6,8 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal, cast
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
-
-from redis.asyncio.connection import parse_url
 
 Address = tuple[str, int]
 
@@ -18,21 +16,28 @@ _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """`options` are those of redis-py's connections to Redis, `sentinel_options` those of its clients of Sentinels."""
+    """`server` is a URL that redis-py reads; for Sentinels and clusters its host is a placeholder.
+
+    `sentinel_login` holds the user name and password for the Sentinels themselves.
+    """
 
     kind: Literal["server", "sentinel", "cluster"]
-    options: dict[str, Any] = field(repr=False)
+    server: str = field(repr=False)
     hosts: tuple[Address, ...] = ()
     service: str = ""
-    sentinel_options: dict[str, Any] = field(default_factory=dict, repr=False)
+    sentinel_login: dict[str, str] = field(default_factory=dict, repr=False)
+    is_tls: bool = False
 
 
 def parse(url: str) -> RedisUrl:
-    """What the URL says. ValueError with what is wrong, which quotes nothing of it."""
+    """The parts of the URL. Raises ValueError with a message that quotes nothing of it.
+
+    The options in its query are redis-py's: `cache.deployment` reads them.
+    """
     parts = urlsplit(url)
     transport, _, kind = parts.scheme.partition("+")
     if parts.scheme in ("redis", "rediss", "unix"):
-        return RedisUrl("server", dict(parse_url(url)))
+        return RedisUrl("server", url, is_tls=transport == "rediss")
     if transport not in ("redis", "rediss") or kind not in _PORTS:
         raise ValueError(
             "is not a Redis URL (redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
@@ -46,14 +51,17 @@ def parse(url: str) -> RedisUrl:
     if kind == "sentinel" and not service:
         raise ValueError("lacks the service that the Sentinels watch: redis+sentinel://HOST:26379/SERVICE")
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    of_sentinels: dict[str, Any] = {
+    sentinel_login = {
         name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query
     }
-    options = dict(parse_url(f"{transport}://{login + '@' if login else ''}host/{number}?{urlencode(query)}"))
-    if transport == "rediss":
-        of_sentinels["ssl"] = True
-        of_sentinels |= {name: value for name, value in options.items() if name.startswith("ssl_")}
-    return RedisUrl(cast("Literal['sentinel', 'cluster']", kind), options, addresses, unquote(service), of_sentinels)
+    return RedisUrl(
+        cast("Literal['sentinel', 'cluster']", kind),
+        f"{transport}://{login + '@' if login else ''}host/{number}?{urlencode(query)}",
+        addresses,
+        unquote(service),
+        sentinel_login,
+        transport == "rediss",
+    )
 
 
 def secrets(url: str) -> list[str]:

@@ -9,10 +9,10 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service import redis_url, tokens
-from service.credentials import parse_key
+from service.config import redis_url, tokens
+from service.config.credentials import parse_key
+from service.config.source_hosts import SourceHosts
 from service.errors import StartError
-from service.source_hosts import SourceHosts
 
 _PREFIX = "ROSETTA_"
 
