@@ -26,10 +26,10 @@ from redis.exceptions import (
 )
 
 from service.config.settings import Settings
-from service.observation import CacheAccepts, CacheRefuses, Observer
 from service.redis_deployment import MOST_AT_ONCE
 from service.redis_primaries import Primaries, Script
-from service.tracing import span
+from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
+from service.telemetry.tracing import span
 
 T = TypeVar("T")
 

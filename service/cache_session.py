@@ -19,9 +19,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from service.cache import PREFIX, Cache, CacheUnavailableError
-from service.observation import CacheDown, CacheUp, Observer
 from service.redis_deployment import Deployment
 from service.redis_primaries import Primaries
+from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"
 _PAGE = re.compile(rb"source_details:([0-9]{1,10})")

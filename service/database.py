@@ -13,9 +13,9 @@ from service.concurrency import within
 from service.config.settings import Settings
 from service.connection import Connection, configure, connection_class, conninfo, is_unreachable, reason, transaction
 from service.errors import ConfigDatabaseUnavailableError, StartError
-from service.observation import DatabaseDown, DatabaseUp, Observer
 from service.queries import query
-from service.tracing import span
+from service.telemetry.events import DatabaseDown, DatabaseUp, Observer
+from service.telemetry.tracing import span
 
 T = TypeVar("T")
 

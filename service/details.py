@@ -22,10 +22,10 @@ from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
-from service.observation import Evicted, Filled, Observer
 from service.publication import Publications
 from service.redis_deployment import Deployment
 from service.remote import Source, Sources
+from service.telemetry.events import Evicted, Filled, Observer
 
 # Without an event from Redis (its session may have ended) another process's fill is looked for this often.
 _LOOK_AGAIN_S = 0.1

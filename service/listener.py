@@ -22,8 +22,8 @@ from service.connection import conninfo, reason
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import StartError
-from service.observation import CanaryHeard, ListenerDown, ListenerUp, Observer
 from service.refresh import Refresher
+from service.telemetry.events import CanaryHeard, ListenerDown, ListenerUp, Observer
 
 CHANNEL = "source_details_changed"
 # Identities begin at 1.

@@ -25,9 +25,9 @@ from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
 from service.memory import Page
-from service.observation import Event, Evicted, Observer, TaskFailed
 from service.portrait import Portrait, draw
 from service.rooms import Change, Room, Watcher, event
+from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 
 # However often a source changes, its open pages are told at most this often.
 _SPACING_S = 0.1

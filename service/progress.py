@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 from service.concurrency import keep
-from service.observation import Event, SyncPhase
 from service.outcome import Outcome, refresh
 from service.rooms import event
 from service.runtime import Runtime
+from service.telemetry.events import Event, SyncPhase
 from service.templates import render
 
 

@@ -12,7 +12,7 @@ from service.config.settings import Settings
 from service.connection import reason
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
-from service.observation import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
+from service.telemetry.events import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
 
 _RETRY_S = 1.0
 _LONGEST_S = 3600.0

@@ -18,9 +18,9 @@ from service.config.settings import Settings
 from service.config.source_hosts import SourceHosts
 from service.connection import reason
 from service.errors import SourceUnreachableError
-from service.observation import Observer, SourceDown, SourceUp
 from service.resolver import Resolver
-from service.tracing import span
+from service.telemetry.events import Observer, SourceDown, SourceUp
+from service.telemetry.tracing import span
 
 T = TypeVar("T")
 SourceConnection = psycopg.AsyncConnection[DictRow]

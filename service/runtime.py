@@ -18,14 +18,14 @@ from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener
 from service.live import Live
-from service.metrics import Metrics
-from service.observation import Observer, TaskFailed
 from service.rate_limit import RateLimit
 from service.refresh import Refresher
 from service.sampler import Sampler
 from service.schedule import Schedule
 from service.sync import Synchronizer
 from service.table_list import TableLists
+from service.telemetry.events import Observer, TaskFailed
+from service.telemetry.metrics import Metrics
 from service.wal_monitor import WalMonitor
 from service.warming import Warming
 

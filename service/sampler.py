@@ -15,7 +15,7 @@ from service.config.settings import Settings
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Page
-from service.observation import Observer, Sampled
+from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
 # However much is read, comparing takes at most this share of the time.

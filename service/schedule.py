@@ -15,9 +15,9 @@ from service.config.settings import Settings
 from service.connection import Connection, reason
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
-from service.observation import Observer, ScheduledSync, TaskFailed
 from service.queries import query
 from service.sync import Synchronizer
+from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 
 _LOOK_AGAIN_S = 5.0
 _TRY_AGAIN_S = 1.0

@@ -11,13 +11,13 @@ from time import monotonic
 import structlog
 import uvicorn
 
-from service import tracing
 from service.app import build
 from service.config import settings
 from service.errors import StartError
-from service.log_lines import configure_logging
 from service.protocol import Protocol
 from service.runtime import Runtime
+from service.telemetry import tracing
+from service.telemetry.log_lines import configure_logging
 
 _GRACE_S = 10
 _START_PAUSE_S = 0.5

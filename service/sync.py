@@ -21,10 +21,10 @@ from service.connection import Connection
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
-from service.observation import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.queries import query
 from service.remote import Source, SourceConnection
-from service.tracing import span
+from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
+from service.telemetry.tracing import span
 
 # What a source may take of the whole budget; the rest is for recording what it said.
 _SOURCE_SHARE = 0.8

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.observation import Observer, WalRound
 from service.queries import query
 from service.remote import Source, SourceConnection, Sources
+from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
 _TRY_AGAIN_S = 1.0

@@ -20,7 +20,7 @@ from service.concurrency import keep
 from service.config.settings import Settings
 from service.details import Details
 from service.errors import ServiceError
-from service.observation import Event, Evicted, Observer, TaskFailed, Warmed
+from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warmed
 
 _TICK_S = 1.0
 _HALF_LIFE_S = 30.0

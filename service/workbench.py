@@ -17,10 +17,10 @@ from service.config import settings
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ServiceError, StartError
-from service.log_lines import configure_logging
-from service.observation import Observer
 from service.redis_deployment import Deployment
 from service.sync import Synchronizer
+from service.telemetry.events import Observer
+from service.telemetry.log_lines import configure_logging
 
 FINE, FAILED, WRONG = 0, 1, 2
 

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from service.app import build
 from service.config.settings import Settings
-from service.observation import Event, Evicted, Observer
 from service.runtime import Runtime
+from service.telemetry.events import Event, Evicted, Observer
 from tests.fix_databases import Sql, as_service
 from tests.fix_metadata import KEY
 from tests.fix_secrets import Walker

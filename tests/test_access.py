@@ -9,7 +9,7 @@ import pytest
 from service.config import tokens
 from service.config.settings import load
 from service.errors import StartError
-from service.observation import SyncFailed
+from service.telemetry.events import SyncFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import KEY, add_source
 from tests.fix_runtime import Service, Start

@@ -3,7 +3,7 @@
 import pytest
 
 from service import schedule
-from service.observation import ScheduledSync, TaskFailed
+from service.telemetry.events import ScheduledSync, TaskFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_runtime import Service, Start, until

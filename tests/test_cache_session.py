@@ -10,8 +10,8 @@ import redis as sync_redis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from service.observation import CacheAccepts, CacheDown, CacheRefuses, CacheUp
 from service.redis_deployment import Deployment
+from service.telemetry.events import CacheAccepts, CacheDown, CacheRefuses, CacheUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate

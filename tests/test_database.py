@@ -8,7 +8,7 @@ import pytest
 
 from service.connection import Connection
 from service.errors import ConfigDatabaseUnavailableError
-from service.observation import DatabaseDown
+from service.telemetry.events import DatabaseDown
 from tests.fix_databases import Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start, until

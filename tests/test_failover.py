@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from service.embedded import Postgres
 from service.errors import StartError
 from service.migrate import migrate
-from service.observation import ListenerDown, ListenerUp
+from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source, add_table

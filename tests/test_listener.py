@@ -7,7 +7,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from service.errors import StartError
-from service.observation import Evicted, ListenerDown, ListenerUp
+from service.telemetry.events import Evicted, ListenerDown, ListenerUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, with_database
 from tests.fix_gates import Gate

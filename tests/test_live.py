@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service import live, rooms
-from service.observation import Evicted
+from service.telemetry.events import Evicted
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table, count_computations
 from tests.fix_runtime import Service, Start

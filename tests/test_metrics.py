@@ -5,7 +5,7 @@ import re
 
 import redis as sync_redis
 
-from service.observation import Evicted, Sampled, TaskFailed
+from service.telemetry.events import Evicted, Sampled, TaskFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start, until

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.observation import Filled
+from service.telemetry.events import Filled
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table
 from tests.fix_runtime import Service, Start

@@ -8,7 +8,7 @@ import pytest
 import redis as sync_redis
 from pydantic import SecretStr
 
-from service.observation import Evicted, SourceDown
+from service.telemetry.events import Evicted, SourceDown
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate

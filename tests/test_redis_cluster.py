@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from service.observation import CacheDown, CacheUp
+from service.telemetry.events import CacheDown, CacheUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.embedded import Valkey
-from service.observation import CacheDown, CacheUp
+from service.telemetry.events import CacheDown, CacheUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source

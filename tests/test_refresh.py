@@ -1,6 +1,6 @@
 """Refreshes as readers and the service meet them."""
 
-from service.observation import Evicted, ViewRefreshed
+from service.telemetry.events import Evicted, ViewRefreshed
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Start

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from service import runtime, schedule
-from service.observation import Evicted, ScheduledSync, SyncFinished
+from service.telemetry.events import Evicted, ScheduledSync, SyncFinished
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_process import StartProcess

@@ -12,8 +12,8 @@ import redis as sync_redis
 import structlog
 
 from service.config.credentials import encrypt
-from service.log_lines import configure_logging
 from service.remote import Source
+from service.telemetry.log_lines import configure_logging
 from tests.fix_databases import Sql
 from tests.fix_metadata import ENCRYPTED_SECRET, KEY, SECRET, add_source
 from tests.fix_runtime import Service

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.observation import Filled, ViewRefreshed
+from service.telemetry.events import Filled, ViewRefreshed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
 from tests.fix_proxy import Proxy

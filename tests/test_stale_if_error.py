@@ -9,7 +9,7 @@ import pytest
 import redis as sync_redis
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from service.observation import ListenerDown, ListenerUp
+from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect, with_database
 from tests.fix_metadata import add_source

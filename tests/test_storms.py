@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis as sync_redis
 
-from service.observation import SyncFinished
+from service.telemetry.events import SyncFinished
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source, add_table, count_computations

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.observation import SyncFinished
+from service.telemetry.events import SyncFinished
 from tests.fix_databases import Sql, connect
 from tests.fix_gates import Gate
 from tests.fix_metadata import add_source

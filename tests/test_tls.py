@@ -11,7 +11,7 @@ import trustme
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
-from service.observation import CacheUp
+from service.telemetry.events import CacheUp
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_proxy import Proxy

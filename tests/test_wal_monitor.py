@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.observation import Evicted, TaskFailed, WalRound
+from service.telemetry.events import Evicted, TaskFailed, WalRound
 from service.wal_monitor import judge
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source

@@ -7,7 +7,7 @@ import pytest
 import redis as sync_redis
 
 from service import warming
-from service.observation import TaskFailed, Warmed
+from service.telemetry.events import TaskFailed, Warmed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_runtime import Service, Start, until

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service import live, portrait
-from service.observation import SourceDown, SyncPhase
+from service.telemetry.events import SourceDown, SyncPhase
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table
 from tests.fix_runtime import Service

@@ -12,8 +12,8 @@ import pygal
 import uvloop
 
 from service.embedded import Postgres, Valkey
-from service.log_lines import configure_logging
 from service.reaper import Reaper
+from service.telemetry.log_lines import configure_logging
 from tests.bench import changing, growing, migrating, reading, serving, syncing, warming
 from tests.bench.load import NoWrkError
 from tests.bench.rig import Rig

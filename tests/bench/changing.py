@@ -11,7 +11,7 @@ from time import perf_counter
 import redis.asyncio
 
 from service.details import Details
-from service.observation import Event, Evicted
+from service.telemetry.events import Event, Evicted
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, percentile
 from tests.fix_databases import Sql, connect

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from service.config.settings import Settings
 from service.embedded import Postgres, Valkey, free_port
 from service.migrate import migrate
-from service.observation import Event, Observer
 from service.reaper import Reaper
 from service.runtime import Runtime
+from service.telemetry.events import Event, Observer
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import KEY, add_source
 from tests.fix_process import until_answers

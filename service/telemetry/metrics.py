@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from service.observation import (
+from service.telemetry.events import (
     CanaryHeard,
     Event,
     Evicted,
