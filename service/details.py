@@ -15,15 +15,15 @@ from typing import Any, Literal
 import psycopg
 
 from service.answer import Answer, Computed, computed
-from service.cache import Cache, CacheUnavailableError, Claim
-from service.cache_session import CacheSession
+from service.cache.deployment import Deployment
+from service.cache.session import CacheSession
+from service.cache.store import Cache, CacheUnavailableError, Claim
 from service.concurrency import Turnstile, keep
 from service.config.settings import Settings
 from service.database import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
 from service.publication import Publications
-from service.redis_deployment import Deployment
 from service.remote import Source, Sources
 from service.telemetry.events import Evicted, Filled, Observer
 

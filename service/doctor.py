@@ -10,14 +10,14 @@ from typing import Literal
 import psycopg
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from service.cache import keys
-from service.cache_session import can_hear
+from service.cache.primaries import Script
+from service.cache.session import can_hear
+from service.cache.store import keys
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.connection import conninfo, reason
 from service.errors import ServiceError, SourceUnreachableError, StartError
 from service.migrate import check
-from service.redis_primaries import Script
 from service.remote import Source, SourceConnection
 from service.workbench import FAILED, FINE, Workbench, run, show
 

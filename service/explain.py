@@ -7,10 +7,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from service.cache import keys
+from service.cache.primaries import Script
+from service.cache.store import keys
 from service.errors import EntityNotFoundError, SourceUnreachableError
 from service.queries import query
-from service.redis_primaries import Script
 from service.remote import Source, SourceConnection
 from service.workbench import FINE, Workbench, run, show
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from time import monotonic
 
-from service.cache import Cache, CacheUnavailableError
+from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import keep
 from service.config.settings import Settings
 from service.errors import SourceUnreachableError

@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 
 from service.answer import Answer
-from service.cache import Cache
+from service.cache.rate_limit import RateLimit
+from service.cache.store import Cache
 from service.config import tokens
 from service.config.settings import Settings
 from service.connection import reason
@@ -18,7 +19,6 @@ from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener
 from service.live import Live
-from service.rate_limit import RateLimit
 from service.refresh import Refresher
 from service.sampler import Sampler
 from service.schedule import Schedule

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from service.cache import Cache, CacheUnavailableError
+from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Turnstile
 from service.config.settings import Settings
 from service.database import ConfigDatabase

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import msgspec
 
-from service.cache import Cache, CacheUnavailableError
+from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import keep
 from service.config.settings import Settings
 from service.details import Details

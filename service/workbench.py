@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import psycopg
 
-from service.cache import Cache
+from service.cache.deployment import Deployment
+from service.cache.store import Cache
 from service.config import settings
 from service.database import ConfigDatabase
 from service.details import Details
 from service.errors import ServiceError, StartError
-from service.redis_deployment import Deployment
 from service.sync import Synchronizer
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging

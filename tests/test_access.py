@@ -174,7 +174,7 @@ async def test_syncs_are_limited_per_caller_over_all_processes(
     services = [await start(access_tokens=f"{OPERATE_ENTRY},{other_entry}", syncs_per_minute=3) for _ in range(2)]
     source = add_source(config, shop_dsn)
     now = 1_000_000 * 60.0
-    monkeypatch.setattr("service.rate_limit.time", lambda: now + 20)
+    monkeypatch.setattr("service.cache.rate_limit.time", lambda: now + 20)
     statuses = [(await sync(services[number % 2], source, OPERATE)).status_code for number in range(4)]
     assert statuses == [200, 200, 200, 429]
     refused = await services[0].client.get(
@@ -185,7 +185,7 @@ async def test_syncs_are_limited_per_caller_over_all_processes(
     assert (await sync(services[1], source, other)).status_code == 200
     page = await services[0].client.get(f"/api/v1/sources/{source}/details", headers=bearer(OPERATE))
     assert page.status_code == 200
-    monkeypatch.setattr("service.rate_limit.time", lambda: now + 60)
+    monkeypatch.setattr("service.cache.rate_limit.time", lambda: now + 60)
     assert (await sync(services[0], source, OPERATE)).status_code == 200
 
 

@@ -10,7 +10,7 @@ import redis as sync_redis
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from service.redis_deployment import Deployment
+from service.cache.deployment import Deployment
 from service.telemetry.events import CacheAccepts, CacheDown, CacheRefuses, CacheUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import SSLConnection
 
+from service.cache.deployment import Deployment, sentinel_options, server_options
 from service.config import redis_url
 from service.errors import StartError
-from service.redis_deployment import Deployment, sentinel_options, server_options
 
 
 def test_sentinels() -> None:

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from service import cache, cli
-from service.cache import Cache
+from service import cli
+from service.cache import store as cache
+from service.cache.deployment import Deployment
+from service.cache.primaries import Client, Cluster, Script, Server
+from service.cache.store import Cache
 from service.config.redis_url import Address
 from service.details import Details
-from service.redis_deployment import Deployment
-from service.redis_primaries import Client, Cluster, Script, Server
 
 _LONGEST_S = 0.02
 

@@ -18,9 +18,9 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from service.cache import PREFIX, Cache, CacheUnavailableError
-from service.redis_deployment import Deployment
-from service.redis_primaries import Primaries
+from service.cache.deployment import Deployment
+from service.cache.primaries import Primaries
+from service.cache.store import PREFIX, Cache, CacheUnavailableError
 from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"

@@ -10,10 +10,10 @@ from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import RedisError
 
+from service.cache.primaries import Client, Cluster, Primaries, Server, TopologyError
 from service.config import redis_url
 from service.config.redis_url import Address, RedisUrl
 from service.errors import StartError
-from service.redis_primaries import Client, Cluster, Primaries, Server, TopologyError
 
 _CONNECTIONS = 64
 # Eight are for evictions: those wait for no reader, and none waits so long for a connection that it seems lost.

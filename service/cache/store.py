@@ -25,9 +25,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from service.cache.deployment import MOST_AT_ONCE
+from service.cache.primaries import Primaries, Script
 from service.config.settings import Settings
-from service.redis_deployment import MOST_AT_ONCE
-from service.redis_primaries import Primaries, Script
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
 from service.telemetry.tracing import span
 

@@ -6,7 +6,7 @@ counted; syncs of one source are shared among all who ask for them in any case.
 
 from time import time
 
-from service.cache import Cache, CacheUnavailableError
+from service.cache.store import Cache, CacheUnavailableError
 from service.config.settings import Settings
 from service.errors import TooManyRequestsError
 
