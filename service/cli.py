@@ -11,7 +11,7 @@ from service import __version__
 
 _COMMANDS = {
     "serve": ("service.server:main", "serve source details; --help lists the settings"),
-    "migrate": ("service.migrate:main", "apply the migrations to the config database"),
+    "migrate": ("service.database.migrations:main", "apply the migrations to the config database"),
     "sources": ("service.sources_command:main", "list, show, add, remove and test sources"),
     "sync": ("service.sync_command:main", "sync one source, or all"),
     "evict": ("service.sync_command:evict", "have every process forget a cached page, or all"),

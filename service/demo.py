@@ -16,8 +16,8 @@ from psycopg import sql
 
 from service import demo_hints, demo_source, demo_story
 from service.config.credentials import encrypt
+from service.database.migrations import migrate
 from service.embedded import EmbeddedServerError, Postgres, Valkey, free_port
-from service.migrate import migrate
 from service.reaper import Reaper
 
 _START_S = 30.0

@@ -11,7 +11,7 @@ import psycopg
 import redis
 
 from service import demo_source
-from service.queries import query
+from service.database.queries import query
 
 if TYPE_CHECKING:
     from service.demo import Demo

@@ -20,7 +20,7 @@ from service.cache.session import CacheSession
 from service.cache.store import Cache, CacheUnavailableError, Claim
 from service.concurrency import Turnstile, keep
 from service.config.settings import Settings
-from service.database import ConfigDatabase
+from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
 from service.publication import Publications

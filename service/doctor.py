@@ -15,9 +15,9 @@ from service.cache.session import can_hear
 from service.cache.store import keys
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
-from service.connection import conninfo, reason
+from service.database.connection import conninfo, reason
+from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
-from service.migrate import check
 from service.remote import Source, SourceConnection
 from service.workbench import FAILED, FINE, Workbench, run, show
 

@@ -9,8 +9,8 @@ from redis.exceptions import RedisError
 
 from service.cache.primaries import Script
 from service.cache.store import keys
+from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.queries import query
 from service.remote import Source, SourceConnection
 from service.workbench import FINE, Workbench, run, show
 

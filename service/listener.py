@@ -18,8 +18,8 @@ from psycopg import sql
 
 from service.concurrency import keep, within
 from service.config.settings import Settings
-from service.connection import conninfo, reason
-from service.database import ConfigDatabase
+from service.database.connection import conninfo, reason
+from service.database.pool import ConfigDatabase
 from service.details import Details
 from service.errors import StartError
 from service.refresh import Refresher

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from service.answer import Answer
 from service.concurrency import keep
 from service.config.settings import Settings
-from service.database import ConfigDatabase
+from service.database.pool import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
 from service.memory import Page

@@ -14,8 +14,8 @@ from time import monotonic
 from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import keep
 from service.config.settings import Settings
+from service.database.queries import query
 from service.errors import SourceUnreachableError
-from service.queries import query
 from service.remote import Source, SourceConnection, Sources
 
 

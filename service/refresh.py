@@ -9,8 +9,8 @@ from time import monotonic
 import psycopg
 
 from service.config.settings import Settings
-from service.connection import reason
-from service.database import ConfigDatabase
+from service.database.connection import reason
+from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
 from service.telemetry.events import Observer, RefreshFailed, RefreshSkipped, ViewRefreshed
 

@@ -16,7 +16,7 @@ from service.concurrency import within
 from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.config.settings import Settings
 from service.config.source_hosts import SourceHosts
-from service.connection import reason
+from service.database.connection import reason
 from service.errors import SourceUnreachableError
 from service.resolver import Resolver
 from service.telemetry.events import Observer, SourceDown, SourceUp

@@ -13,8 +13,8 @@ from service.cache.rate_limit import RateLimit
 from service.cache.store import Cache
 from service.config import tokens
 from service.config.settings import Settings
-from service.connection import reason
-from service.database import ConfigDatabase
+from service.database.connection import reason
+from service.database.pool import ConfigDatabase
 from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
 from service.listener import Listener

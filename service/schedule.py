@@ -12,10 +12,10 @@ from psycopg.rows import DictRow
 
 from service.concurrency import keep
 from service.config.settings import Settings
-from service.connection import Connection, reason
-from service.database import ConfigDatabase
+from service.database.connection import Connection, reason
+from service.database.pool import ConfigDatabase
+from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
-from service.queries import query
 from service.sync import Synchronizer
 from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 
 from service.config.credentials import encrypt
+from service.database.queries import query
 from service.errors import EntityNotFoundError
-from service.queries import query
 from service.remote import Source, SourceConnection
 from service.replication import Health, health
 from service.templates import amount

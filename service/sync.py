@@ -17,11 +17,11 @@ from psycopg.rows import DictRow
 
 from service.concurrency import Turnstile, keep
 from service.config.settings import Settings
-from service.connection import Connection
-from service.database import ConfigDatabase
+from service.database.connection import Connection
+from service.database.pool import ConfigDatabase
+from service.database.queries import query
 from service.details import Details
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
-from service.queries import query
 from service.remote import Source, SourceConnection
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span

@@ -6,9 +6,9 @@ from typing import Any
 from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Turnstile
 from service.config.settings import Settings
-from service.database import ConfigDatabase
+from service.database.pool import ConfigDatabase
+from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.queries import query
 from service.remote import Source, SourceConnection, Sources
 
 _LIFE_MS = 300_000

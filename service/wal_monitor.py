@@ -11,9 +11,9 @@ from time import monotonic
 from typing import Any, Literal
 
 from service.config.settings import Settings
-from service.database import ConfigDatabase
+from service.database.pool import ConfigDatabase
+from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.queries import query
 from service.remote import Source, SourceConnection, Sources
 from service.telemetry.events import Observer, WalRound
 

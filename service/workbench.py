@@ -15,7 +15,7 @@ import psycopg
 from service.cache.deployment import Deployment
 from service.cache.store import Cache
 from service.config import settings
-from service.database import ConfigDatabase
+from service.database.pool import ConfigDatabase
 from service.details import Details
 from service.errors import ServiceError, StartError
 from service.sync import Synchronizer

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 import service
-from service.migrate import migrate
+from service.database.migrations import migrate
 from tests.fix_servers import Servers
 
 _ROLES = Path(service.__file__).parent / "deploy" / "roles.sql"

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from service.app import build
+from service.database.migrations import migrate
 from service.embedded import Postgres
-from service.migrate import migrate
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start

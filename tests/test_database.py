@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.connection import Connection
+from service.database.connection import Connection
 from service.errors import ConfigDatabaseUnavailableError
 from service.telemetry.events import DatabaseDown
 from tests.fix_databases import Sql, connect, with_database

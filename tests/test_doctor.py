@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis as sync_redis
 
-from service.queries import query
+from service.database.queries import query
 from tests.fix_commands import Command
 from tests.fix_databases import Sql, with_database
 from tests.fix_metadata import add_source

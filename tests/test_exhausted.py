@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from service.database.migrations import migrate
 from service.embedded import Postgres
-from service.migrate import migrate
 from service.telemetry.events import DatabaseDown, DatabaseUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect

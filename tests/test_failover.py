@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from service.database.migrations import migrate
 from service.embedded import Postgres
 from service.errors import StartError
-from service.migrate import migrate
 from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import service
-from service.queries import _texts, query
+from service.database.queries import _texts, query
 
 PACKAGE = Path(service.__file__).parent
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service import migrate
+from service.database import migrations as migrate
+from service.database.queries import folder
 from service.errors import StartError
-from service.resources import folder
 from tests.fix_databases import Databases, connect
 from tests.fix_metadata import add_source
 

@@ -10,10 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import migrate
+from service.database import migrations as migrate
+from service.database.queries import folder, query
 from service.embedded import wheel_binaries
-from service.queries import query
-from service.resources import folder
 from tests.fix_databases import Databases, Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from service.resources import folder
+from service.database.queries import folder
 from tests.fix_databases import Aside, Sql, connect
 from tests.fix_metadata import add_pipeline, add_source, add_table
 from tests.fix_runtime import Service

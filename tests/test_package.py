@@ -65,7 +65,7 @@ def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn
         return subprocess.run(script, cwd=empty, env=environment, capture_output=True, text=True, check=False)
 
     where = subprocess.run(
-        [sys.executable, "-c", "import service.queries as q; print(q.__file__, len(q.query('details')))"],
+        [sys.executable, "-c", "import service.database.queries as q; print(q.__file__, len(q.query('details')))"],
         cwd=empty, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert where.stdout.startswith(str(site))

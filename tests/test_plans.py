@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.queries import query
+from service.database.queries import query
 from tests.fix_databases import Databases, Sql, connect
 
 SOURCES, TABLES, VERSIONS = 200, 100, 10

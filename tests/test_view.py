@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from service.queries import query
+from service.database.queries import query
 from tests.fix_databases import Aside, Sql, connect
 from tests.fix_metadata import add_source, add_table
 

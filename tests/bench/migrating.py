@@ -7,8 +7,8 @@ from time import perf_counter
 
 import psycopg
 
-from service.migrate import migrate
-from service.resources import folder
+from service.database.migrations import migrate
+from service.database.queries import folder
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, percentile
 from tests.fix_databases import connect

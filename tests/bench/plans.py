@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from service.database.migrations import migrate
+from service.database.queries import query
 from service.embedded import Postgres
-from service.migrate import migrate
-from service.queries import query
 from service.reaper import Reaper
 from tests.bench.rig import fill
 from tests.fix_databases import Sql, connect

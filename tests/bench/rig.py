@@ -15,8 +15,8 @@ import redis
 from pydantic import SecretStr
 
 from service.config.settings import Settings
+from service.database.migrations import migrate
 from service.embedded import Postgres, Valkey, free_port
-from service.migrate import migrate
 from service.reaper import Reaper
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer

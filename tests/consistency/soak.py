@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from service.database.migrations import migrate
 from service.embedded import Postgres, Valkey
-from service.migrate import migrate
 from service.reaper import Reaper
 from tests.consistency.history import Verdict
 from tests.consistency.rig import PAGE_KEYS, Rig

@@ -11,9 +11,17 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.concurrency import within
 from service.config.settings import Settings
-from service.connection import Connection, configure, connection_class, conninfo, is_unreachable, reason, transaction
+from service.database.connection import (
+    Connection,
+    configure,
+    connection_class,
+    conninfo,
+    is_unreachable,
+    reason,
+    transaction,
+)
+from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, StartError
-from service.queries import query
 from service.telemetry.events import DatabaseDown, DatabaseUp, Observer
 from service.telemetry.tracing import span
 

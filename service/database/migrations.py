@@ -16,9 +16,9 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from service.connection import conninfo, reason
+from service.database.connection import conninfo, reason
+from service.database.queries import folder
 from service.errors import StartError
-from service.resources import folder
 
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.5

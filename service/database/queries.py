@@ -6,12 +6,25 @@ text of that statement, so that two statements can share a part.
 
 import re
 from functools import cache
+from pathlib import Path
 
-from service.resources import folder
+import service
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ ]*-- include: (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^[ ]*--.*\n", re.MULTILINE)
+
+
+def folder(name: str) -> Path:
+    """The folder `sql` or `migrations`: beside the package in a checkout, inside it in a wheel.
+
+    FileNotFoundError if the installation lacks it.
+    """
+    package = Path(service.__file__).resolve().parent
+    for candidate in (package / name, package.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"the installation lacks its folder {name}")
 
 
 @cache

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow
 
-from service.queries import query
+from service.database.queries import query
 
 
 def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
