@@ -23,8 +23,8 @@ from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.memory import Memory, Page
-from service.publication import Publications
-from service.remote import Source, Sources
+from service.sources.connections import Source, Sources
+from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Filled, Observer
 
 # Without an event from Redis (its session may have ended) another process's fill is looked for this often.

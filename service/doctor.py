@@ -18,7 +18,7 @@ from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.database.connection import conninfo, reason
 from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
-from service.remote import Source, SourceConnection
+from service.sources.connections import Source, SourceConnection
 from service.workbench import FAILED, FINE, Workbench, run, show
 
 _REFRESHED_BY = "SELECT source_details_refresh()"

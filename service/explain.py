@@ -11,7 +11,7 @@ from service.cache.primaries import Script
 from service.cache.store import keys
 from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.remote import Source, SourceConnection
+from service.sources.connections import Source, SourceConnection
 from service.workbench import FINE, Workbench, run, show
 
 _LOOK = Script("""

@@ -14,7 +14,7 @@ from service.errors import (
     SyncUnfinishedError,
 )
 from service.runtime import Runtime
-from service.sync import SyncReport
+from service.sources.sync import SyncReport
 
 _ADVICE: dict[type[ServiceError], str] = {
     SourceUnreachableError: "Check that its server answers at this address, and that the user and the password are "

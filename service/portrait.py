@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from service.memory import Page
-from service.replication import health
+from service.sources.health import health
 from service.templates import CUT, amount, render
 
 # How the last check of the publication is told where it was a success.

@@ -21,12 +21,12 @@ from service.listener import Listener
 from service.live import Live
 from service.refresh import Refresher
 from service.sampler import Sampler
-from service.schedule import Schedule
-from service.sync import Synchronizer
-from service.table_list import TableLists
+from service.sources.schedule import Schedule
+from service.sources.sync import Synchronizer
+from service.sources.table_list import TableLists
+from service.sources.wal_monitor import WalMonitor
 from service.telemetry.events import Observer, TaskFailed
 from service.telemetry.metrics import Metrics
-from service.wal_monitor import WalMonitor
 from service.warming import Warming
 
 _RESTART_PAUSE_S = 1.0
@@ -50,7 +50,9 @@ class Runtime:
         self.cache = Cache(settings, self.observer)
         self.details = Details(settings, self.database, self.cache, self.observer)
         self.refresher = Refresher(settings, self.database, self.observer)
-        self.synchronizer = Synchronizer(settings, self.database, self.details, self.observer)
+        self.synchronizer = Synchronizer(
+            settings, self.database, self.details.sources, self.details.publications, self.details.evict, self.observer
+        )
         self.table_lists = TableLists(settings, self.database, self.details.sources, self.cache)
         self.live = Live(settings, self.database, self.details, self.observer)
         self.cors_origins = settings.cors_origin_list

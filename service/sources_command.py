@@ -13,8 +13,8 @@ import psycopg
 from service.config.credentials import encrypt
 from service.database.queries import query
 from service.errors import EntityNotFoundError
-from service.remote import Source, SourceConnection
-from service.replication import Health, health
+from service.sources.connections import Source, SourceConnection
+from service.sources.health import Health, health
 from service.templates import amount
 from service.workbench import FAILED, FINE, WRONG, Workbench, run, show, table
 

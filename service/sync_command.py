@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from service.errors import EntityNotFoundError, SyncError
-from service.sync import SyncReport
+from service.sources.sync import SyncReport
 from service.workbench import FAILED, FINE, Workbench, run, show
 
 _BAR = 30

@@ -11,9 +11,9 @@ from service import parameters
 from service.caching_headers import GUESS_NOTHING
 from service.description import COUNT, FLAG, ID, described
 from service.errors import EntityNotFoundError
-from service.evolution import difference
 from service.requests import AppRequest, may_sync, runtime_of
 from service.shapes import TableSchema
+from service.sources.schema_diff import difference
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LARGEST_VERSION = 2**31 - 1

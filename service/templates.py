@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from service.evolution import type_name
+from service.sources.schema_diff import type_name
 
 WEB = Path(__file__).resolve().parent / "web"
 

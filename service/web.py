@@ -14,13 +14,13 @@ from service.caching_headers import etag, matches
 from service.compression import form
 from service.description import FLAG, ID, described
 from service.errors import CrossSiteError, EntityNotFoundError
-from service.evolution import difference
 from service.memory import Page
 from service.outcome import refresh
 from service.portrait import SORTS, Portrait
 from service.progress import progress
-from service.replication import health
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of
+from service.sources.health import health
+from service.sources.schema_diff import difference
 from service.templates import SECURITY_HEADERS, render
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]

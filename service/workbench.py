@@ -18,7 +18,7 @@ from service.config import settings
 from service.database.pool import ConfigDatabase
 from service.details import Details
 from service.errors import ServiceError, StartError
-from service.sync import Synchronizer
+from service.sources.sync import Synchronizer
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging
 
@@ -34,7 +34,9 @@ class Workbench:
         self.database = ConfigDatabase(chosen, observer)
         cache = Cache(chosen, observer)
         self.details = Details(chosen, self.database, cache, observer)
-        self.synchronizer = Synchronizer(chosen, self.database, self.details, observer)
+        self.synchronizer = Synchronizer(
+            chosen, self.database, self.details.sources, self.details.publications, self.details.evict, observer
+        )
         self.redis = Deployment(chosen.redis_url.get_secret_value(), chosen.redis_timeout_ms / 1000)
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service import schedule
+from service.sources import schedule
 from service.telemetry.events import ScheduledSync, TaskFailed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.resolver import Resolver
+from service.sources.resolver import Resolver
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source
 from tests.fix_runtime import Service

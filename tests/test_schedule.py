@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import runtime, schedule
+from service import runtime
+from service.sources import schedule
 from service.telemetry.events import Evicted, ScheduledSync, SyncFinished
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source

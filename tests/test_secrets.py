@@ -12,7 +12,7 @@ import redis as sync_redis
 import structlog
 
 from service.config.credentials import encrypt
-from service.remote import Source
+from service.sources.connections import Source
 from service.telemetry.log_lines import configure_logging
 from tests.fix_databases import Sql
 from tests.fix_metadata import ENCRYPTED_SECRET, KEY, SECRET, add_source

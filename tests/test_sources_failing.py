@@ -8,8 +8,8 @@ import httpx
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service import remote
 from service.config.credentials import encrypt
+from service.sources import connections as remote
 from tests.fix_databases import Sql
 from tests.fix_gates import Gate
 from tests.fix_metadata import KEY, add_source, add_table

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from service import table_list
-from service.evolution import difference, type_name
+from service.sources import table_list
+from service.sources.schema_diff import difference, type_name
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service

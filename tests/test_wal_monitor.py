@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from service.sources.wal_monitor import judge
 from service.telemetry.events import Evicted, TaskFailed, WalRound
-from service.wal_monitor import judge
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source
 from tests.fix_runtime import Service, Start, until

@@ -16,7 +16,7 @@ from service.database.connection import Connection, reason
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, SyncError
-from service.sync import Synchronizer
+from service.sources.sync import Synchronizer
 from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 
 _LOOK_AGAIN_S = 5.0

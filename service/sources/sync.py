@@ -8,6 +8,7 @@ statement itself, and one that was overtaken by another program asks again (see 
 import asyncio
 import functools
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -20,15 +21,17 @@ from service.config.settings import Settings
 from service.database.connection import Connection
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
-from service.details import Details
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
-from service.remote import Source, SourceConnection
+from service.sources.connections import Source, SourceConnection, Sources
+from service.sources.publication import Publications
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span
 
 # What a source may take of the whole budget; the rest is for recording what it said.
 _SOURCE_SHARE = 0.8
 _ATTEMPTS = 3
+# Drops the pages of these sources everywhere; the second argument is the cause, for the event.
+Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,19 @@ class SyncReport:
 class Synchronizer:
     """Syncs sources, at most one running and one waiting for each."""
 
-    def __init__(self, settings: Settings, database: ConfigDatabase, details: Details, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: ConfigDatabase,
+        sources: Sources,
+        publications: Publications,
+        evict: Evict,
+        observer: Observer,
+    ) -> None:
         self._database = database
-        self._details = details
+        self._sources = sources
+        self._publications = publications
+        self._evict = evict
         self._observe = observer
         self._budget = settings.sync_budget_ms / 1000
         self._turnstile: Turnstile[int, SyncReport] = Turnstile()
@@ -115,7 +128,7 @@ class Synchronizer:
             source = Source.of(row)
             self._observe(SyncPhase(source_id=source_id, phase="connect"))
             look = functools.partial(_look, source=source, observe=self._observe)
-            seen, phases = await self._details.sources.ask(source, self._budget * _SOURCE_SHARE, look)
+            seen, phases = await self._sources.ask(source, self._budget * _SOURCE_SHARE, look)
             asked = monotonic()
             self._observe(SyncPhase(source_id=source_id, phase="record", tables=seen["table_count"]))
             record = functools.partial(_record, source=source, edition=row["tables_edition"], seen=seen)
@@ -136,7 +149,7 @@ class Synchronizer:
     async def _finish(self, source: Source, seen: DictRow, recorded: DictRow, phases: dict[str, float]) -> SyncReport:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
-            await self._details.publications.remember(source, names, recorded["number"], names)
+            await self._publications.remember(source, names, recorded["number"], names)
         report = SyncReport(
             outcome="synced" if recorded["is_newest"] else "superseded",
             changes=recorded["report"],
@@ -149,7 +162,7 @@ class Synchronizer:
         )
         # Not left to the notification, which may still be on its way when a caller reads.
         if report.count or self._callers[source.id]:
-            await self._details.evict([source.id], "sync")
+            await self._evict([source.id], "sync")
         return report
 
 

@@ -9,7 +9,7 @@ from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.remote import Source, SourceConnection, Sources
+from service.sources.connections import Source, SourceConnection, Sources
 
 _LIFE_MS = 300_000
 

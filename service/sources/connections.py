@@ -18,7 +18,7 @@ from service.config.settings import Settings
 from service.config.source_hosts import SourceHosts
 from service.database.connection import reason
 from service.errors import SourceUnreachableError
-from service.resolver import Resolver
+from service.sources.resolver import Resolver
 from service.telemetry.events import Observer, SourceDown, SourceUp
 from service.telemetry.tracing import span
 

@@ -16,7 +16,7 @@ from service.concurrency import keep
 from service.config.settings import Settings
 from service.database.queries import query
 from service.errors import SourceUnreachableError
-from service.remote import Source, SourceConnection, Sources
+from service.sources.connections import Source, SourceConnection, Sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.remote import Source, SourceConnection, Sources
+from service.sources.connections import Source, SourceConnection, Sources
 from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
