@@ -3,7 +3,7 @@
 from functools import cache
 from time import monotonic
 
-from service.memory import Page
+from service.pages.memory import Page
 from service.templates import WEB, asset
 
 _TYPES = {

@@ -3,8 +3,8 @@
 from functools import cache
 from time import monotonic
 
-from service.answer import Answer
-from service.memory import Page
+from service.pages.memory import Page
+from service.pages.page import Answer
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from service.concurrency import keep
-from service.memory import Page
+from service.pages.memory import Page
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from service import request_log
 from service.caching_headers import hit_headers, matches, page_headers
 from service.compression import chosen, form
-from service.memory import Page
+from service.pages.memory import Page
 from service.runtime import Runtime
 
 _PATH = re.compile(r"/api/v1/sources/([1-9][0-9]{0,9})/details")

@@ -18,13 +18,13 @@ import msgspec
 import psycopg
 from markupsafe import Markup
 
-from service.answer import Answer
 from service.concurrency import keep
 from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
-from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
-from service.memory import Page
+from service.pages.details import Details
+from service.pages.memory import Page
+from service.pages.page import Answer
 from service.portrait import Portrait, draw
 from service.rooms import Change, Room, Watcher, event
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from service.memory import Page
+from service.pages.memory import Page
 from service.sources.health import health
 from service.templates import CUT, amount, render
 

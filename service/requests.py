@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from service.access import caller
 from service.compression import chosen
 from service.errors import CrossSiteError
-from service.memory import Page
+from service.pages.memory import Page
 from service.runtime import Runtime
 
 AppRequest = Request[Any, Any, State]

@@ -15,7 +15,7 @@ from service.caching_headers import GUESS_NOTHING, headers, matches, uncached_he
 from service.compression import form
 from service.description import COUNT, FLAG, ID, described, errors
 from service.errors import EntityNotFoundError, SyncError
-from service.memory import Page
+from service.pages.memory import Page
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of
 from service.shapes import Details, Source, SyncReport
 

@@ -8,26 +8,26 @@ from typing import Any
 
 import psycopg
 
-from service.answer import Answer
 from service.cache.rate_limit import RateLimit
 from service.cache.store import Cache
 from service.config import tokens
 from service.config.settings import Settings
 from service.database.connection import reason
 from service.database.pool import ConfigDatabase
-from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError
-from service.listener import Listener
 from service.live import Live
-from service.refresh import Refresher
-from service.sampler import Sampler
+from service.pages.details import Details
+from service.pages.listener import Listener
+from service.pages.page import Answer
+from service.pages.refresher import Refresher
+from service.pages.sampler import Sampler
+from service.pages.warming import Warming
 from service.sources.schedule import Schedule
 from service.sources.sync import Synchronizer
 from service.sources.table_list import TableLists
 from service.sources.wal_monitor import WalMonitor
 from service.telemetry.events import Observer, TaskFailed
 from service.telemetry.metrics import Metrics
-from service.warming import Warming
 
 _RESTART_PAUSE_S = 1.0
 _CANCEL_AGAIN_S = 0.2

@@ -14,8 +14,8 @@ from service.caching_headers import etag, matches
 from service.compression import form
 from service.description import FLAG, ID, described
 from service.errors import CrossSiteError, EntityNotFoundError
-from service.memory import Page
 from service.outcome import refresh
+from service.pages.memory import Page
 from service.portrait import SORTS, Portrait
 from service.progress import progress
 from service.requests import AppRequest, encoding_for, may_sync, runtime_of

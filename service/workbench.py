@@ -16,8 +16,8 @@ from service.cache.deployment import Deployment
 from service.cache.store import Cache
 from service.config import settings
 from service.database.pool import ConfigDatabase
-from service.details import Details
 from service.errors import ServiceError, StartError
+from service.pages.details import Details
 from service.sources.sync import Synchronizer
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging

@@ -9,7 +9,7 @@ import pytest
 
 from service import compression
 from service.compression import chosen
-from service.memory import Memory, Page
+from service.pages.memory import Memory, Page
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from service import warming
+from service.pages import warming
 from service.telemetry.events import TaskFailed, Warmed
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source

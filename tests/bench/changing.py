@@ -10,7 +10,7 @@ from time import perf_counter
 
 import redis.asyncio
 
-from service.details import Details
+from service.pages.details import Details
 from service.telemetry.events import Event, Evicted
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, percentile

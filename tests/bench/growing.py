@@ -10,7 +10,7 @@ from time import perf_counter
 import httpx
 
 from service.embedded import free_port
-from service.memory import Memory, Page
+from service.pages.memory import Memory, Page
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_most
 

@@ -16,7 +16,7 @@ from service.cache.deployment import Deployment
 from service.cache.primaries import Client, Cluster, Script, Server
 from service.cache.store import Cache
 from service.config.redis_url import Address
-from service.details import Details
+from service.pages.details import Details
 
 _LONGEST_S = 0.02
 

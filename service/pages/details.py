@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import psycopg
 
-from service.answer import Answer, Computed, computed
 from service.cache.deployment import Deployment
 from service.cache.session import CacheSession
 from service.cache.store import Cache, CacheUnavailableError, Claim
@@ -22,7 +21,8 @@ from service.concurrency import Turnstile, keep
 from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
-from service.memory import Memory, Page
+from service.pages.memory import Memory, Page
+from service.pages.page import Answer, Computed, computed
 from service.sources.connections import Source, Sources
 from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Filled, Observer

@@ -18,8 +18,8 @@ import msgspec
 from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import keep
 from service.config.settings import Settings
-from service.details import Details
 from service.errors import ServiceError
+from service.pages.details import Details
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warmed
 
 _TICK_S = 1.0

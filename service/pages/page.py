@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.memory import Page
+from service.pages.memory import Page
 
 
 @dataclass(frozen=True, slots=True)

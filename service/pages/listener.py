@@ -20,9 +20,9 @@ from service.concurrency import keep, within
 from service.config.settings import Settings
 from service.database.connection import conninfo, reason
 from service.database.pool import ConfigDatabase
-from service.details import Details
 from service.errors import StartError
-from service.refresh import Refresher
+from service.pages.details import Details
+from service.pages.refresher import Refresher
 from service.telemetry.events import CanaryHeard, ListenerDown, ListenerUp, Observer
 
 CHANNEL = "source_details_changed"

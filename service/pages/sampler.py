@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any
 
 from service.config.settings import Settings
-from service.details import Details
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
-from service.memory import Page
+from service.pages.details import Details
+from service.pages.memory import Page
 from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
