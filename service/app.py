@@ -14,15 +14,16 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
 import service
-from service import routes, table_routes, web
-from service.access import Gate
-from service.caching_headers import GUESS_NOTHING
+from service import web
 from service.errors import ServiceError
-from service.hot_path import HotPath
-from service.request_log import log_requests
-from service.requests import AppRequest
+from service.http import operations, sources, tables
+from service.http.caching_headers import GUESS_NOTHING
+from service.http.context import AppRequest
+from service.http.gate import Gate
+from service.http.hot_path import HotPath
+from service.http.request_log import log_requests
+from service.http.templates import SECURITY_HEADERS, error_page
 from service.runtime import Runtime
-from service.templates import SECURITY_HEADERS, error_page
 
 Answer = Response[dict[str, Any]] | Response[bytes]
 
@@ -36,7 +37,7 @@ def build(runtime: Runtime) -> ASGIApp:
         runtime.metrics.responses.labels(str(status)).inc()
 
     framework = Litestar(
-        route_handlers=[*routes.HANDLERS, *table_routes.HANDLERS, *web.HANDLERS],
+        route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *web.HANDLERS],
         state=State({"runtime": runtime}),
         exception_handlers={ServiceError: _answer_error, HTTPException: _answer_http_error, Exception: _answer_failure},
         middleware=[functools.partial(log_requests, count=count)],

@@ -3,8 +3,8 @@
 from functools import cache
 from time import monotonic
 
+from service.http.templates import STATIC, asset
 from service.pages.memory import Page
-from service.templates import WEB, asset
 
 _TYPES = {
     "page.js": "text/javascript",
@@ -19,6 +19,6 @@ def found(digest: str, name: str) -> tuple[Page, dict[str, str]] | None:
     """A file by the two parts of its URL, with its headers; None for what is not there, or is of another version."""
     if name not in _TYPES or asset(name) != f"/assets/{digest}/{name}":
         return None
-    page = Page((WEB / name).read_bytes(), monotonic() + _FOREVER_S, _FOREVER_S)
+    page = Page((STATIC / name).read_bytes(), monotonic() + _FOREVER_S, _FOREVER_S)
     headers = {"Content-Type": _TYPES[name], "Cache-Control": f"public, max-age={_FOREVER_S}, immutable"}
     return page, headers

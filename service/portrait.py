@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from service.http.templates import CUT, amount, render
 from service.pages.memory import Page
 from service.sources.health import health
-from service.templates import CUT, amount, render
 
 # How the last check of the publication is told where it was a success.
 _ANSWERED = {"asked", "remembered"}

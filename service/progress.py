@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 from service.concurrency import keep
+from service.http.templates import render
 from service.outcome import Outcome, refresh
 from service.rooms import event
 from service.runtime import Runtime
 from service.telemetry.events import Event, SyncPhase
-from service.templates import render
 
 
 async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:

@@ -14,7 +14,8 @@ import uvicorn
 from service.app import build
 from service.config import settings
 from service.errors import StartError
-from service.protocol import Protocol
+from service.http.protocol import Protocol
+from service.http.request_spans import traced
 from service.runtime import Runtime
 from service.telemetry import tracing
 from service.telemetry.log_lines import configure_logging
@@ -64,7 +65,7 @@ async def _serve(chosen: settings.Settings) -> None:
         stack.push_async_callback(runtime.stop)
         app = build(runtime)
         config = uvicorn.Config(
-            tracing.traced(app) if chosen.otlp_endpoint else app,
+            traced(app) if chosen.otlp_endpoint else app,
             http=_protocol(chosen),
             ws="none",
             # A request that a client pipelines is no part of the one before it.

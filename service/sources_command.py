@@ -13,9 +13,9 @@ import psycopg
 from service.config.credentials import encrypt
 from service.database.queries import query
 from service.errors import EntityNotFoundError
+from service.http.templates import amount
 from service.sources.connections import Source, SourceConnection
 from service.sources.health import Health, health
-from service.templates import amount
 from service.workbench import FAILED, FINE, WRONG, Workbench, run, show, table
 
 _ALL = 1_000_000

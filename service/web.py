@@ -9,19 +9,20 @@ from litestar.params import Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 
-from service import assets, parameters
-from service.caching_headers import etag, matches
-from service.compression import form
-from service.description import FLAG, ID, described
+from service import assets
 from service.errors import CrossSiteError, EntityNotFoundError
+from service.http import parameters
+from service.http.caching_headers import etag, matches
+from service.http.compression import form
+from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
+from service.http.openapi import FLAG, ID, described
+from service.http.templates import SECURITY_HEADERS, render
 from service.outcome import refresh
 from service.pages.memory import Page
 from service.portrait import SORTS, Portrait
 from service.progress import progress
-from service.requests import AppRequest, encoding_for, may_sync, runtime_of
 from service.sources.health import health
 from service.sources.schema_diff import difference
-from service.templates import SECURITY_HEADERS, render
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LISTED = 100

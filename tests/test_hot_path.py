@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service import compression
-from service.compression import chosen
+from service.http import compression
+from service.http.compression import chosen
 from service.pages.memory import Memory, Page
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_source, add_table

@@ -4,13 +4,10 @@ Without ROSETTA_OTLP_ENDPOINT a span is nothing but a call. Spans carry names, n
 one.
 """
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
 
-from litestar.types import ASGIApp, Receive, Scope, Send
 from opentelemetry import trace
 
 import service
@@ -18,9 +15,6 @@ from service.errors import StartError
 
 # A collector that is away must not hold up the end of the process.
 _END_S = 2
-_UNWATCHED = "/health/,/metrics,/assets/"
-# All that a span is told of a request's headers.
-_TOLD = {b"traceparent", b"tracestate", b"user-agent"}
 _tracer = trace.get_tracer("rosetta", service.__version__)
 
 
@@ -70,38 +64,3 @@ def start(endpoint: str, share: float) -> Callable[[], None]:
         ending.join(_END_S)
 
     return end
-
-
-def traced(app: ASGIApp) -> ASGIApp:
-    """The application with a span for each request, under the caller's own where it names one.
-
-    The span's own side sees a request without its query and most of its headers, and no error but its kind.
-    """
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-    async def inner(told: dict[str, Any], receive: Receive, send: Send) -> None:
-        try:
-            await app(told["rosetta.scope"], receive, send)
-        except Exception as error:
-            trace.get_current_span().set_status(trace.StatusCode.ERROR, type(error).__name__)
-            told["rosetta.error"].append(error)
-
-    # Its types of ASGI are other ones than Litestar's.
-    middleware: Any = OpenTelemetryMiddleware(
-        cast("Any", inner), excluded_urls=_UNWATCHED, exclude_spans=["receive", "send"], default_span_details=_named
-    )
-
-    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        errors: list[Exception] = []
-        headers = [(name, value) for name, value in scope["headers"] if name in _TOLD and value.isascii()]
-        facts = {"headers": headers, "query_string": b"", "rosetta.scope": scope, "rosetta.error": errors}
-        await middleware({**scope, **facts}, receive, send)
-        for error in errors:
-            raise error
-
-    return outer
-
-
-def _named(scope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    # One name for all sources: a trace is looked for by what was asked, not for whom.
-    return f"{scope.get('method', '')} {re.sub(r'/[0-9]+', '/{id}', scope['path'])}".strip(), {}

@@ -6,7 +6,7 @@ from typing import Any
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, Operation
 
-from service.shapes import Details, Error, Source, SyncReport, TableSchema
+from service.http.schemas import Details, Error, Source, SyncReport, TableSchema
 
 # How parameters are described; they come as text, so that what is wrong with one is told in our own words.
 ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}

@@ -3,21 +3,20 @@
 import json
 from collections.abc import Callable
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import MediaType, Response, get, post, route
+from litestar import MediaType, Response, post, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 
-from service import parameters
-from service.access import is_known
-from service.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_fresh
-from service.compression import form
-from service.description import COUNT, FLAG, ID, described, errors
 from service.errors import EntityNotFoundError, SyncError
+from service.http import parameters
+from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_fresh
+from service.http.compression import form
+from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
+from service.http.openapi import COUNT, FLAG, ID, described
+from service.http.schemas import Details, Source, SyncReport
 from service.pages.memory import Page
-from service.requests import AppRequest, encoding_for, may_sync, runtime_of
-from service.shapes import Details, Source, SyncReport
 
 _JSON = MediaType.JSON
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
@@ -141,33 +140,4 @@ async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[b
     return _finished(json.dumps(report.body()).encode())
 
 
-@route("/health/live", http_method=_READ, summary="Is the process alive")
-async def live() -> dict[str, str]:
-    """Answers as long as the process runs."""
-    return {"status": "live"}
-
-
-@route(
-    "/health/ready",
-    http_method=_READ,
-    summary="Can pages be answered, and how well",
-    **described(dict[str, Any], 503, is_open=True),
-)
-async def ready(request: AppRequest) -> Response[dict[str, Any]]:
-    """Each dependency with its state, and what is degraded; 503 while the config database cannot be reached."""
-    runtime = runtime_of(request)
-    report = await runtime.health()
-    status = 200 if report["status"] != "unavailable" else 503
-    # A load balancer has no token, and needs no reasons: those name hosts.
-    is_told_all = not runtime.tokens or is_known(request.scope)
-    return Response(report if is_told_all else {"status": report["status"]}, status_code=status, headers=GUESS_NOTHING)
-
-
-@get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401))
-async def metrics(request: AppRequest) -> Response[bytes]:
-    """In Prometheus's text format."""
-    text = runtime_of(request).metrics.text()
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=GUESS_NOTHING)
-
-
-HANDLERS = [list_sources, get_source, get_details, refresh_source, live, ready, metrics]
+HANDLERS = [list_sources, get_source, get_details, refresh_source]

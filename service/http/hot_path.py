@@ -9,9 +9,9 @@ from time import monotonic
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from service import request_log
-from service.caching_headers import hit_headers, matches, page_headers
-from service.compression import chosen, form
+from service.http import request_log
+from service.http.caching_headers import hit_headers, matches, page_headers
+from service.http.compression import chosen, form
 from service.pages.memory import Page
 from service.runtime import Runtime
 

@@ -5,9 +5,9 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import State
 
-from service.access import caller
-from service.compression import chosen
 from service.errors import CrossSiteError
+from service.http.compression import chosen
+from service.http.gate import caller
 from service.pages.memory import Page
 from service.runtime import Runtime
 

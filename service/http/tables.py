@@ -7,12 +7,12 @@ from litestar import MediaType, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 
-from service import parameters
-from service.caching_headers import GUESS_NOTHING
-from service.description import COUNT, FLAG, ID, described
 from service.errors import EntityNotFoundError
-from service.requests import AppRequest, may_sync, runtime_of
-from service.shapes import TableSchema
+from service.http import parameters
+from service.http.caching_headers import GUESS_NOTHING
+from service.http.context import AppRequest, may_sync, runtime_of
+from service.http.openapi import COUNT, FLAG, ID, described
+from service.http.schemas import TableSchema
 from service.sources.schema_diff import difference
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]

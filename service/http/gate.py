@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import json
 
 from service.config.tokens import Token, digest
-from service.templates import SECURITY_HEADERS, error_page
+from service.http.templates import SECURITY_HEADERS, error_page
 
 # What a load balancer asks, and what a page needs before it can ask for anything.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")

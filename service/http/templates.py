@@ -1,4 +1,4 @@
-"""The HTML templates in `service/web/`, and how they write figures, dates and types."""
+"""The HTML templates in `service/web/templates/`, and how they write figures, dates and types."""
 
 from datetime import datetime
 from functools import cache
@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+import service
 from service.sources.schema_diff import type_name
 
-WEB = Path(__file__).resolve().parent / "web"
+_WEB = Path(service.__file__).resolve().parent / "web"
+STATIC = _WEB / "static"
 
 # Everything a page needs is its own: what somebody managed to write into it loads nothing and runs nothing.
 SECURITY_HEADERS = {
@@ -43,7 +45,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 @cache
 def asset(name: str) -> str:
     """The URL of a file beside the templates. It changes with the file, so that browsers may keep it for ever."""
-    digest = blake2b((WEB / name).read_bytes(), digest_size=6).hexdigest()
+    digest = blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
     return f"/assets/{digest}/{name}"
 
 
@@ -73,9 +75,13 @@ def _trend(per_minute: int | None) -> str | None:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(_WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         auto_reload=False,
-    )  # fmt: skip
+    )
     environment.globals.update(asset=asset, cut=CUT)
     environment.filters.update(
         moment=_moment,

@@ -1,0 +1,45 @@
+"""What operators and schedulers ask: health and metrics."""
+
+from typing import Any
+
+from litestar import MediaType, Response, get, route
+from litestar.enums import HttpMethod
+
+from service.http.caching_headers import GUESS_NOTHING
+from service.http.context import AppRequest, runtime_of
+from service.http.gate import is_known
+from service.http.openapi import described, errors
+
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
+
+
+@route("/health/live", http_method=_READ, summary="Is the process alive")
+async def live() -> dict[str, str]:
+    """Answers as long as the process runs."""
+    return {"status": "live"}
+
+
+@route(
+    "/health/ready",
+    http_method=_READ,
+    summary="Can pages be answered, and how well",
+    **described(dict[str, Any], 503, is_open=True),
+)
+async def ready(request: AppRequest) -> Response[dict[str, Any]]:
+    """Each dependency with its state, and what is degraded; 503 while the config database cannot be reached."""
+    runtime = runtime_of(request)
+    report = await runtime.health()
+    status = 200 if report["status"] != "unavailable" else 503
+    # A load balancer has no token, and needs no reasons: those name hosts.
+    is_told_all = not runtime.tokens or is_known(request.scope)
+    return Response(report if is_told_all else {"status": report["status"]}, status_code=status, headers=GUESS_NOTHING)
+
+
+@get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401))
+async def metrics(request: AppRequest) -> Response[bytes]:
+    """In Prometheus's text format."""
+    text = runtime_of(request).metrics.text()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=GUESS_NOTHING)
+
+
+HANDLERS = [live, ready, metrics]
