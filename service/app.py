@@ -1,7 +1,7 @@
 """The web application: routes, errors as JSON, and the hot path in front of them."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from litestar import Litestar, MediaType, Response
@@ -14,7 +14,8 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
 import service
-from service import web
+from service.config import tokens
+from service.config.settings import Settings
 from service.errors import ServiceError
 from service.http import operations, sources, tables
 from service.http.caching_headers import GUESS_NOTHING
@@ -24,24 +25,40 @@ from service.http.hot_path import HotPath
 from service.http.request_log import log_requests
 from service.http.templates import SECURITY_HEADERS, error_page
 from service.runtime import Runtime
+from service.web import views
+from service.web.live import Live
 
 Answer = Response[dict[str, Any]] | Response[bytes]
 
 _TITLES = {404: "Not found", 503: "Not right now"}
 
 
-def build(runtime: Runtime) -> ASGIApp:
-    """The application over a runtime that somebody else starts and stops."""
+class App(NamedTuple):
+    """The application as a server runs it (`asgi`), and its open pages."""
+
+    asgi: ASGIApp
+    live: Live
+
+
+def build(runtime: Runtime, settings: Settings) -> App:
+    """The application over a runtime that its caller starts and stops."""
 
     def count(status: int) -> None:
         runtime.metrics.responses.labels(str(status)).inc()
 
+    known_tokens = tokens.parse(settings.access_tokens)
+    origins = settings.cors_origin_list
+    live = Live(runtime.database, runtime.details, runtime.observer, most_streams=settings.most_streams)
+    runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: live.streams)
+    # A server that stops waits for its connections, and a stream has no end of its own.
+    runtime.on_stopping(live.close)
+
     framework = Litestar(
-        route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *web.HANDLERS],
-        state=State({"runtime": runtime}),
+        route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *views.HANDLERS],
+        state=State({"runtime": runtime, "live": live, "origins": origins, "is_guarded": bool(known_tokens)}),
         exception_handlers={ServiceError: _answer_error, HTTPException: _answer_http_error, Exception: _answer_failure},
         middleware=[functools.partial(log_requests, count=count)],
-        cors_config=_cors(runtime.cors_origins),
+        cors_config=_cors(origins),
         openapi_config=OpenAPIConfig(
             title="Rosetta source details",
             version=service.__version__,
@@ -62,8 +79,8 @@ def build(runtime: Runtime) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    hot_path = HotPath(framework, runtime)
-    return Gate(hot_path, runtime.tokens, count) if runtime.tokens else hot_path
+    hot_path = HotPath(framework, runtime, is_cross_origin=bool(origins))
+    return App(Gate(hot_path, known_tokens, count) if known_tokens else hot_path, live)
 
 
 def _cors(origins: list[str]) -> CORSConfig | None:

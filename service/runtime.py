@@ -10,12 +10,10 @@ import psycopg
 
 from service.cache.rate_limit import RateLimit
 from service.cache.store import Cache
-from service.config import tokens
 from service.config.settings import Settings
 from service.database.connection import reason
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
-from service.live import Live
 from service.pages.details import Details
 from service.pages.listener import Listener
 from service.pages.page import Answer
@@ -54,9 +52,6 @@ class Runtime:
             settings, self.database, self.details.sources, self.details.publications, self.details.evict, self.observer
         )
         self.table_lists = TableLists(settings, self.database, self.details.sources, self.cache)
-        self.live = Live(settings, self.database, self.details, self.observer)
-        self.cors_origins = settings.cors_origin_list
-        self.tokens = tokens.parse(settings.access_tokens)
         self.rate_limit = RateLimit(settings, self.cache)
         self.warming = Warming(settings, self.details, self.cache, self.observer)
         self.wal_monitor = WalMonitor(settings, self.database, self.details.sources, self.observer)
@@ -64,6 +59,7 @@ class Runtime:
         self.sampler = Sampler(settings, self.details, self.observer)
         self.listener = Listener(settings, self.database, self.details, self.refresher, self.observer)
         self._tasks: list[asyncio.Task[None]] = []
+        self._on_stopping: list[Callable[[], None]] = []
         self._intervals = {
             "syncs_failing": settings.sync_interval_s,
             "syncs_late_s": settings.sync_interval_s,
@@ -83,7 +79,6 @@ class Runtime:
         gauge("listener_canary_seconds", "the last canary's round trip", lambda: (self.listener.canary_ms or 0) / 1000)
         gauge("config_database_up", "it answered when it was last asked", lambda: not self.database.is_down)
         gauge("memory_cache_bytes", "pages in this process", lambda: self.details.memory.bytes)
-        gauge("live_streams", "open pages and other live streams", lambda: self.live.streams)
         gauge("sources_failing", "sources that did not answer", lambda: len(self.details.sources.failing))
         gauge(
             "syncs_failing",
@@ -112,9 +107,18 @@ class Runtime:
         self._tasks.append(self._supervised("warming", self.warming.run))
         self._tasks.append(self._supervised("WAL monitor", self.wal_monitor.run))
 
+    def on_stopping(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` when this process begins to stop, before anything is closed."""
+        self._on_stopping.append(callback)
+
+    def begin_stop(self) -> None:
+        """Says that this process is about to stop; `stop` says so too."""
+        while self._on_stopping:
+            self._on_stopping.pop()()
+
     async def stop(self) -> None:
         """Stops everything and closes every connection."""
-        self.live.close()
+        self.begin_stop()
         while pending := [task for task in self._tasks if not task.done()]:
             for task in pending:
                 task.cancel()

@@ -63,7 +63,7 @@ async def _serve(chosen: settings.Settings) -> None:
             stack.push_async_callback(asyncio.to_thread, tracing.start(chosen.otlp_endpoint, chosen.trace_share))
         runtime = await _started(chosen)
         stack.push_async_callback(runtime.stop)
-        app = build(runtime)
+        app = build(runtime, chosen).asgi
         config = uvicorn.Config(
             traced(app) if chosen.otlp_endpoint else app,
             http=_protocol(chosen),
@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
         self._runtime = runtime
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._runtime.live.close()
+        self._runtime.begin_stop()
         await super().shutdown(sockets)
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis as sync_redis
 from pydantic import SecretStr
 
-from service.app import build
+from service.app import App, build
 from service.config.settings import Settings
 from service.runtime import Runtime
 from service.telemetry.events import Event, Evicted, Observer
@@ -62,10 +62,11 @@ class Watched(Observer):
 
 
 class Service:
-    """A running service: its runtime, an HTTP client, its events."""
+    """A running service: its runtime, its application, an HTTP client, its events."""
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, events: Watched) -> None:
+    def __init__(self, runtime: Runtime, app: App, client: httpx.AsyncClient, events: Watched) -> None:
         self.runtime = runtime
+        self.app = app
         self.client = client
         self.events = events
 
@@ -120,7 +121,8 @@ async def start(config_dsn: str, redis_url: str, no_leaks: Walker) -> AsyncItera
             runtime = Runtime(chosen, events)
             stack.push_async_callback(runtime.stop)
             await runtime.start()
-            transport = httpx.ASGITransport(app=build(runtime))  # type: ignore[arg-type]  # Litestar types its own
+            app = build(runtime, chosen)
+            transport = httpx.ASGITransport(app=app.asgi)  # type: ignore[arg-type]  # Litestar types its own
             client = await stack.enter_async_context(
                 httpx.AsyncClient(
                     transport=transport,
@@ -128,7 +130,7 @@ async def start(config_dsn: str, redis_url: str, no_leaks: Walker) -> AsyncItera
                     event_hooks={"response": [no_leaks.look_at_response]},
                 )
             )
-            return Service(runtime, client, events)
+            return Service(runtime, app, client, events)
 
         yield start_one
         with sync_redis.Redis.from_url(redis_url) as redis:

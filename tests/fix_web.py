@@ -17,7 +17,6 @@ import pytest
 import uvicorn
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from service.app import build
 from service.server import Server
 from tests.fix_databases import Sql
 from tests.fix_runtime import Service
@@ -114,7 +113,7 @@ async def serve_site() -> AsyncIterator[Callable[[Service], Awaitable[Site]]]:
 
         async def serve(service: Service) -> Site:
             config = uvicorn.Config(
-                build(service.runtime), port=0, log_config=None, access_log=False, lifespan="off",
+                service.app.asgi, port=0, log_config=None, access_log=False, lifespan="off",
                 timeout_graceful_shutdown=5,
             )  # fmt: skip
             server = Server(config, service.runtime)

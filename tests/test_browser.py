@@ -218,7 +218,7 @@ async def test_page_that_nobody_sees_gives_its_connection_back(page: Page, site:
     }"""
     await page.evaluate(hide, "hidden")
     async with asyncio.timeout(60):
-        while site.service.runtime.live.streams:  # noqa: ASYNC110  # the server learns of it from the socket
+        while site.service.app.live.streams:  # noqa: ASYNC110  # the server learns of it from the socket
             await asyncio.sleep(0)
     await add_version(config, table, 4)
     await site.service.settled(config)

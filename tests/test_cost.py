@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.app import build
 from service.database.migrations import migrate
 from service.embedded import Postgres
 from tests.fix_databases import Sql, connect
@@ -123,7 +122,7 @@ async def test_hit_sends_the_very_bytes_that_are_kept(service: Service, config: 
         continue
     page = service.runtime.details.memory.get(source)
     assert page is not None
-    app = build(service.runtime)
+    app = service.app.asgi
 
     async def sent(encoding: bytes) -> bytes:
         messages: list[Any] = []

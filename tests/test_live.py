@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from service import live, rooms
 from service.telemetry.events import Evicted
+from service.web import live, rooms
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table, count_computations
 from tests.fix_runtime import Service, Start
@@ -77,7 +77,7 @@ async def test_change_between_the_page_and_its_stream_is_told(site: Site, config
     """The page names the version that it shows, and its stream begins there."""
     source = add_source(config)
     await site.service.settled(config)
-    portrait, _ = await site.service.runtime.live.portrait(source)
+    portrait, _ = await site.service.app.live.portrait(source)
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
     async with site.events(source, since=portrait.version) as stream:
@@ -89,7 +89,7 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
     source = add_source(config)
     await site.service.settled(config)
     runtime = site.service.runtime
-    opened: AsyncIterator[bytes] = await runtime.live.open(source, None, with_parts=True)
+    opened: AsyncIterator[bytes] = await site.service.app.live.open(source, None, with_parts=True)
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
     # Somebody else has it read meanwhile: no end of a page's life makes up for the miss soon.
@@ -107,8 +107,7 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
     service: Service = await start(cache_ttl_s=3600)
     source = add_source(config)
     await service.settled(config)
-    runtime = service.runtime
-    streams = [await runtime.live.open(source, None, with_parts=True) for _ in range(300)]
+    streams = [await service.app.live.open(source, None, with_parts=True) for _ in range(300)]
     for stream in streams:
         await anext(stream)
     await service.events.until(Evicted)
@@ -123,8 +122,8 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
     assert count() == 1
     for stream in streams:
         await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
-    assert runtime.live.streams == 0
-    assert runtime.live._rooms == {}
+    assert service.app.live.streams == 0
+    assert service.app.live._rooms == {}
 
 
 async def test_client_that_does_not_read_is_told_to_read_everything(
@@ -134,15 +133,14 @@ async def test_client_that_does_not_read_is_told_to_read_everything(
     monkeypatch.setattr(live, "_SPACING_S", 0)
     source = add_source(config)
     await site.service.settled(config)
-    runtime = site.service.runtime
-    slow = await runtime.live.open(source, None, with_parts=True)
+    slow = await site.service.app.live.open(source, None, with_parts=True)
     await anext(slow)
     async with site.events(source) as stream:
         for number in range(rooms.MOST_WAITING + 2):
             config.execute("UPDATE sources SET pg_username = %s WHERE id = %s", (f"user {number}", source))
             await until(stream, shows(f"user {number}"))
     waiting = [await anext(slow)]
-    watcher = next(iter(runtime.live._rooms[source].watchers))
+    watcher = next(iter(site.service.app.live._rooms[source].watchers))
     assert len(watcher._waiting) < rooms.MOST_WAITING
     while watcher._waiting:
         waiting.append(await anext(slow))
@@ -154,7 +152,7 @@ async def test_silence_is_filled_with_comments(site: Site, config: Sql, monkeypa
     """So that whoever stands in between does not take the connection for dead."""
     monkeypatch.setattr(rooms, "HEARTBEAT_S", 0.01)
     source = add_source(config)
-    stream = await site.service.runtime.live.open(source, None, with_parts=False)
+    stream = await site.service.app.live.open(source, None, with_parts=False)
     heard = [await anext(stream) for _ in range(3)]
     assert b": still here\n\n" in heard
     await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -211,4 +209,4 @@ async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> No
         await until(stream, shows("<li>warehouse</li>"))
         config.execute("INSERT INTO wal_monitor (source_id, status) VALUES (%s, 'ERROR')", (source,))
         await until(stream, shows("replication fails"))
-    await until_true(lambda: site.service.runtime.live.streams == 0)
+    await until_true(lambda: site.service.app.live.streams == 0)

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service import live, portrait
 from service.telemetry.events import SourceDown, SyncPhase
+from service.web import live, portrait
 from tests.fix_databases import Sql
 from tests.fix_metadata import add_pipeline, add_source, add_table
 from tests.fix_runtime import Service

@@ -33,6 +33,6 @@ async def may_sync(request: AppRequest) -> None:
     runtime = runtime_of(request)
     headers = request.headers
     # A browser sends the password that it keeps for us with whatever another site's page asks for, an image too.
-    if headers.get("sec-fetch-site") == "cross-site" and headers.get("origin") not in runtime.cors_origins:
+    if headers.get("sec-fetch-site") == "cross-site" and headers.get("origin") not in request.app.state.origins:
         raise CrossSiteError
     await runtime.rate_limit.spend(caller(request.scope))

@@ -21,7 +21,7 @@ _PATH = re.compile(r"/api/v1/sources/([1-9][0-9]{0,9})/details")
 class HotPath:
     """An ASGI application in front of another one."""
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime, *, is_cross_origin: bool) -> None:
         self._app = app
         self._hits = runtime.metrics.served.labels("memory")
         self._responses = {status: runtime.metrics.responses.labels(str(status)) for status in (200, 304)}
@@ -30,7 +30,7 @@ class HotPath:
         self._memory = runtime.details.memory
         self._is_verbose = request_log.is_verbose()
         # What another site's page asks for gets the headers of CORS, which the framework knows.
-        self._shuns = {b"cache-control", b"origin"} if runtime.cors_origins else {b"cache-control"}
+        self._shuns = {b"cache-control", b"origin"} if is_cross_origin else {b"cache-control"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers from this process where it can."""

@@ -31,7 +31,7 @@ async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     report = await runtime.health()
     status = 200 if report["status"] != "unavailable" else 503
     # A load balancer has no token, and needs no reasons: those name hosts.
-    is_told_all = not runtime.tokens or is_known(request.scope)
+    is_told_all = not request.app.state.is_guarded or is_known(request.scope)
     return Response(report if is_told_all else {"status": report["status"]}, status_code=status, headers=GUESS_NOTHING)
 
 

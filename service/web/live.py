@@ -19,15 +19,14 @@ import psycopg
 from markupsafe import Markup
 
 from service.concurrency import keep
-from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
 from service.pages.details import Details
 from service.pages.memory import Page
 from service.pages.page import Answer
-from service.portrait import Portrait, draw
-from service.rooms import Change, Room, Watcher, event
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
+from service.web.portrait import Portrait, draw
+from service.web.rooms import Change, Room, Watcher, event
 
 # However often a source changes, its open pages are told at most this often.
 _SPACING_S = 0.1
@@ -41,10 +40,10 @@ _MOST_BYTES = 32 * 2**20
 class Live:
     """Portraits and streams. Errors are those of Details, and TooManyStreamsError."""
 
-    def __init__(self, settings: Settings, database: ConfigDatabase, details: Details, observer: Observer) -> None:
+    def __init__(self, database: ConfigDatabase, details: Details, observer: Observer, *, most_streams: int) -> None:
         self._database = database
         self._details = details
-        self._most_streams = settings.most_streams
+        self._most_streams = most_streams
         self._portraits: OrderedDict[int, Portrait] = OrderedDict()
         self._drawing: dict[tuple[int, str], asyncio.Task[Portrait]] = {}
         self._lag: OrderedDict[int, deque[tuple[datetime, int]]] = OrderedDict()

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from service.portrait import Portrait
+from service.web.portrait import Portrait
 
 HEARTBEAT_S = 15.0
 # A page that is this many events behind is told to read everything anew.

@@ -9,7 +9,6 @@ from litestar.params import Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 
-from service import assets
 from service.errors import CrossSiteError, EntityNotFoundError
 from service.http import parameters
 from service.http.caching_headers import etag, matches
@@ -17,12 +16,13 @@ from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
 from service.http.openapi import FLAG, ID, described
 from service.http.templates import SECURITY_HEADERS, render
-from service.outcome import refresh
 from service.pages.memory import Page
-from service.portrait import SORTS, Portrait
-from service.progress import progress
 from service.sources.health import health
 from service.sources.schema_diff import difference
+from service.web import assets
+from service.web.live import Live
+from service.web.portrait import SORTS, Portrait
+from service.web.refresh import progress, refresh
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LISTED = 100
@@ -39,6 +39,11 @@ _CAME = {
     "computed": "straight from the database",
     "last known": "from this process, which keeps the last that was known",
 }
+
+
+def _live(request: AppRequest) -> Live:
+    live: Live = request.app.state.live
+    return live
 
 
 async def _html(request: AppRequest, page: Page) -> Response[bytes]:
@@ -62,7 +67,7 @@ async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -
     runtime = runtime_of(request)
     rows = await runtime.database.fetch_all_patiently("overview", search=q, limit=_LISTED, skip=first)
     failing = runtime.details.sources.failing
-    errors = await runtime.live.sync_errors([row["id"] for row in rows])
+    errors = await _live(request).sync_errors([row["id"] for row in rows])
     sources = [
         row
         | {
@@ -94,10 +99,10 @@ async def details_page(
     """One source."""
     runtime = runtime_of(request)
     wanted = parameters.identifier("Source", source_id)
-    portrait, answer = await runtime.live.portrait(wanted, fresh=parameters.boolean("fresh", fresh))
+    portrait, answer = await _live(request).portrait(wanted, fresh=parameters.boolean("fresh", fresh))
     runtime.count(wanted, answer)
     order = sort if sort in SORTS else "name"
-    freshness, came = runtime.live.freshness(portrait, answer), _CAME[answer.found]
+    freshness, came = _live(request).freshness(portrait, answer), _CAME[answer.found]
     if q or order != "name":
         return await _html(request, _page(_details(portrait, freshness, came, q, order)))
     # What everybody looks at is put together and compressed once per state.
@@ -165,7 +170,7 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
     runtime = runtime_of(request)
     wanted = parameters.identifier("Source", source_id)
     await may_sync(request)
-    portrait, _ = await runtime.live.portrait(wanted)
+    portrait, _ = await _live(request).portrait(wanted)
     if "text/event-stream" in request.headers.get("accept", ""):
         return Stream(progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
     outcome = await refresh(runtime, wanted)
@@ -212,7 +217,7 @@ async def events(
     The id of a `changed` is the version that it leads to; who comes back with it as Last-Event-ID is told what it
     missed. A comment every 15 s.
     """
-    stream = await runtime_of(request).live.open(
+    stream = await _live(request).open(
         parameters.identifier("Source", source_id),
         request.headers.get("last-event-id", since),
         with_parts=parameters.boolean("parts", parts),
