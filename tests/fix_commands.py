@@ -30,7 +30,7 @@ def rosetta(servers: Servers, config_dsn: str, redis_url: str, no_leaks: Walker)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
         environment = kept | {name: value for name, value in (variables | changes).items() if value is not None}
         ran = subprocess.run(
-            [sys.executable, "-m", "service.cli", *map(str, arguments)],
+            [sys.executable, "-m", "service", *map(str, arguments)],
             env=environment, input=stdin, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         no_leaks.look("commands", ran.stdout + ran.stderr)

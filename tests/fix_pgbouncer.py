@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from service.embedded import Server
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Server
 from tests.fix_servers import Servers
 
 _FIRST_THAT_PREPARES = (1, 22)

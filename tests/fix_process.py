@@ -12,8 +12,8 @@ from time import monotonic
 import httpx
 import pytest
 
-from service.embedded import free_port
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import free_port
 from tests.fix_databases import as_service
 from tests.fix_metadata import KEY
 from tests.fix_secrets import Walker
@@ -43,7 +43,7 @@ class Process:
         self._walker = walker
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
+                [sys.executable, "-m", "service", "serve"],
                 env=environment,
                 stdout=file,
                 stderr=file,

@@ -14,8 +14,8 @@ import pytest
 import redis as sync_redis
 from redis.crc import key_slot
 
-from service.embedded import Valkey, free_port
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Valkey, free_port
 from tests.fix_servers import Servers
 
 _numbers = itertools.count(1)

@@ -10,7 +10,7 @@ import pytest
 import redis as sync_redis
 import structlog
 
-from service.embedded import PASSWORD
+from service.demo.servers import PASSWORD
 from tests.fix_metadata import ENCRYPTED_SECRET, KEY, SECRET
 
 SECRETS = (SECRET, ENCRYPTED_SECRET, KEY, PASSWORD, "hidden-word", "plain-word")

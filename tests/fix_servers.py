@@ -12,8 +12,8 @@ import psycopg
 import pytest
 import redis
 
-from service.embedded import PASSWORD, Postgres, Valkey
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import PASSWORD, Postgres, Valkey
 
 SETTINGS = {"wal_level": "logical", "max_replication_slots": "100", "max_wal_senders": "10", "fsync": "off"}
 SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from service.server import Server
+from service.cli.serve import Server
 from tests.fix_databases import Sql
 from tests.fix_runtime import Service
 

@@ -67,7 +67,7 @@ def test_reader_that_has_enough_is_no_failure_to_tell_of() -> None:
     os.close(ours)
     with os.fdopen(theirs, "wb") as pipe:
         ran = subprocess.run(
-            [sys.executable, "-m", "service.cli", "token", "somebody"], stdout=pipe, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-m", "service", "token", "somebody"], stdout=pipe, stderr=subprocess.PIPE, check=False
         )
     assert (ran.returncode, ran.stderr) == (1, b"")
 
@@ -102,7 +102,7 @@ def test_sync_of_many_shows_a_bar_to_a_person(rosetta: Command, config: Sql, sho
         "CREDENTIAL_ENCRYPTION_KEY": KEY,
     }
     child = subprocess.run(
-        [sys.executable, "-m", "service.cli", "sync", "--all"],
+        [sys.executable, "-m", "service", "sync", "--all"],
         env=environment, stdout=subprocess.DEVNULL, stderr=theirs, timeout=60, check=False,
     )  # fmt: skip
     os.close(theirs)

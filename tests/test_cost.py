@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.database.migrations import migrate
-from service.embedded import Postgres
+from service.demo.servers import Postgres
 from tests.fix_databases import Sql, connect
 from tests.fix_metadata import add_source, add_table
 from tests.fix_runtime import Service, Start

@@ -14,10 +14,10 @@ from time import monotonic
 import httpx
 import pytest
 
-from service.embedded import free_port
+from service.demo.servers import free_port
 from tests.fix_secrets import Walker
 
-DEMO = [sys.executable, "-m", "service.cli", "demo"]
+DEMO = [sys.executable, "-m", "service", "demo"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import _COMMANDS
+from service.cli.main import _COMMANDS
 from service.config import settings
 from tests.fix_runtime import Service
 

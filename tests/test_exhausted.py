@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.database.migrations import migrate
-from service.embedded import Postgres
+from service.demo.servers import Postgres
 from service.telemetry.events import DatabaseDown, DatabaseUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql, connect

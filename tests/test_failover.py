@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.database.migrations import migrate
-from service.embedded import Postgres
+from service.demo.servers import Postgres
 from service.errors import StartError
 from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fix_bounds import Bound

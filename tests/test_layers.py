@@ -42,20 +42,28 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def room(path: Path) -> str:
+    """The package, or the module beside the packages, that a file belongs to."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
 
 def test_imports_go_down_only() -> None:
+    """From room to room; what is in one room may import what is beside it."""
     for path in PACKAGE.rglob("*.py"):
         own = room(path)
         for name in imported(path):
             library, _, rest = name.partition(".")
-            if library != "service" or own not in FLOORS:
-                continue
             other = rest.partition(".")[0]
-            if other in FLOORS and other != own:
+            if library == "service" and other in FLOORS and other != own:
                 assert FLOORS[other] > FLOORS[own], f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_libraries_have_one_owner() -> None:
+    """Only `cache` imports redis-py; only `http`, `web` and `app` import Litestar."""
+    for path in PACKAGE.rglob("*.py"):
+        for name in imported(path):
+            library = name.partition(".")[0]
+            assert room(path) in OWNERS.get(library, {room(path)}), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_every_statement_is_used_and_complete() -> None:

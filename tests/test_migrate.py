@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import migrate as command
 from service.database import migrations as migrate
 from service.database.queries import folder
 from service.errors import StartError
@@ -65,15 +66,15 @@ def test_check_says_what_is_missing(
 ) -> None:
     """Exit 1 with the names, and 0 where nothing is."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
-    assert migrate.main(["--check"]) == 1
+    assert command.main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [f"missing: {name}" for name in FILES]
-    assert migrate.main([]) == 0
+    assert command.main([]) == 0
     assert capsys.readouterr().out.splitlines() == [f"applying {name}" for name in FILES]
-    assert migrate.main(["--check"]) == 0
-    assert migrate.main([]) == 0
+    assert command.main(["--check"]) == 0
+    assert command.main([]) == 0
     assert capsys.readouterr().out.splitlines() == ["nothing is missing", "nothing to apply"]
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", "postgresql://nobody:hidden-word@127.0.0.1:1/none")
-    assert migrate.main([]) == 1
+    assert command.main([]) == 1
     error = capsys.readouterr().err
     assert error.startswith("rosetta migrate: cannot reach the config database")
     assert len(error.splitlines()) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from service.database import migrations as migrate
 from service.database.queries import folder, query
-from service.embedded import wheel_binaries
+from service.demo.servers import wheel_binaries
 from tests.fix_databases import Databases, Sql, connect, with_database
 from tests.fix_metadata import add_source, add_table
 

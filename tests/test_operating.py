@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.embedded import wheel_binaries
+from service.demo.servers import wheel_binaries
 from tests.fix_databases import Databases, Sql, as_service, connect
 from tests.fix_metadata import KEY, add_pipeline, add_source
 from tests.fix_process import StartProcess

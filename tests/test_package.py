@@ -28,7 +28,7 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
     for folder in ("sql", "migrations"):
         for path in (PROJECT / folder).glob("*.sql"):
             assert f"service/{folder}/{path.name}" in names
-    for folder in ("web", "deploy"):
+    for folder in ("web/templates", "web/static", "deploy"):
         for path in (PROJECT / "service" / folder).iterdir():
             assert f"service/{folder}/{path.name}" in names
     assert "service/py.typed" in names

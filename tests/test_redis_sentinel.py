@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from pydantic import SecretStr
 
-from service.embedded import Valkey
+from service.demo.servers import Valkey
 from service.telemetry.events import CacheDown, CacheUp
 from tests.fix_bounds import Bound
 from tests.fix_databases import Sql

@@ -90,7 +90,7 @@ def test_no_request_fails_while_old_and_new_are_side_by_side(
     try:
         environment = os.environ | {"ROSETTA_CONFIG_DSN": config_dsn, "CREDENTIAL_ENCRYPTION_KEY": KEY}
         migrated = subprocess.run(
-            [sys.executable, "-m", "service.cli", "migrate"],
+            [sys.executable, "-m", "service", "migrate"],
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert migrated.stdout.splitlines() == [

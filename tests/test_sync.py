@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.embedded import PASSWORD
+from service.demo.servers import PASSWORD
 from service.sources.connections import Source, SourceConnection
 from tests.fix_databases import Databases, Sql, connect
 from tests.fix_metadata import add_source, add_table

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -126,3 +127,8 @@ class Deployment:
     async def _keep(self, wanted: set[Address | None] | set[Address]) -> None:
         for address in self._clients.keys() - wanted:
             await self._clients.pop(address).aclose()
+
+
+def operator_client(url: str) -> redis.Redis:
+    """A synchronous client of one server: what an operator with redis-cli has."""
+    return redis.Redis.from_url(url)

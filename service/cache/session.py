@@ -135,7 +135,7 @@ class CacheSession:
                 self._on_invalid(int(found[1]))
 
 
-async def can_hear(primaries: Primaries) -> bool:
+async def can_track(primaries: Primaries) -> bool:
     """Whether these servers tell of changes to our keys. Errors are redis-py's, or OSError."""
     connections = _connections(primaries)
     try:

@@ -1,11 +1,8 @@
-"""`rosetta migrate`: applies `migrations/*.sql` to the config database, in order, each once.
+"""Applies `migrations/*.sql` to the config database, in order, each once.
 
 Each file runs in one transaction with its record. Two deployments may start at once: the second waits for the first.
 """
 
-import argparse
-import os
-import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -14,7 +11,6 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 
 from service.database.connection import conninfo, reason
 from service.database.queries import folder
@@ -30,38 +26,6 @@ CREATE TABLE IF NOT EXISTS public.source_details_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-
-
-def main(arguments: list[str]) -> int:
-    """0 where everything is applied (now, or before for --check), 1 otherwise."""
-    parser = argparse.ArgumentParser(
-        prog="rosetta migrate",
-        description="Apply the migrations to the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for a "
-        "role with more rights).",
-    )
-    parser.add_argument("--check", action="store_true", help="only say what is missing; exit 1 if anything is")
-    options = parser.parse_args(arguments)
-    try:
-        missing = check(_dsn()) if options.check else migrate(_dsn(), say=print)
-    except StartError as error:
-        print(f"rosetta migrate: {error}", file=sys.stderr)
-        return 1
-    for name in missing if options.check else ():
-        print(f"missing: {name}")
-    if options.check and not missing:
-        print("nothing is missing")
-    return 1 if options.check and missing else 0
-
-
-def _dsn() -> str:
-    for variable in ("ROSETTA_MIGRATE_DSN", "ROSETTA_CONFIG_DSN"):
-        if dsn := os.environ.get(variable):
-            try:
-                conninfo_to_dict(dsn)
-            except psycopg.ProgrammingError:
-                raise StartError(f"{variable}: is not a PostgreSQL connection string") from None
-            return dsn
-    raise StartError("ROSETTA_CONFIG_DSN: is not set")
 
 
 def _files() -> list[Path]:

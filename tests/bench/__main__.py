@@ -11,8 +11,8 @@ from pathlib import Path
 import pygal
 import uvloop
 
-from service.embedded import Postgres, Valkey
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Postgres, Valkey
 from service.telemetry.log_lines import configure_logging
 from tests.bench import changing, growing, migrating, reading, serving, syncing, warming
 from tests.bench.load import NoWrkError

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import httpx
 
-from service.embedded import free_port
+from service.demo.servers import free_port
 from service.pages.memory import Memory, Page
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_most
@@ -73,7 +73,7 @@ async def _start(rig: Rig) -> Row:
             port = free_port()
             environment = rig.environment(config, ROSETTA_PORT=str(port))
             started = perf_counter()
-            with rig.process(["service.cli", "serve"], environment, port) as url:
+            with rig.process(["service", "serve"], environment, port) as url:
                 page = await asyncio.to_thread(httpx.get, f"{url}/api/v1/sources/{source}/details")
                 page.raise_for_status()
                 times.append(perf_counter() - started)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from service.database.migrations import migrate
 from service.database.queries import query
-from service.embedded import Postgres
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Postgres
 from tests.bench.rig import fill
 from tests.fix_databases import Sql, connect
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from service.config.settings import Settings
 from service.database.migrations import migrate
-from service.embedded import Postgres, Valkey, free_port
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Postgres, Valkey, free_port
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer
 from tests.fix_databases import Sql, connect
@@ -121,7 +121,7 @@ class Rig:
         """`rosetta serve`."""
         port = free_port()
         environment = self.environment(config, ROSETTA_PORT=str(port), **changes)
-        with self.process(["service.cli", "serve"], environment, port) as url:
+        with self.process(["service", "serve"], environment, port) as url:
             yield url
 
     @contextmanager

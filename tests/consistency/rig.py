@@ -13,8 +13,8 @@ import httpx
 import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
 
-from service.embedded import free_port
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import free_port
 from tests.fix_databases import connect
 from tests.fix_metadata import KEY, add_source
 

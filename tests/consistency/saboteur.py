@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from service import cli
 from service.cache import store as cache
 from service.cache.deployment import Deployment
 from service.cache.primaries import Client, Cluster, Script, Server
 from service.cache.store import Cache
+from service.cli import main as cli
 from service.config.redis_url import Address
 from service.pages.details import Details
 

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 
 from service.database.migrations import migrate
-from service.embedded import Postgres, Valkey
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
+from service.demo.servers import Postgres, Valkey
 from tests.consistency.history import Verdict
 from tests.consistency.rig import PAGE_KEYS, Rig
 from tests.consistency.workload import Workload

@@ -1,37 +1,22 @@
-"""`rosetta sync` and `rosetta evict`: what a person may want done now."""
+"""`rosetta sync`: syncs one source, or all."""
 
 import argparse
 import functools
 import sys
 from typing import Any
 
+from service.cli.common import FAILED, FINE, Workbench, one_or_all, run, show
 from service.errors import EntityNotFoundError, SyncError
 from service.sources.sync import SyncReport
-from service.workbench import FAILED, FINE, Workbench, run, show
 
 _BAR = 30
 
 
 def main(arguments: list[str]) -> int:
     """0 where every source was synced, 1 where one was not."""
-    parser = _parser("sync", "Sync with source databases.", "one source", "every source, one after the other")
+    parser = one_or_all("sync", "Sync with source databases.", "one source", "every source, one after the other")
     parser.add_argument("--json", action="store_true", help="for programs: one report per source")
     return run("sync", functools.partial(_sync, parser.parse_args(arguments)))
-
-
-def evict(arguments: list[str]) -> int:
-    """0 where every process was told."""
-    parser = _parser("evict", "Have every process forget cached pages.", "one source's page", "every page")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    return run("evict", functools.partial(_evict, parser.parse_args(arguments)))
-
-
-def _parser(command: str, description: str, one: str, every: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"rosetta {command}", description=description)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", type=int, nargs="?", help=one)
-    which.add_argument("--all", action="store_true", help=every)
-    return parser
 
 
 async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
@@ -75,9 +60,3 @@ def _progress(done: int, total: int, name: str) -> None:
     # The line is cleared first, so that what is printed next stands alone.
     sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {name}" if name else ""))
     sys.stderr.flush()
-
-
-async def _evict(options: argparse.Namespace, bench: Workbench) -> int:
-    await bench.database.fetch("announce", what="*" if options.all else str(options.id))
-    show({"evicted": "all" if options.all else options.id}, ["every process was told"], as_json=options.json)
-    return FINE

@@ -7,18 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service import __version__
+import service
 
 _COMMANDS = {
-    "serve": ("service.server:main", "serve source details; --help lists the settings"),
-    "migrate": ("service.database.migrations:main", "apply the migrations to the config database"),
-    "sources": ("service.sources_command:main", "list, show, add, remove and test sources"),
-    "sync": ("service.sync_command:main", "sync one source, or all"),
-    "evict": ("service.sync_command:evict", "have every process forget a cached page, or all"),
-    "explain": ("service.explain:main", "why a source's page is as it is"),
-    "doctor": ("service.doctor:main", "look at everything that the service needs, with remedies"),
-    "token": ("service.token_command:main", "make an access token"),
-    "demo": ("service.demo:main", "the whole product on embedded servers"),
+    "serve": ("service.cli.serve:main", "serve source details; --help lists the settings"),
+    "migrate": ("service.cli.migrate:main", "apply the migrations to the config database"),
+    "sources": ("service.cli.sources:main", "list, show, add, remove and test sources"),
+    "sync": ("service.cli.sync:main", "sync one source, or all"),
+    "evict": ("service.cli.evict:main", "have every process forget a cached page, or all"),
+    "explain": ("service.cli.explain:main", "why a source's page is as it is"),
+    "doctor": ("service.cli.doctor:main", "look at everything that the service needs, with remedies"),
+    "token": ("service.cli.token:main", "make an access token"),
+    "demo": ("service.demo.command:main", "the whole product on embedded servers"),
     "test": (None, "run the tests (in a checkout)"),
 }
 
@@ -26,7 +26,7 @@ _COMMANDS = {
 def main() -> int:
     """Runs the command that the arguments name; its exit code."""
     parser = argparse.ArgumentParser(prog="rosetta", description="Rosetta's source details service.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=service.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, meaning) in _COMMANDS.items():
         # Each command reads its own arguments, --help among them.
@@ -56,12 +56,8 @@ def main() -> int:
 
 
 def _test(arguments: list[str]) -> int:
-    project = Path(__file__).resolve().parent.parent
+    project = Path(service.__file__).resolve().parent.parent
     if not (project / "tests").is_dir():
         print("rosetta test: the tests are in the source checkout, not in the installed package", file=sys.stderr)
         return 1
     return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main())

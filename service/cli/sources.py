@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg
 
+from service.cli.common import FAILED, FINE, WRONG, Workbench, run, show, table
 from service.config.credentials import encrypt
 from service.database.queries import query
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
 from service.sources.connections import Source, SourceConnection
 from service.sources.health import Health, health
-from service.workbench import FAILED, FINE, WRONG, Workbench, run, show, table
 
 _ALL = 1_000_000
 

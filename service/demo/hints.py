@@ -2,16 +2,14 @@
 
 import shutil
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from service.demo import Demo
+from service.demo.product import Demo
 
 _KEY = "source_details:1"
 _HAS_CURL = shutil.which("curl") is not None
 
 
-def what_to_try(demo: "Demo") -> str:
+def what_to_try(demo: Demo) -> str:
     """Lines for a person, each of which works as it is printed."""
     psql = demo.config.binaries / "psql"
     page = f"{demo.url}/api/v1/sources/1/details"
@@ -63,7 +61,7 @@ def _end_of(url: str, characters: int) -> str:
     return f"{sys.executable} -c \"import httpx; print(httpx.get('{url}', timeout=20).text[-{characters}:])\""
 
 
-def _redis(demo: "Demo", command: str, key: str) -> str:
+def _redis(demo: Demo, command: str, key: str) -> str:
     if shutil.which("redis-cli"):
         return f'redis-cli -p {demo.redis.port} {command} "{key}"'
     client = f"import redis; print(redis.from_url('{demo.redis.url}').execute_command('{command}', '{key}'))"

@@ -3,6 +3,7 @@
 A sync by a command evicts as any other program's write does: its changes notify every process that serves.
 """
 
+import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -56,6 +57,15 @@ async def opened(chosen: settings.Settings) -> AsyncIterator[Workbench]:
         yield bench
     finally:
         await bench.close()
+
+
+def one_or_all(command: str, description: str, one: str, every: str) -> argparse.ArgumentParser:
+    """A parser of a command that takes either a source's id or --all."""
+    parser = argparse.ArgumentParser(prog=f"rosetta {command}", description=description)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", type=int, nargs="?", help=one)
+    which.add_argument("--all", action="store_true", help=every)
+    return parser
 
 
 def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:

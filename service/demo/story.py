@@ -4,17 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import psycopg
-import redis
 
-from service import demo_source
+from service.cache.deployment import operator_client
 from service.database.queries import query
-
-if TYPE_CHECKING:
-    from service.demo import Demo
+from service.demo import shop
+from service.demo.product import Demo
 
 _KEY = "source_details:1"
 _TABLES = 50
@@ -30,7 +28,7 @@ class StoryError(Exception):
     """A step did not do what it has to."""
 
 
-def tell(demo: "Demo") -> int:
+def tell(demo: Demo) -> int:
     """Does the story against the running demo; 0, or 1 with what went wrong."""
     story = _Story(demo)
     try:
@@ -57,10 +55,10 @@ def _timed(times: list[float]) -> Iterator[None]:
 
 
 class _Story:
-    def __init__(self, demo: "Demo") -> None:
+    def __init__(self, demo: Demo) -> None:
         self._demo = demo
         self._http = httpx.Client(base_url=demo.url, timeout=20)
-        self._redis = redis.Redis.from_url(demo.redis.url)
+        self._redis = operator_client(demo.redis.url)
         self._config = psycopg.connect(demo.config_dsn, autocommit=True)
         self._source = psycopg.connect(demo.source_dsn, autocommit=True)
 
@@ -164,7 +162,7 @@ class _Story:
     def _change_at_the_source(self) -> None:
         self._source.execute("ALTER TABLE customers ADD COLUMN nickname text")
         self._source.execute("CREATE TABLE gift_cards (id bigint PRIMARY KEY, amount numeric(12, 2) NOT NULL)")
-        self._source.execute(f"ALTER PUBLICATION {demo_source.PUBLICATION} ADD TABLE gift_cards")
+        self._source.execute(f"ALTER PUBLICATION {shop.PUBLICATION} ADD TABLE gift_cards")
         with self._step("force_refresh finds an altered and a new table") as note:
             page = self._synced()
             versions = {table["table_name"]: table["version"] for table in page["tables"]}

@@ -5,19 +5,12 @@ import functools
 import json
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from service.cache.primaries import Script
-from service.cache.store import keys
+from service.cache.inspection import held
+from service.cache.store import CacheUnavailableError
+from service.cli.common import FINE, Workbench, run, show
 from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
 from service.sources.connections import Source, SourceConnection
-from service.workbench import FINE, Workbench, run, show
-
-_LOOK = Script("""
-return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
-    redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3])}
-""")
 
 
 def main(arguments: list[str]) -> int:
@@ -59,20 +52,19 @@ async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
 
 async def _cached(bench: Workbench, source_id: int) -> dict[str, Any]:
     try:
-        primaries = await bench.redis.find()
-        page, ttl, lease, publication, remembered = await primaries.run(_LOOK, keys(source_id), [])
-    except (RedisError, OSError, TimeoutError) as error:
-        return {"error": str(error) or type(error).__name__}
-    names = None
+        holding = await held(bench.redis, source_id)
+    except CacheUnavailableError as error:
+        return {"error": str(error)}
+    names, publication = None, holding.publication
     if publication and b"{" in publication:
         names = len(json.loads(publication[publication.index(b"{") :])["names"])
     return {
-        "bytes": len(page) if page else 0,
-        "as_of": json.loads(page)["meta"]["as_of"] if page else None,
-        "ttl_ms": ttl if page else None,
-        "is_being_computed": lease > 0,
+        "bytes": len(holding.page) if holding.page else 0,
+        "as_of": json.loads(holding.page)["meta"]["as_of"] if holding.page else None,
+        "ttl_ms": holding.page_ttl_ms if holding.page else None,
+        "is_being_computed": holding.is_being_computed,
         "remembered_publication_tables": names,
-        "remembered_publication_ttl_ms": remembered if names is not None else None,
+        "remembered_publication_ttl_ms": holding.publication_ttl_ms if names is not None else None,
     }
 
 

@@ -1,24 +1,20 @@
-"""`rosetta demo`: the whole product on embedded servers, from nothing, gone without a trace afterwards."""
+"""The servers of the demo, and the service over them."""
 
-import argparse
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from types import FrameType
 
 import httpx
 import psycopg
 from psycopg import sql
 
-from service import demo_hints, demo_source, demo_story
 from service.config.credentials import encrypt
 from service.database.migrations import migrate
-from service.embedded import EmbeddedServerError, Postgres, Valkey, free_port
-from service.reaper import Reaper
+from service.demo import shop
+from service.demo.reaper import Reaper
+from service.demo.servers import Postgres, Valkey
 
 _START_S = 30.0
 
@@ -55,7 +51,7 @@ class Demo:
         _create_database(self.config, "rosetta_config")
         _create_database(self.source, "shop")
         with psycopg.connect(self.source_dsn, autocommit=True) as connection:
-            self.step(f"source has {demo_source.create(connection)} published tables and a slot")
+            self.step(f"source has {shop.create(connection)} published tables and a slot")
         applied = migrate(self.config_dsn, say=lambda _: None)
         self.step(f"{len(applied)} migrations applied")
         with psycopg.connect(self.config_dsn, autocommit=True) as connection:
@@ -68,11 +64,11 @@ class Demo:
     def _seed(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
         """Three sources: one that is there, one whose server is not, one with another publication."""
         password = encrypt(self.key.encode(), self.source.password)
-        shop = ("127.0.0.1", self.source.port, "shop", "postgres", password)
+        place = ("127.0.0.1", self.source.port, "shop", "postgres", password)
         rows = [
-            ("shop", *shop, demo_source.PUBLICATION, demo_source.SLOT),
+            ("shop", *place, shop.PUBLICATION, shop.SLOT),
             ("warehouse (unreachable)", "127.0.0.1", 1, "warehouse", "rosetta", password, "warehouse", "warehouse"),
-            ("shop, archive", *shop, "archive", "archive"),
+            ("shop, archive", *place, "archive", "archive"),
         ]
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -109,7 +105,7 @@ class Demo:
         log_path = self.reaper.folder / "service.log"
         with log_path.open("ab") as log:
             self._service = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
+                [sys.executable, "-m", "service", "serve"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -150,50 +146,3 @@ def _create_database(server: Postgres, name: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-
-
-def main(arguments: list[str]) -> int:
-    """0 when it was ended by a person, or when --check found everything right; 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="rosetta demo", description="The whole product on embedded servers.")
-    parser.add_argument("--port", type=int, help="port of the service (default: 8000, or a free one)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="put the data there and leave it there")
-    parser.add_argument("--check", action="store_true", help="do the whole story, print its times, and end")
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
-    port = free_port(options.port or 8000)
-    if options.port and port != options.port:
-        print(f"rosetta demo: port {options.port} is taken; name another one with --port", file=sys.stderr)
-        return 1
-    if options.check and options.keep and options.keep.is_dir() and any(options.keep.iterdir()):
-        print(f"rosetta demo: --check begins with an empty folder, which {options.keep} is not", file=sys.stderr)
-        return 1
-    with Reaper(options.keep) as reaper:
-        try:
-            return _run(Demo(reaper, port), check=options.check)
-        except (DemoError, EmbeddedServerError) as error:
-            print(f"rosetta demo: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nended; nothing is left running", flush=True)
-            return 0
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _run(demo: Demo, *, check: bool) -> int:
-    print("Rosetta source details: starting on embedded servers", flush=True)
-    try:
-        demo.start()
-        if check:
-            return demo_story.tell(demo)
-        print(demo_hints.what_to_try(demo), flush=True)
-        demo.wait()
-        return 0
-    finally:
-        # A second Ctrl-C must not interrupt the cleaning up.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        demo.stop()

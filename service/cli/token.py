@@ -3,8 +3,8 @@
 import argparse
 import sys
 
+from service.cli.common import FINE, WRONG, show
 from service.config import tokens
-from service.workbench import FINE, WRONG, show
 
 
 def main(arguments: list[str]) -> int:

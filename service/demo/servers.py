@@ -19,7 +19,7 @@ from typing import Literal
 
 import psycopg
 
-from service.reaper import Reaper
+from service.demo.reaper import Reaper
 
 _START_S = 30.0
 _UNPRIVILEGED = "nobody"

@@ -1,32 +1,24 @@
 """`rosetta doctor`: every dependency, right, index, trigger and setting, each finding with its remedy."""
 
 import argparse
-import contextlib
 import functools
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import psycopg
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from service.cache.primaries import Script
-from service.cache.session import can_hear
-from service.cache.store import keys
+from service.cache.inspection import CacheRefusesError, examine
+from service.cache.store import CacheUnavailableError
+from service.cli.common import FAILED, FINE, Workbench, run, show
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.database.connection import conninfo, reason
 from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
 from service.sources.connections import Source, SourceConnection
-from service.workbench import FAILED, FINE, Workbench, run, show
 
 _REFRESHED_BY = "SELECT source_details_refresh()"
-_PROBE = Script("""
-redis.call('SET', KEYS[1], 'probe', 'PX', 1000)
-redis.call('SET', KEYS[2], 'probe', 'PX', 1000)
-return redis.call('GET', KEYS[1])
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +74,8 @@ async def _examine(options: argparse.Namespace, bench: Workbench) -> int:
     findings += [finding async for finding in _lacking(bench)]
     # The others ask what is there: without a relation or the right to read it they could only fail.
     can_ask = not any(finding.subject == "relations" or finding.says.startswith("SELECT") for finding in findings)
-    for examine in (_view, _listener, _redis, _passwords) if can_ask else (_listener, _redis):
-        findings += [finding async for finding in examine(bench)]
+    for look in (_view, _listener, _redis, _passwords) if can_ask else (_listener, _redis):
+        findings += [finding async for finding in look(bench)]
     if options.sources and can_ask:
         findings += [finding async for finding in _sources(bench)]
     _tell(findings, as_json=options.json)
@@ -171,41 +163,32 @@ async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
 
 
 async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
-    """By doing what the service does, under a source's number that no source has."""
-    unused = keys(0)[:2]
     try:
-        primaries = await bench.redis.find()
-        await primaries.run(_PROBE, unused, [])
-        await primaries.delete([unused])
-        await primaries.delete_matching(unused)
-        is_heard = await can_hear(primaries)
-    except ResponseError as error:
+        redis = await examine(bench.redis)
+    except CacheRefusesError as error:
         yield Finding(
             "Redis", "degraded", f"refuses what the service needs ({error}): pages come from each process and "
             "PostgreSQL", "README, Redis, has the rights; INFO memory says whether it is full",
         )  # fmt: skip
         return
-    except (RedisError, OSError, TimeoutError) as error:
+    except CacheUnavailableError as error:
         yield Finding(
-            "Redis", "degraded", f"is not used ({str(error) or type(error).__name__}): pages come from each process "
-            "and PostgreSQL", "see ROSETTA_REDIS_URL",
+            "Redis", "degraded", f"is not used ({error}): pages come from each process and PostgreSQL",
+            "see ROSETTA_REDIS_URL",
         )  # fmt: skip
         return
-    count = len(primaries.clients)
+    count = redis.primaries
     yield Finding("Redis", "fine", f"{count} primaries do what is needed" if count > 1 else "does what is needed")
-    if not is_heard:
+    if not redis.tracks:
         yield Finding(
             "Redis tracking", "degraded", "CLIENT TRACKING is refused: pages are not kept in the processes",
             "README, Redis, has the rights; a proxy in between may not know it",
         )  # fmt: skip
-    # What the service does not need, and its user may lack the right to.
-    with contextlib.suppress(NoPermissionError):
-        for info in [await client.info() for client in primaries.clients]:
-            if info.get("maxmemory") and info.get("maxmemory_policy") == "noeviction":
-                yield Finding(
-                    "Redis memory", "degraded", "bounded, with noeviction: once it is full no page is stored",
-                    "CONFIG SET maxmemory-policy volatile-lru (every key of the service has a TTL)",
-                )  # fmt: skip
+    if redis.may_fill_up:
+        yield Finding(
+            "Redis memory", "degraded", "bounded, with noeviction: once it is full no page is stored",
+            "CONFIG SET maxmemory-policy volatile-lru (every key of the service has a TTL)",
+        )  # fmt: skip
 
 
 async def _passwords(bench: Workbench) -> AsyncIterator[Finding]:

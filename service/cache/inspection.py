@@ -1,0 +1,81 @@
+"""What commands ask Redis: what it holds of a source, and whether it does what the service needs."""
+
+from dataclasses import dataclass
+
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from service.cache.deployment import Deployment
+from service.cache.primaries import Primaries, Script
+from service.cache.session import can_track
+from service.cache.store import CacheUnavailableError, keys
+
+_LOOK = Script("""
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
+    redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3])}
+""")
+_PROBE = Script("""
+redis.call('SET', KEYS[1], 'probe', 'PX', 1000)
+redis.call('SET', KEYS[2], 'probe', 'PX', 1000)
+return redis.call('GET', KEYS[1])
+""")
+# No source has this number.
+_NO_SOURCE = 0
+
+
+class CacheRefusesError(CacheUnavailableError):
+    """Redis answers, and refuses something that the service needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What Redis holds of a source. Lives in ms."""
+
+    page: bytes | None
+    page_ttl_ms: int
+    is_being_computed: bool
+    publication: bytes | None
+    publication_ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What Redis can do for the service. `may_fill_up`: once its memory is full it refuses to store."""
+
+    primaries: int
+    tracks: bool
+    may_fill_up: bool
+
+
+async def held(deployment: Deployment, source_id: int) -> Holding:
+    """What Redis holds of a source. CacheUnavailableError with the reason."""
+    try:
+        primaries = await deployment.find()
+        page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, keys(source_id), [])
+    except (RedisError, OSError, TimeoutError) as error:
+        raise CacheUnavailableError(str(error) or type(error).__name__) from None
+    return Holding(page, page_ttl, lease_ttl > 0, publication, publication_ttl)
+
+
+async def examine(deployment: Deployment) -> Ability:
+    """Does once what the service does all the time. CacheRefusesError, CacheUnavailableError, with the reason."""
+    unused = keys(_NO_SOURCE)[:2]
+    try:
+        primaries = await deployment.find()
+        await primaries.run(_PROBE, unused, [])
+        await primaries.delete([unused])
+        await primaries.delete_matching(unused)
+        tracks = await can_track(primaries)
+        return Ability(len(primaries.clients), tracks, await _may_fill_up(primaries))
+    except ResponseError as error:
+        raise CacheRefusesError(str(error)) from None
+    except (RedisError, OSError, TimeoutError) as error:
+        raise CacheUnavailableError(str(error) or type(error).__name__) from None
+
+
+async def _may_fill_up(primaries: Primaries) -> bool:
+    try:
+        infos = [await client.info() for client in primaries.clients]
+    except NoPermissionError:
+        # The service does not need INFO.
+        return False
+    return any(info.get("maxmemory") and info.get("maxmemory_policy") == "noeviction" for info in infos)

@@ -1,0 +1,59 @@
+"""`rosetta demo`: the whole product on embedded servers, from nothing, gone without a trace afterwards."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from service.demo import hints, story
+from service.demo.product import Demo, DemoError
+from service.demo.reaper import Reaper
+from service.demo.servers import EmbeddedServerError, free_port
+
+
+def main(arguments: list[str]) -> int:
+    """0 when it was ended by a person, or when --check found everything right; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="rosetta demo", description="The whole product on embedded servers.")
+    parser.add_argument("--port", type=int, help="port of the service (default: 8000, or a free one)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="put the data there and leave it there")
+    parser.add_argument("--check", action="store_true", help="do the whole story, print its times, and end")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    port = free_port(options.port or 8000)
+    if options.port and port != options.port:
+        print(f"rosetta demo: port {options.port} is taken; name another one with --port", file=sys.stderr)
+        return 1
+    if options.check and options.keep and options.keep.is_dir() and any(options.keep.iterdir()):
+        print(f"rosetta demo: --check begins with an empty folder, which {options.keep} is not", file=sys.stderr)
+        return 1
+    with Reaper(options.keep) as reaper:
+        try:
+            return _run(Demo(reaper, port), check=options.check)
+        except (DemoError, EmbeddedServerError) as error:
+            print(f"rosetta demo: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nended; nothing is left running", flush=True)
+            return 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(demo: Demo, *, check: bool) -> int:
+    print("Rosetta source details: starting on embedded servers", flush=True)
+    try:
+        demo.start()
+        if check:
+            return story.tell(demo)
+        print(hints.what_to_try(demo), flush=True)
+        demo.wait()
+        return 0
+    finally:
+        # A second Ctrl-C must not interrupt the cleaning up.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        demo.stop()
