@@ -3,18 +3,18 @@
 import pytest
 
 pytest_plugins = [
-    "tests.fix_servers",
-    "tests.fix_databases",
-    "tests.fix_proxy",
-    "tests.fix_bounds",
-    "tests.fix_shop",
-    "tests.fix_secrets",
-    "tests.fix_runtime",
-    "tests.fix_process",
-    "tests.fix_commands",
-    "tests.fix_web",
-    "tests.fix_redis_deployments",
-    "tests.fix_pgbouncer",
+    "tests.fixtures.servers",
+    "tests.fixtures.databases",
+    "tests.fixtures.proxy",
+    "tests.fixtures.bounds",
+    "tests.fixtures.shop",
+    "tests.fixtures.secrets",
+    "tests.fixtures.runtime",
+    "tests.fixtures.process",
+    "tests.fixtures.commands",
+    "tests.fixtures.web",
+    "tests.fixtures.redis_deployments",
+    "tests.fixtures.pgbouncer",
 ]
 
 

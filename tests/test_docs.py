@@ -1,13 +1,12 @@
 """The documents say what is true: settings, modules, files."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from service.config import settings
+from tests import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "OPERATING.md"]
 
 

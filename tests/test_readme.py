@@ -3,15 +3,15 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.fix_databases import Sql
-from tests.fix_metadata import add_source, add_table
-from tests.fix_process import StartProcess
+from tests import PROJECT
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.process import StartProcess
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+README = (PROJECT / "README.md").read_text()
 _TIME_IS_OVER = 124
 
 

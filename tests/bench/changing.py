@@ -14,7 +14,7 @@ from service.pages.details import Details
 from service.telemetry.events import Event, Evicted
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, percentile
-from tests.fix_databases import Sql, connect
+from tests.fixtures.databases import Sql, connect
 
 _MANY = 10_000
 _SHOWN_TABLES = ("sources", "table_metadata_list")

@@ -11,7 +11,7 @@ from service.database.migrations import migrate
 from service.database.queries import folder
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, percentile
-from tests.fix_databases import connect
+from tests.fixtures.databases import connect
 
 _TABLES, _TABLES_QUICKLY = 100_000, 10_000
 _SOURCES = 1_000

@@ -8,7 +8,7 @@ from service.database.queries import query
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres
 from tests.bench.rig import fill
-from tests.fix_databases import Sql, connect
+from tests.fixtures.databases import Sql, connect
 
 _SOURCES, _TABLES, _VERSIONS = 1000, 100, 10
 
@@ -16,7 +16,7 @@ _HEAD = f"""# Plans
 
 `EXPLAIN (ANALYZE, BUFFERS)` of the statements of a page, with the generic plan that the service asks for
 (`plan_cache_mode`), at {_SOURCES:,} sources with {_TABLES} tables and {_VERSIONS} versions each. Made by
-`python -m tests.bench.plans > sql/PLANS.md`; `tests/test_plans.py` holds which indexes are used.
+`python -m tests.bench.plans > sql/PLANS.md`; `tests/database/test_plans.py` holds which indexes are used.
 """
 
 

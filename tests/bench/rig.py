@@ -20,9 +20,9 @@ from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey, free_port
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer
-from tests.fix_databases import Sql, connect
-from tests.fix_metadata import KEY, add_source
-from tests.fix_process import until_answers
+from tests.fixtures.databases import Sql, connect
+from tests.fixtures.metadata import KEY, add_source
+from tests.fixtures.process import until_answers
 
 
 @dataclass

@@ -10,9 +10,9 @@ import psycopg
 
 from tests.bench.rig import Rig
 from tests.bench.rows import Row, at_most, in_turn
-from tests.fix_databases import Sql, connect
-from tests.fix_metadata import add_source
-from tests.fix_proxy import Proxy
+from tests.fixtures.databases import Sql, connect
+from tests.fixtures.metadata import add_source
+from tests.fixtures.proxy import Proxy
 
 _ONE_WAY_S = 0.05
 _FAR_ONE_WAY_S = 1.0

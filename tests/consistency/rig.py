@@ -15,8 +15,8 @@ from redis.asyncio.cluster import RedisCluster
 
 from service.demo.reaper import Reaper
 from service.demo.servers import free_port
-from tests.fix_databases import connect
-from tests.fix_metadata import KEY, add_source
+from tests.fixtures.databases import connect
+from tests.fixtures.metadata import KEY, add_source
 
 SOURCES = 12
 PAGE_KEYS = [f"source_details:{number}" for number in range(1, SOURCES + 1)]

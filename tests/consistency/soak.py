@@ -17,7 +17,7 @@ from service.demo.servers import Postgres, Valkey
 from tests.consistency.history import Verdict
 from tests.consistency.rig import PAGE_KEYS, Rig
 from tests.consistency.workload import Workload
-from tests.fix_redis_deployments import RedisCluster
+from tests.fixtures.redis_deployments import RedisCluster
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.consistency.rig import PAGE_KEYS, Rig
 from tests.consistency.workload import Workload
-from tests.fix_redis_deployments import RedisCluster
-from tests.fix_servers import Servers
+from tests.fixtures.redis_deployments import RedisCluster
+from tests.fixtures.servers import Servers
 
 pytestmark = pytest.mark.consistency
 SEED = 20

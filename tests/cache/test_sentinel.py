@@ -1,0 +1,107 @@
+"""Redis under Sentinels by its URL, and servers that were demoted: the primary is found, nothing old is ever read."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from pydantic import SecretStr
+
+from service.demo.servers import Valkey
+from service.telemetry.events import CacheDown, CacheUp
+from tests.fixtures.bounds import Bound
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source
+from tests.fixtures.redis_deployments import Node, RedisUnderSentinels, eventually
+from tests.fixtures.runtime import Service, Start
+from tests.fixtures.servers import Servers
+
+pytestmark = pytest.mark.faults
+
+
+async def test_primary_is_found_and_followed(
+    start: Start, config: Sql, redis_sentinels: RedisUnderSentinels, bound: Bound
+) -> None:
+    """Killed with an eviction that no replica heard of: the promoted one still has the old page, and nobody gets it."""
+    service: Service = await start(redis_url=SecretStr(redis_sentinels.url), memory_cache_mb=0)
+    source = add_source(config)
+    key = f"source_details:{source}"
+    primary, *replicas = redis_sentinels.nodes
+    await service.settled(config)
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+    assert "detail=redis" in (await service.details(source)).headers["cache-status"]
+    eventually(lambda: all(replica.client.exists(key) for replica in replicas))
+    primary.break_replication()
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await service.settled(config)
+    assert not primary.client.exists(key)
+    seen = len(service.events.events)
+    primary.server.kill()
+    with bound("the primary under Sentinels died, seen after 2 s: used again", 20):
+        while not any(isinstance(event, CacheUp) for event in service.events.events[seen:]):
+            assert (await service.details(source)).json()["source"]["name"] == "renamed"
+    page = await service.details(source)
+    assert page.json()["source"]["name"] == "renamed"
+    # The Sentinel that was asked may have been told later than the one that told us.
+    eventually(lambda: redis_sentinels.primary is not primary)
+    assert redis_sentinels.primary.client.exists(key)
+    assert len(service.events.of(CacheDown)) == 1
+
+
+async def test_without_a_primary_pages_come_from_the_database(
+    start: Start, config: Sql, redis_sentinels: RedisUnderSentinels
+) -> None:
+    """Sentinels that are away, or know no such service: degraded, with the reason."""
+    service: Service = await start(redis_url=SecretStr(f"{redis_sentinels.url}-of-others"))
+    source = add_source(config)
+    assert (await service.details(source)).json()["source"]["id"] == source
+    health = (await service.client.get("/health/ready")).json()
+    assert health["redis"]["status"] == "down"
+    assert "pages-of-others" in health["redis"]["reason"]
+
+
+@pytest.fixture
+def two_servers(servers: Servers) -> Iterator[tuple[Node, Node]]:
+    """Two that know nothing of each other."""
+    with ExitStack() as stack:
+        nodes = []
+        for name in ("lone-1", "lone-2"):
+            server = Valkey(servers.reaper, name, arguments=["--repl-diskless-sync-delay", "0"])
+            server.start()
+            stack.callback(server.stop)
+            nodes.append(Node(server))
+        yield nodes[0], nodes[1]
+
+
+async def test_server_that_was_demoted_is_not_read(start: Start, config: Sql, two_servers: tuple[Node, Node]) -> None:
+    """Its connections stay, and its keys come from elsewhere: it refuses the write of nothing that each claim makes."""
+    own, other = two_servers
+    service: Service = await start(redis_url=SecretStr(own.server.url), memory_cache_mb=0)
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    other.client.set(f"source_details:{source}", "no page at all")
+    own.client.replicaof("127.0.0.1", other.server.port)
+    eventually(lambda: own.client.get(f"source_details:{source}") == "no page at all")
+    seen = len(service.events.events)
+    for _ in range(3):
+        assert (await service.details(source)).json()["source"]["id"] == source
+    down = await service.events.until(CacheDown, after=seen)
+    assert "no primary" in down.reason
+    health = (await service.client.get("/health/ready")).json()
+    assert health["redis"]["status"] == "down"
+    own.client.replicaof("NO", "ONE")
+    await service.events.until(CacheUp, after=seen)
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_read_only_replica_is_no_cache(start: Start, config: Sql, two_servers: tuple[Node, Node]) -> None:
+    """A URL that leads to a replica from the start: what the primary holds is not served."""
+    own, other = two_servers
+    source = add_source(config)
+    own.client.replicaof("127.0.0.1", other.server.port)
+    eventually(lambda: own.client.info("replication")["master_link_status"] == "up")
+    service: Service = await start(redis_url=SecretStr(own.server.url))
+    other.client.set(f"source_details:{source}", "no page at all")
+    assert (await service.details(source)).json()["source"]["id"] == source
+    assert "no primary" in (await service.client.get("/health/ready")).json()["redis"]["reason"]
+    assert not service.events.of(CacheUp)

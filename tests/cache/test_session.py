@@ -1,0 +1,327 @@
+"""Redis lost and found: pages stay right without it, and nothing old is left when it is back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis as sync_redis
+from pydantic import SecretStr
+from redis.exceptions import RedisError
+
+from service.cache.deployment import Deployment
+from service.telemetry.events import CacheAccepts, CacheDown, CacheRefuses, CacheUp
+from tests.fixtures.bounds import Bound
+from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
+from tests.fixtures.metadata import add_source
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.runtime import Service, Start, until
+
+pytestmark = pytest.mark.faults
+
+RIGHTS = "~source_details:* ~{source_details:* &__redis__:invalidate +@read +@write +@scripting +@connection +subscribe"
+MakeProxy = Callable[[str, int], Awaitable[Proxy]]
+
+
+async def through(proxy: MakeProxy, redis_url: str) -> tuple[Proxy, SecretStr]:
+    """A proxy to Redis, and the URL that leads through it."""
+    place = urlsplit(redis_url)
+    between = await proxy(str(place.hostname), int(str(place.port)))
+    return between, SecretStr(f"redis://127.0.0.1:{between.port}/0")
+
+
+async def test_redis_cut_off_and_back(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str, redis: sync_redis.Redis, bound: Bound
+) -> None:
+    """Meanwhile pages come from the process and PostgreSQL; afterwards what Redis kept from before is gone."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    seen = len(service.events.events)
+    await between.cut()
+    await service.events.until(CacheDown, after=seen)
+    assert redis.exists(f"source_details:{source}")
+    config.execute("UPDATE sources SET name = 'without redis'")
+    await service.settled(config)
+    with bound("Redis cut off: a page", 1):
+        first = await service.details(source)
+    assert first.json()["source"]["name"] == "without redis"
+    assert "fwd=miss" in first.headers["cache-status"]
+    assert "detail=memory" in (await service.details(source)).headers["cache-status"]
+    health = (await service.client.get("/health/ready")).json()
+    assert health["status"] == "degraded"
+    assert health["redis"]["status"] == "down"
+
+    with bound("Redis cut off and back: used again", 8):
+        await between.start()
+        await service.events.until(CacheUp, after=seen)
+    page = await service.details(source)
+    assert page.json()["source"]["name"] == "without redis"
+    assert "stored" in page.headers["cache-status"]
+    assert len(service.events.of(CacheDown)) == 1
+
+
+async def test_redis_that_hangs_costs_one_timeout_in_all(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str, bound: Bound
+) -> None:
+    """It accepts and never answers: the first reader finds out, and nobody waits after it."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, redis_timeout_ms=300, memory_cache_mb=0)
+    sources = [add_source(config, pg_password="none") for _ in range(20)]
+    await service.settled(config)
+    between.swallow()
+    with bound("Redis hangs, timeout 300 ms: twenty readers at once", 0.3 + 1):
+        await asyncio.gather(*(service.details(source) for source in sources))
+    await service.events.until(CacheDown)
+    with bound("Redis hangs, timeout 300 ms: twenty more, one after the other", 1):
+        for source in sources:
+            await service.details(source)
+    config.execute("UPDATE sources SET name = name || ' after'")
+    await service.settled(config)
+    assert (await service.details(sources[0])).json()["source"]["name"].endswith("after")
+    between.flow()
+    await service.events.until(CacheUp, after=service.events.events.index(service.events.of(CacheDown)[0]))
+
+
+async def test_start_without_redis_serves_and_takes_it_in_later(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Degraded from the first page on, and healed without a restart."""
+    between, url = await through(proxy, redis_url)
+    await between.cut()
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    assert (await service.details(source)).json()["source"]["id"] == source
+    await between.start()
+    await service.events.until(CacheUp)
+    await service.settled(config)
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_redis_that_lost_everything_is_filled_again(
+    service: Service, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """FLUSHALL is honoured by the process cache too."""
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        await service.details(source)
+    redis.flushall()
+    await until(lambda: service.runtime.details.memory.get(source) is None)
+    assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+    assert redis.exists(f"source_details:{source}")
+
+
+@pytest.fixture(params=["no tracking", "no channels"])
+def restricted_url(request: pytest.FixtureRequest, redis_url: str, redis: sync_redis.Redis) -> Iterator[SecretStr]:
+    """Redis as a user that may not have keys tracked, or may not hear of it."""
+    redis.acl_setuser(
+        "plain",
+        enabled=True,
+        reset=True,
+        passwords=["+plain-word"],
+        categories=["+@all"],
+        commands=["-client|tracking"] if request.param == "no tracking" else [],
+        keys=["*"],
+        channels=["*"] if request.param == "no tracking" else [],
+        reset_channels=request.param != "no tracking",
+    )
+    place = urlsplit(redis_url)
+    yield SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
+    redis.acl_deluser("plain")
+
+
+async def test_redis_without_tracking_keeps_pages_out_of_the_process(
+    start: Start, config: Sql, restricted_url: SecretStr, redis: sync_redis.Redis
+) -> None:
+    """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
+    service: Service = await start(redis_url=restricted_url)
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        page = await service.details(source)
+    assert "detail=redis" in page.headers["cache-status"]
+    redis.delete(f"source_details:{source}")
+    assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
+    health = (await service.client.get("/health/ready")).json()
+    assert any("TRACKING" in why for why in health["degraded"])
+    assert [event.tracking for event in service.events.of(CacheUp)] == [False]
+
+
+def test_rights_are_those_of_the_readme() -> None:
+    """Which the next test has tried."""
+    assert RIGHTS in Path("README.md").read_text()
+
+
+async def test_rights_that_the_readme_names_are_enough(
+    start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
+) -> None:
+    """Nothing of other people's keys, no command that is not needed."""
+    redis.execute_command("ACL SETUSER plain reset on >plain-word", *RIGHTS.split())  # type: ignore[no-untyped-call]  # bare
+    place = urlsplit(redis_url)
+    try:
+        url = SecretStr(f"redis://plain:plain-word@{place.hostname}:{place.port}/0")
+        service: Service = await start(redis_url=url)
+        source = add_source(config)
+        await service.settled(config)
+        assert "stored" in (await service.details(source)).headers["cache-status"]
+        config.execute("UPDATE sources SET name = 'renamed'")
+        await service.settled(config)
+        assert (await service.details(source)).json()["source"]["name"] == "renamed"
+        assert [event.tracking for event in service.events.of(CacheUp)] == [True]
+        assert not service.events.of(CacheRefuses)
+    finally:
+        redis.acl_deluser("plain")
+
+
+async def test_redis_that_refuses_to_store_is_told_once(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
+    """Out of memory, say: one event, a line in the health report, pages from the process; and it heals."""
+    sources = [add_source(config) for _ in range(5)]
+    await service.settled(config)
+    redis.config_set("maxmemory", "1")
+    try:
+        for source in sources * 2:
+            page = await service.details(source)
+        assert "detail=memory" in page.headers["cache-status"]
+        health = (await service.client.get("/health/ready")).json()
+        assert any("does not store" in why for why in health["degraded"])
+        config.execute("UPDATE sources SET name = name || ' anew'")
+        await service.settled(config)
+        assert (await service.details(sources[0])).json()["source"]["name"].endswith(" anew")
+        assert len(service.events.of(CacheRefuses)) == 1
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert "stored" in (await service.details(sources[1])).headers["cache-status"]
+    assert len(service.events.of(CacheAccepts)) == 1
+    health = (await service.client.get("/health/ready")).json()
+    assert not any("Redis" in why for why in health["degraded"])
+
+
+async def test_eviction_that_fails_while_a_session_begins_is_not_forgotten(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not arrive over another connection keeps the new session from being trusted."""
+    service: Service = await start()
+    source = add_source(config)
+    cache = service.runtime.cache
+    evict_all = cache.evict_all
+    trusted: list[bool] = []
+
+    async def fail_meanwhile() -> None:
+        await evict_all()
+        if not trusted:
+            cache.fail("an eviction over another connection was lost")
+        trusted.append(cache.is_trusted)
+
+    monkeypatch.setattr(cache, "evict_all", fail_meanwhile)
+    seen = len(service.events.events)
+    cache.fail("the first session ends")
+    await service.events.until(CacheUp, after=seen)
+    assert trusted == [False, False]
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_reader_waits_for_an_eviction_of_everything_only_so_long(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan takes as long as Redis has keys; PostgreSQL knows the page meanwhile."""
+    service: Service = await start(fill_wait_ms=200)
+    source = add_source(config)
+    await service.settled(config)
+    evicting = Gate(monkeypatch, service.runtime.cache, "evict_all")
+    config.execute("SELECT pg_notify('source_details_changed', '*')")
+    await evicting.until_reached()
+    page = await service.details(source)
+    assert "fwd=miss" in page.headers["cache-status"]
+    assert "stored" not in page.headers["cache-status"]
+    evicting.open()
+
+
+async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(
+    service: Service, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """Thousands of keys go in batches by SCAN; keys of others stay."""
+    with redis.pipeline() as pipe:
+        for number in range(5000):
+            pipe.set(f"source_details:{number}", "x", ex=30)
+            pipe.set(f"{{source_details:{number}}}:lease", "x", ex=30)
+        pipe.set("somebody:else", "x")
+        pipe.execute()
+    await service.runtime.details.evict(range(2000), "notification")
+    assert len(list(redis.scan_iter("source_details:*", count=1000))) == 3000
+    config.execute("SELECT pg_notify('source_details_changed', '*')")
+    await service.settled(config)
+    assert list(redis.scan_iter("*", count=1000)) == ["somebody:else"]
+
+
+@pytest.mark.parametrize("key", ["page", "lease"])
+async def test_keys_always_have_a_ttl(
+    service: Service, config: Sql, redis: sync_redis.Redis, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left behind for ever, whatever happens to us."""
+    source = add_source(config)
+    await service.settled(config)
+    if key == "lease":
+
+        async def die(*_: object) -> None:
+            raise RuntimeError("the process ends here")
+
+        monkeypatch.setattr(service.runtime.cache, "release", die)
+        monkeypatch.setattr(service.runtime.cache, "store", die)
+        await service.client.get(f"/api/v1/sources/{source}/details")
+    else:
+        await service.details(source)
+    held = list(redis.scan_iter("*"))
+    assert held
+    assert all(redis.pttl(name) > 0 for name in held)
+
+
+async def test_closing_leaves_no_connection_of_a_command_under_way(redis_url: str, redis: sync_redis.Redis) -> None:
+    """However far the command has come: waiting for the pool, connecting, greeting, asking."""
+    is_asked, is_cut_off = False, False
+    for steps in range(40):
+        deployment = Deployment(redis_url, 5)
+        primaries = await deployment.find()
+        asking = asyncio.ensure_future(primaries.clients[0].ping())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await deployment.close()
+        (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+        is_asked |= outcome is True
+        is_cut_off |= isinstance(outcome, RedisError)
+    assert is_asked
+    assert is_cut_off
+    await until(lambda: all(client["name"] != "rosetta-source-details" for client in redis.client_list()))
+
+
+async def test_more_readers_than_connections_wait_and_are_no_loss(
+    start: Start, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Redis answers each in time; how long the queue is says nothing about it."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, redis_timeout_ms=1500)
+    between.delay_s = 0.15
+    cache = service.runtime.cache
+    assert await asyncio.gather(*(cache.count(f"reader {n}", 60_000) for n in range(400))) == [1] * 400
+    assert service.events.of(CacheDown) == []
+
+
+async def test_session_begins_without_the_connections_of_the_one_before(start: Start, redis: sync_redis.Redis) -> None:
+    """What ended that one may have ended them too, without their noticing."""
+    service: Service = await start()
+
+    def connections() -> dict[str, bool]:
+        ours = (client for client in redis.client_list() if client["name"] == "rosetta-source-details")
+        return {client["id"]: client["sub"] != "0" for client in ours}
+
+    await asyncio.gather(*(service.runtime.cache.count(f"reader {n}", 60_000) for n in range(20)))
+    before = connections()
+    assert len(before) > 2
+    (listening,) = (number for number, listens in before.items() if listens)
+    redis.client_kill_filter(_id=listening)
+    await service.events.until(CacheUp, after=len(service.events.events))
+    assert not connections().keys() & before.keys()

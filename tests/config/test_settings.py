@@ -1,0 +1,77 @@
+"""Settings: a missing or wrong one stops the start with one line that names the variable."""
+
+import pytest
+
+from service.config import settings
+from service.errors import StartError
+from tests.fixtures.metadata import KEY
+
+GOOD = {"ROSETTA_CONFIG_DSN": "postgresql://user:pw-of-config@db/rosetta_config", "CREDENTIAL_ENCRYPTION_KEY": KEY}
+
+WRONG = {
+    "ROSETTA_CONFIG_DSN": ["postgresql://user:pw-of-config@[::1/db", "nonsense pw-of-config"],
+    "ROSETTA_LISTENER_DSN": ["http://pw-of-config"],
+    "ROSETTA_REDIS_URL": ["http://:pw-of-config@host", "localhost:6379", ""],
+    "CREDENTIAL_ENCRYPTION_KEY": ["short", "x" * 33, "AAAA"],
+    "ROSETTA_PORT": ["-1", "65536", "http", ""],
+    "ROSETTA_LOG_FORMAT": ["xml"],
+    "ROSETTA_LOG_LEVEL": ["loud"],
+    "ROSETTA_CACHE_TTL_S": ["0", "-5", "30s", "1.5"],
+    "ROSETTA_MEMORY_CACHE_MB": ["-1", "lots"],
+    "ROSETTA_PUBLICATION_BUDGET_MS": ["0", "nan"],
+    "ROSETTA_POOL_MAX_SIZE": ["0"],
+    "ROSETTA_POOL_MIN_SIZE": ["50"],
+    "ROSETTA_REFRESH_SHARE": ["0", "1.5", "nan"],
+    "ROSETTA_CANARY_INTERVAL_S": ["0", "inf"],
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with what has to be there, and nothing else of ours."""
+    for field in settings.Settings.model_fields:
+        monkeypatch.delenv(settings.variable(field), raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_wrong_value_is_named_in_one_line(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """And the value itself, which may hold a secret, is not repeated."""
+    environment.setenv(variable, value)
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    message = str(caught.value)
+    assert message.startswith(f"{variable}")
+    assert len(message.splitlines()) == 1
+    assert "pw-of-config" not in message
+
+
+@pytest.mark.parametrize("variable", list(GOOD))
+def test_missing_value_is_named(environment: pytest.MonkeyPatch, variable: str) -> None:
+    """Nothing has a guess for it."""
+    environment.delenv(variable)
+    with pytest.raises(StartError, match=f"^{variable}: is not set$"):
+        settings.load()
+
+
+def test_good_values_are_read_and_kept_secret(environment: pytest.MonkeyPatch) -> None:
+    """Several hosts, keyword form, a rediss URL; no repr shows a password."""
+    environment.setenv("ROSETTA_CONFIG_DSN", "postgresql://user:pw-of-config@one:5432,two:5433/rosetta_config")
+    environment.setenv("ROSETTA_LISTENER_DSN", "host=one,two dbname=rosetta_config user=u password=pw-of-listener")
+    environment.setenv("ROSETTA_REDIS_URL", "rediss://:pw-of-redis@cache:6380/1")
+    chosen = settings.load()
+    assert set(chosen.secrets) == {KEY, "pw-of-config", "pw-of-listener", "pw-of-redis"}
+    for text in (repr(chosen), str(chosen), chosen.model_dump_json()):
+        for secret in chosen.secrets:
+            assert secret not in text
+
+
+def test_help_shows_every_setting_with_its_default(environment: pytest.MonkeyPatch) -> None:
+    """The list that --help prints, which the README repeats."""
+    assert environment
+    lines = settings.describe().splitlines()
+    assert len(lines) == len(settings.Settings.model_fields)
+    assert any(line.split()[:2] == ["ROSETTA_CACHE_TTL_S", "30"] for line in lines)
+    assert any(line.split()[:2] == ["ROSETTA_CONFIG_DSN", "required"] for line in lines)

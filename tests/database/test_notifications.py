@@ -1,0 +1,287 @@
+"""What notifies, and what does not: by SQL alone, as the programs beside the service write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from service.database.queries import folder
+from tests.fixtures.databases import Aside, Sql, connect
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
+from tests.fixtures.runtime import Service
+
+
+@contextmanager
+def heard(dsn: str) -> Iterator[list[str]]:
+    """The payloads of the notifications sent inside the block."""
+    payloads: list[str] = []
+    with connect(dsn) as listener:
+        listener.execute("LISTEN source_details_changed")
+        yield payloads
+        # Notifications come in the order of their commits: with its own behind them, all of them have come.
+        listener.execute("NOTIFY source_details_changed, 'last'")
+        for notification in listener.notifies(timeout=10):
+            if notification.payload == "last":
+                return
+            payloads.append(notification.payload)
+
+
+@pytest.fixture
+def filled(config: Sql) -> int:
+    """A source with everything that a page shows."""
+    source = add_source(config)
+    table = add_table(config, source)
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 1)", (table,)
+    )
+    config.execute("INSERT INTO wal_monitor (source_id, total_wal_size) VALUES (%s, '16 MB')", (source,))
+    add_pipeline(config, source, "warehouse")
+    config.execute("SELECT source_details_refresh(false)")
+    return source
+
+
+SHOWN = [
+    "UPDATE sources SET name = 'other'",
+    "UPDATE sources SET pg_host = 'other'",
+    "UPDATE sources SET total_tables = 7",
+    "UPDATE destinations SET name = 'other'",
+    "UPDATE pipelines SET status = 'START'",
+    "UPDATE pipelines SET name = 'other'",
+    "UPDATE pipelines_destination SET is_error = true",
+    "UPDATE wal_monitor SET status = 'ERROR'",
+    "UPDATE wal_monitor SET error_message = 'broken'",
+    "UPDATE wal_monitor SET total_wal_size = '4 GB'",
+    "UPDATE table_metadata_list SET schema_table = '{}'",
+    "UPDATE table_metadata_list SET is_published = false",
+    "UPDATE history_schema_evolution SET version_schema = 9",
+    "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) SELECT id, 2 FROM table_metadata_list",  # noqa: E501  # reads best as one line
+    "DELETE FROM history_schema_evolution",
+    "DELETE FROM table_metadata_list",
+    "DELETE FROM wal_monitor",
+    "DELETE FROM pipelines_destination",
+    "DELETE FROM pipelines",
+    "DELETE FROM destinations",
+    "DELETE FROM sources",
+]
+
+UNSEEN = [
+    "UPDATE sources SET name = name",
+    "UPDATE sources SET updated_at = now(), last_check_replication_publication = now()",
+    "UPDATE wal_monitor SET wal_lsn = '0/1', wal_position = 1, replication_lag_bytes = 5, last_wal_received = now()",
+    "UPDATE wal_monitor SET total_wal_size = '17 MB', updated_at = now()",
+    "UPDATE destinations SET config = '{\"a\": 1}'",
+    "UPDATE pipelines SET ready_refresh = true, last_refresh_at = now()",
+    "UPDATE pipelines_destination SET error_message = 'x', last_error_at = now()",
+    "UPDATE table_metadata_list SET updated_at = now(), is_changes_schema = true",
+    "UPDATE history_schema_evolution SET updated_at = now()",
+    "DELETE FROM sources WHERE false",
+    "INSERT INTO rosetta_setting_configuration (config_key, config_value) VALUES ('SOMETHING', '1')",
+]
+
+
+@pytest.mark.parametrize("statement", SHOWN)
+def test_what_a_page_shows_notifies_once(config: Sql, config_dsn: str, filled: int, statement: str) -> None:
+    """Cascades included: one notification per source and transaction."""
+    with heard(config_dsn) as payloads:
+        config.execute(statement)
+    assert payloads == [str(filled)]
+
+
+@pytest.mark.parametrize("statement", UNSEEN)
+def test_what_only_ticks_is_silent(config: Sql, config_dsn: str, filled: int, statement: str) -> None:
+    """A heartbeat must not empty the cache."""
+    assert filled
+    with heard(config_dsn) as payloads:
+        config.execute(statement)
+    assert payloads == []
+
+
+def test_truncates_and_thresholds_reach_every_page(config: Sql, config_dsn: str, filled: int) -> None:
+    """Nobody can say which pages are meant."""
+    assert filled
+    for statement in (
+        "UPDATE rosetta_setting_configuration SET config_value = '1' WHERE config_key LIKE '%WARNING'",
+        "TRUNCATE wal_monitor",
+        "TRUNCATE history_schema_evolution",
+        "TRUNCATE sources CASCADE",
+    ):
+        with heard(config_dsn) as payloads:
+            config.execute(statement)
+        assert payloads == ["*"], statement
+
+
+def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql, config_dsn: str) -> None:
+    """Past a bound, everything is meant."""
+    with heard(config_dsn) as payloads:
+        config.execute(
+            """
+            INSERT INTO sources (name, pg_host, pg_database, pg_username, publication_name, replication_name)
+            SELECT 's' || n, 'h', 'd', 'u', 'p', 'r' FROM generate_series(1, 10000) AS n
+            """
+        )
+        config.execute("UPDATE sources SET pg_host = 'other'")
+        config.execute("INSERT INTO table_metadata_list (source_id, table_name) SELECT id, 't' FROM sources")
+    assert payloads == ["*", "*", "*"]
+    row = config.execute("SELECT count(*) AS n FROM source_details_log").fetchone()
+    assert row == {"n": 10_000}
+
+
+def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int) -> None:
+    """NOTIFY belongs to its transaction, and so does the log."""
+    assert filled
+    with heard(config_dsn) as payloads:
+        with config.transaction(force_rollback=True):
+            config.execute("UPDATE table_metadata_list SET table_name = 'other'")
+            config.execute("UPDATE sources SET name = 'other'")
+        assert config.execute("SELECT count(*) AS n FROM source_details_log").fetchone() == {"n": 0}
+    assert payloads == []
+
+
+def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str, filled: int) -> None:
+    """And nobody else."""
+    second, third = add_source(config), add_source(config)
+    add_pipeline(config, second, "warehouse")
+    add_pipeline(config, third)
+    with heard(config_dsn) as payloads:
+        config.execute("UPDATE destinations SET name = 'renamed'")
+    assert sorted(payloads) == sorted([str(filled), str(second)])
+
+
+def test_moved_table_reaches_both_sources(config: Sql, config_dsn: str, filled: int) -> None:
+    """The one it left and the one it came to; an id that changes is seen as well."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads:
+        config.execute("UPDATE table_metadata_list SET source_id = %s, table_name = 'moved'", (second,))
+    assert sorted(payloads) == sorted([str(filled), str(second)])
+
+
+def test_replica_role_is_heard(config: Sql, config_dsn: str, filled: int) -> None:
+    """ENABLE ALWAYS: a program that writes with session_replication_role = replica is no exception."""
+    config.execute("SET session_replication_role = replica")
+    with heard(config_dsn) as payloads:
+        config.execute("UPDATE table_metadata_list SET table_name = 'other'")
+    assert payloads == [str(filled)]
+    assert config.execute("SELECT source_id FROM source_details_log").fetchall() == [{"source_id": filled}]
+
+
+def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: str, filled: int) -> None:
+    """The programs beside us need no new rights, whatever their search_path."""
+    config.execute("DROP ROLE IF EXISTS platform_writer")
+    config.execute("CREATE ROLE platform_writer LOGIN PASSWORD 'w'")
+    config.execute("GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO platform_writer")
+    config.execute("REVOKE ALL ON source_details_log, source_details_refresh_state FROM platform_writer")
+    try:
+        with heard(config_dsn) as payloads:
+            config.execute("SET ROLE platform_writer")
+            config.execute("SET search_path = pg_catalog")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                config.execute("SELECT FROM public.source_details_log")
+            config.execute("UPDATE public.table_metadata_list SET table_name = 'other'")
+            config.execute("RESET ROLE")
+        assert payloads == [str(filled)]
+    finally:
+        config.execute("RESET ROLE")
+        config.execute("DROP OWNED BY platform_writer")
+        config.execute("DROP ROLE platform_writer")
+
+
+def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
+    config: Sql, config_dsn: str, filled: int
+) -> None:
+    """The addition is not visible to the mover, nor the move to who adds: the move waits."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads:
+        with connect(config_dsn) as adding, adding.transaction():
+            adding.execute("INSERT INTO destinations (name) VALUES ('lake')")
+            adding.execute(
+                "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+                "SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE d.name = 'lake'"
+            )
+            moving = Aside(config_dsn, f"UPDATE pipelines SET source_id = {second}")
+            moving.wait_for_lock(config)
+        moving.join()
+    assert moving.error is None
+    # Whoever hears the last of them reads both changes.
+    assert payloads[0] == str(filled)
+    assert set(payloads[1:]) == {str(filled), str(second)}
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        "UPDATE pipelines SET source_id = {there} WHERE source_id = {here}",
+        "UPDATE pipelines_destination SET pipeline_id = (SELECT id FROM pipelines WHERE source_id = {there})",
+    ],
+)
+async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where_it_went(
+    service: Service, config: Sql, config_dsn: str, move: str
+) -> None:
+    """The move waits for the renaming, so that no source is left with the old name."""
+    here, there = add_source(config), add_source(config)
+    add_pipeline(config, here, "warehouse")
+    add_pipeline(config, there)
+    await service.settled(config)
+    with connect(config_dsn) as renaming:
+        renaming.execute("BEGIN")
+        renaming.execute("UPDATE destinations SET name = 'renamed'")
+        moving = Aside(config_dsn, move.format(here=here, there=there))
+        moving.wait_for_lock(config)
+        await service.details(there)
+        renaming.execute("COMMIT")
+    moving.join()
+    assert moving.error is None
+    await service.settled(config)
+    assert (await service.details(there)).json()["destinations"] == ["renamed"]
+
+
+def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
+    config: Sql, config_dsn: str, filled: int
+) -> None:
+    """Who changes a version holds its table where it is."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads:
+        with connect(config_dsn) as changing, changing.transaction():
+            changing.execute("UPDATE history_schema_evolution SET version_schema = 9")
+            moving = Aside(config_dsn, f"UPDATE table_metadata_list SET source_id = {second}")
+            moving.wait_for_lock(config)
+        moving.join()
+    assert payloads[0] == str(filled)
+    assert set(payloads[1:]) == {str(filled), str(second)}
+
+
+def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, config_dsn: str, filled: int) -> None:
+    """Waiting could be a deadlock with who deletes the row and then what is below it: all pages are meant instead."""
+    second = add_source(config)
+    assert filled
+    with connect(config_dsn) as moving, moving.transaction():
+        moving.execute("UPDATE table_metadata_list SET source_id = %s", (second,))
+        with heard(config_dsn) as payloads:
+            config.execute("SET lock_timeout = '1s'")
+            config.execute("UPDATE history_schema_evolution SET version_schema = 9")
+        assert payloads == ["*"]
+        assert config.execute("SELECT source_id FROM source_details_log").fetchall() == [{"source_id": 0}]
+
+
+def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: str, filled: int) -> None:
+    """It cannot see who uses a destination by now."""
+    second = add_source(config)
+    with heard(config_dsn) as payloads, connect(config_dsn) as renaming:
+        renaming.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        renaming.execute("SELECT FROM sources")
+        add_pipeline(config, second, "warehouse")
+        renaming.execute("UPDATE destinations SET name = 'renamed'")
+        renaming.execute("COMMIT")
+    assert payloads[-1] == "*"
+    assert filled
+
+
+async def test_triggers_that_do_not_fire_always_are_told(service: Service, config: Sql) -> None:
+    """As pg_restore --disable-triggers leaves them; applying 010 again mends it."""
+    config.execute("ALTER TABLE wal_monitor DISABLE TRIGGER ALL")
+    config.execute("ALTER TABLE wal_monitor ENABLE TRIGGER ALL")
+    health = (await service.client.get("/health/ready")).json()
+    assert any("4 of 32 triggers" in why for why in health["degraded"])
+    config.execute((folder("migrations") / "010_source_details_notify.sql").read_bytes())
+    health = (await service.client.get("/health/ready")).json()
+    assert not any("triggers" in why for why in health["degraded"])

@@ -1,0 +1,163 @@
+"""The config database as it is in real life: restarted, altered and locked by the programs beside us."""
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from service.database.connection import Connection
+from service.errors import ConfigDatabaseUnavailableError
+from service.telemetry.events import DatabaseDown
+from tests.fixtures.databases import Sql, connect, with_database
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.runtime import Service, Start, until
+
+pytestmark = pytest.mark.faults
+
+
+def end_sessions(config_dsn: str, name: str) -> None:
+    """Ends every session in the database called `name`, as a restart does."""
+    with connect(with_database(config_dsn, "postgres")) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+
+async def test_no_reader_meets_a_dead_connection(start: Start, config: Sql, config_dsn: str) -> None:
+    """After a restart every idle connection is dead; the first readers already get their answers."""
+    service: Service = await start(pool_min_size=6)
+    source = add_source(config)
+    await asyncio.gather(*(service.client.get(f"/api/v1/sources/{source}") for _ in range(30)))
+    end_sessions(config_dsn, config.info.dbname)
+    paths = [f"/api/v1/sources/{source}", f"/api/v1/sources/{source}/details", "/api/v1/sources"]
+    # One after the other: each would find one dead connection, and another when it tries again.
+    answers = [await service.client.get(path) for path in paths]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    end_sessions(config_dsn, config.info.dbname)
+    answers = await asyncio.gather(*(service.client.get(path) for path in paths * 5))
+    assert [answer.status_code for answer in answers] == [200] * 15
+
+
+async def test_who_waits_for_the_database_is_answered_when_it_is_back(
+    start: Start, config: Sql, config_dsn: str
+) -> None:
+    """Also those who came before the pool gave up connecting."""
+    service: Service = await start()
+    source = add_source(config)
+    name = config.info.dbname
+    with connect(with_database(config_dsn, "postgres")) as admin:
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        end_sessions(config_dsn, name)
+        waiting = [asyncio.create_task(service.client.get(f"/api/v1/sources/{source}")) for _ in range(8)]
+        # Longer than the pool itself tries; there is nothing to see from outside while they wait.
+        done, _ = await asyncio.wait(waiting, timeout=2)
+        assert not done
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    answers = await asyncio.gather(*waiting)
+    assert [answer.status_code for answer in answers] == [200] * 8
+
+
+@pytest.mark.parametrize("statement", ["ALTER TABLE sources ADD COLUMN more text", "TRUNCATE wal_monitor"])
+async def test_table_that_another_program_locks_is_waited_for(
+    service: Service, config: Sql, config_dsn: str, statement: str
+) -> None:
+    """A migration of the platform's own, say: pages come when it is done, and are never an error of ours."""
+    source = add_source(config)
+    add_table(config, source)
+    await service.settled(config)
+    with connect(config_dsn) as other, other.transaction():
+        other.execute(statement)
+        waiting = asyncio.create_task(service.details(source))
+        # For longer than a page waits before it is read without the view.
+        blocked = """
+            SELECT count(*) AS n
+            FROM pg_stat_activity
+            WHERE
+                wait_event_type = 'Lock' AND datname = current_database()
+                AND clock_timestamp() - query_start > '200 ms'
+            """
+        await until(lambda: (config.execute(blocked).fetchone() or {})["n"])
+    assert (await waiting).json()["source"]["id"] == source
+
+
+async def test_table_that_is_locked_for_long_is_a_503(service: Service, config: Sql, config_dsn: str) -> None:
+    """With Retry-After, and with a word on why."""
+    source = add_source(config)
+    await service.settled(config)
+    with connect(config_dsn) as other, other.transaction():
+        other.execute("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE")
+        paths = [f"/api/v1/sources/{source}{rest}" for rest in ("", "/details", "/details?force_refresh=true")]
+        answers = await asyncio.gather(*(service.client.get(path) for path in paths))
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["retry-after"]
+        assert "locked by another program" in answer.json()["message"]
+
+
+async def test_column_that_another_program_alters_breaks_no_statement(service: Service, config: Sql) -> None:
+    """Prepared statements whose result would change its type are prepared anew."""
+    source = add_source(config)
+
+    async def read_all() -> list[Any]:
+        answers = [await service.details(source, headers={"Cache-Control": "no-cache"}) for _ in range(6)]
+        answers += [await service.client.get("/api/v1/sources") for _ in range(6)]
+        answers += [await service.details(source, params={"force_refresh": "true"}) for _ in range(6)]
+        return [answer.status_code for answer in answers]
+
+    assert await read_all() == [200] * 18
+    config.execute("ALTER TABLE sources ALTER COLUMN pg_password TYPE text")
+    assert await read_all() == [200] * 18
+
+
+async def test_rows_that_another_transaction_holds_make_a_sync_give_way(
+    service: Service, config: Sql, config_dsn: str, shop: Sql, shop_dsn: str
+) -> None:
+    """Before the server would choose a victim between the two; the page shows what is known and why."""
+    shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    shop.execute("ALTER TABLE orders ADD COLUMN more text")
+    with connect(config_dsn) as other, other.transaction():
+        other.execute("UPDATE table_metadata_list SET is_changes_schema = true")
+        started = monotonic()
+        page = await service.sync(source)
+        # Half a second; four without the giving way.
+        assert monotonic() - started < 3
+        assert page["meta"]["sync"]["outcome"] == "failed"
+        assert "another transaction" in page["meta"]["sync"]["error"]
+        assert [table["version"] for table in page["tables"]] == [1]
+        refused = await service.client.post(f"/api/v1/sources/{source}/refresh")
+        assert (refused.status_code, refused.json()["error"]) == (503, "SourceBusyError")
+        # It goes on to the source's own row, which a sync that held on would have locked: no deadlock for anybody.
+        other.execute("UPDATE sources SET total_tables = 5")
+    assert [table["version"] for table in (await service.sync(source))["tables"]] == [2]
+
+
+async def test_cancelled_transaction_leaves_no_connection_that_answers_nobody(start: Start) -> None:
+    """Whenever the cancellation comes: in the midst of a pipeline as well, which would stay open."""
+    service: Service = await start(pool_min_size=1, pool_max_size=1)
+    database = service.runtime.database
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(0.002)")
+        await (await connection.execute("SELECT 1")).fetchone()
+
+    for moment in range(100):
+        task = asyncio.create_task(database.in_transaction(work))
+        await asyncio.sleep(moment * 0.0001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await database.fetch_unattended("view_state", timeout_s=5)
+
+
+async def test_statement_that_is_cancelled_is_not_the_database_away(service: Service, config: Sql) -> None:
+    """By an operator, or by the role's own timeout: others are answered as before."""
+    assert config
+
+    async def slow(connection: Connection) -> None:
+        await connection.execute("SET LOCAL statement_timeout = '10ms'")
+        await connection.execute("SELECT pg_sleep(10)")
+
+    with pytest.raises(ConfigDatabaseUnavailableError, match="canceling statement"):
+        await service.runtime.database.in_transaction(slow)
+    assert not service.runtime.database.is_down
+    assert service.events.of(DatabaseDown) == []

@@ -1,0 +1,71 @@
+"""The files for whoever deploys it: every metric in them exists, every setting, every command."""
+
+import json
+import re
+
+import pytest
+
+from service.cli.main import _COMMANDS
+from service.config import settings
+from tests import PROJECT
+from tests.fixtures.runtime import Service
+
+pytestmark = pytest.mark.operations
+
+DEPLOY = PROJECT / "service" / "deploy"
+_METRIC = re.compile(r"\brosetta_[a-z_]+")
+
+
+async def existing(service: Service) -> set[str]:
+    """The names of all series."""
+    text = (await service.client.get("/metrics")).text
+    kinds = dict(re.findall(r"^# TYPE (rosetta_\w+) (\w+)$", text, re.M))
+    names = set(kinds)
+    for name, kind in kinds.items():
+        if kind == "histogram":
+            names |= {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+    return names
+
+
+async def test_dashboard_asks_for_what_exists(service: Service) -> None:
+    """Every expression of every panel; no panel lies over another."""
+    dashboard = json.loads((DEPLOY / "dashboard.json").read_text())
+    names = await existing(service)
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(expressions) >= 12
+    for expression in expressions:
+        assert _METRIC.findall(expression)
+        assert set(_METRIC.findall(expression)) <= names, expression
+    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}
+    assert len(places) == len(dashboard["panels"])
+
+
+async def test_alerts_ask_for_what_exists_and_say_what_to_do(service: Service) -> None:
+    """Each has a summary and a remedy; commands in it are commands."""
+    text = (DEPLOY / "alerts.yml").read_text()
+    expressions = re.findall(r"^ +expr: (.+)$", text, re.M)
+    assert len(expressions) == text.count("- alert:") == text.count("summary:") == text.count("remedy:") >= 8
+    names = await existing(service)
+    for expression in expressions:
+        assert set(_METRIC.findall(expression)) <= names, expression
+    assert set(re.findall(r"\brosetta (\w+)", text)) <= set(_COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "service/deploy/rosetta-source-details.service"])
+def test_settings_in_deployment_files_exist(name: str) -> None:
+    """A misspelt variable would be passed over silently."""
+    known = {settings.variable(field) for field in settings.Settings.model_fields}
+    named = set(re.findall(r"\b(?:ROSETTA_[A-Z_]+|CREDENTIAL_ENCRYPTION_KEY)\b", (PROJECT / name).read_text()))
+    assert named
+    assert named - known <= {"ROSETTA_DB_PASSWORD"}
+
+
+def test_what_an_image_installs_is_what_was_tested() -> None:
+    """The lock for serving pins what the whole lock pins, and less."""
+
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^([A-Za-z0-9._-]+==\S+)", (PROJECT / name).read_text(), re.M))
+
+    served = pins("requirements-serve.lock")
+    assert len(served) > 20
+    assert served < pins("requirements.lock")

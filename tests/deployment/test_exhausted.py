@@ -1,0 +1,109 @@
+"""The config database at its limits: no connection left, the notification queue nearly full."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from service.database.migrations import migrate
+from service.demo.servers import Postgres
+from service.telemetry.events import DatabaseDown, DatabaseUp
+from tests.fixtures.bounds import Bound
+from tests.fixtures.databases import Sql, connect
+from tests.fixtures.metadata import add_source
+from tests.fixtures.runtime import Service, Start
+from tests.fixtures.servers import Servers
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def small(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A migrated server with few connections and the smallest notification queue there is."""
+    name = tmp_path_factory.mktemp("small").name
+    server = Postgres(servers.reaper, name, settings={"max_connections": "24", "max_notify_queue_pages": "64"})
+    server.start()
+    migrate(server.dsn(), say=lambda _: None)
+    yield server
+    server.stop("immediate")
+
+
+def take_all(server: Postgres, stack: ExitStack) -> int:
+    """Connects until the server refuses; returns how many it were."""
+    taken = 0
+    while True:
+        try:
+            stack.enter_context(psycopg.connect(server.dsn(), autocommit=True))
+        except psycopg.OperationalError:
+            return taken
+        taken += 1
+
+
+async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -> None:
+    """Those that the pool has serve everybody; without them pages are as last known, and it heals by itself."""
+    with connect(small.dsn()) as config:
+        service: Service = await start(config_dsn=SecretStr(small.dsn()), pool_max_size=20, config_timeout_ms=2000)
+        sources = [add_source(config) for _ in range(30)]
+        await service.settled(config)
+        with ExitStack() as stack:
+            assert take_all(small, stack) > 5
+            pages = await asyncio.gather(*(service.details(source) for source in sources[:29]))
+            assert all(page.json()["source"] for page in pages)
+            # The pool's own are lost as well, and somebody else is faster.
+            config.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+                ("rosetta-source-details",),
+            )
+            take_all(small, stack)
+            with bound("config database has no connection left, timeout 2,000 ms: the 503", 2 + 1):
+                response = await service.client.get(f"/api/v1/sources/{sources[29]}/details")
+            assert response.status_code == 503
+            assert "too many clients" in response.json()["message"]
+            await service.events.until(DatabaseDown)
+            assert (await service.details(sources[0])).json()["source"]["id"] == sources[0]
+        seen = len(service.events.events)
+        async with asyncio.timeout(60):
+            while (await service.client.get(f"/api/v1/sources/{sources[29]}/details")).status_code == 503:
+                continue
+        await service.events.until(DatabaseUp, after=seen)
+
+
+async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(start: Start, small: Postgres) -> None:
+    """Somebody listens and stays in a transaction; our own listener never does. Once he is gone all is well."""
+    with connect(small.dsn()) as config, connect(small.dsn()) as sleeper:
+        service: Service = await start(config_dsn=SecretStr(small.dsn()))
+        source = add_source(config)
+        await service.settled(config)
+        sleeper.execute("LISTEN source_details_changed")
+        sleeper.execute("BEGIN")
+        sleeper.execute("SELECT 1")
+        degraded: list[str] = []
+        while not any("notification queue" in why for why in degraded):
+            fill(config)
+            degraded = (await service.client.get("/health/ready")).json()["degraded"]
+        # Changes still arrive, however full it is.
+        config.execute("UPDATE sources SET name = 'renamed'")
+        await service.settled(config)
+        assert (await service.details(source)).json()["source"]["name"] == "renamed"
+        with suppress(psycopg.errors.ProgramLimitExceeded):
+            while True:
+                fill(config)
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="NOTIFY queue"):
+            config.execute("UPDATE sources SET name = 'never'")
+        assert (await service.details(source)).json()["source"]["name"] == "renamed"
+        sleeper.execute("ROLLBACK")
+        # To ask how full it is cuts off what everybody has read; nothing else does while each NOTIFY fails.
+        await service.client.get("/health/ready")
+        config.execute("UPDATE sources SET name = 'again'")
+        await service.settled(config)
+        assert (await service.details(source)).json()["source"]["name"] == "again"
+        health = (await service.client.get("/health/ready")).json()
+        assert not any("notification queue" in why for why in health["degraded"])
+
+
+def fill(config: Sql) -> None:
+    """Sends what nobody of ours listens to."""
+    config.execute("SELECT pg_notify('somebody_else', n || repeat('x', 4000)) FROM generate_series(1, 10) AS n")

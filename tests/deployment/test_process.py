@@ -1,0 +1,167 @@
+"""The service in processes of its own: two on one Redis, signals, starts that fail, logs."""
+
+import json
+import signal
+import socket
+import threading
+
+import httpx
+import pytest
+import redis as sync_redis
+
+from tests.fixtures.databases import Databases, Sql
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.process import Process, StartProcess
+
+
+def name_of(process: Process, source: int) -> str:
+    """The name on a source's page."""
+    response = process.client.get(f"/api/v1/sources/{source}/details")
+    assert response.status_code == 200, response.text
+    return str(response.json()["source"]["name"])
+
+
+def test_two_processes_on_one_redis_agree(serve: StartProcess, config: Sql, redis: sync_redis.Redis) -> None:
+    """What one computes the other finds; a change by SQL and a DEL by hand reach both."""
+    source = add_source(config)
+    add_table(config, source)
+    processes = [serve(), serve()]
+    for process in processes:
+        process.until_ready()
+    first = processes[0].client.get(f"/api/v1/sources/{source}/details")
+    second = processes[1].client.get(f"/api/v1/sources/{source}/details")
+    assert first.content == second.content
+    assert "hit" in second.headers["cache-status"]
+    assert first.headers["etag"] == second.headers["etag"]
+    for number in range(50):
+        config.execute("UPDATE sources SET name = %s WHERE id = %s", (f"name {number}", source))
+        for process in processes:
+            # Within milliseconds: each process hears for itself.
+            while name_of(process, source) != f"name {number}":
+                continue
+        # It never goes back once it was seen, in neither of them.
+        assert {name_of(process, source) for process in processes for _ in range(4)} == {f"name {number}"}
+    redis.delete(f"source_details:{source}")
+    assert [name_of(process, source) for process in processes] == ["name 49", "name 49"]
+
+
+def test_sigterm_answers_what_was_accepted(serve: StartProcess, config: Sql) -> None:
+    """Requests under way when it is told to end get their pages; then it is gone, with exit code 0."""
+    source = add_source(config)
+    add_table(config, source)
+    process = serve()
+    process.until_ready()
+    with config.transaction():
+        # Pages that have to be computed wait here.
+        config.execute("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE")
+        answers: list[httpx.Response] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(process.client.get(f"/api/v1/sources/{source}")))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'sources'::regclass"
+        while (config.execute(waiting).fetchone() or {})["n"] == 0:
+            continue
+        process.send(signal.SIGTERM)
+    for thread in threads:
+        thread.join(20)
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"ROSETTA_CONFIG_DSN": None}, "rosetta serve: ROSETTA_CONFIG_DSN: is not set"),
+        ({"ROSETTA_CACHE_TTL_S": "soon"}, "rosetta serve: ROSETTA_CACHE_TTL_S: "),
+        (
+            {"ROSETTA_CONFIG_DSN": "postgresql://u:hidden-word@127.0.0.1:1/x"},
+            "rosetta serve: ROSETTA_CONFIG_DSN: cannot reach the config database: ",
+        ),
+        (
+            {"ROSETTA_LISTENER_DSN": "postgresql://u:hidden-word@127.0.0.1:1/x"},
+            "rosetta serve: ROSETTA_LISTENER_DSN: cannot listen on the config database: ",
+        ),
+    ],
+)
+def test_start_that_cannot_be_says_why_in_one_line(
+    serve: StartProcess, changes: dict[str, str | None], line: str
+) -> None:
+    """It names the variable; exit code 1."""
+    process = serve(**changes)
+    assert process.wait() == 1
+    last = process.log.splitlines()[-1]
+    assert last.startswith(line)
+    assert "Traceback" not in process.log
+
+
+def test_start_on_a_database_without_migrations_says_what_to_run(serve: StartProcess, databases: Databases) -> None:
+    """Not with an error from somewhere inside, later."""
+    process = serve(ROSETTA_CONFIG_DSN=databases.create())
+    assert process.wait() == 1
+    assert "run bin/migrate first" in process.log
+
+
+def test_port_that_is_taken_is_named(serve: StartProcess) -> None:
+    """Exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = serve(ROSETTA_PORT=str(taken.getsockname()[1]))
+        assert process.wait() == 1
+    assert process.log.splitlines()[-1].startswith("rosetta serve: ROSETTA_PORT: cannot listen on 127.0.0.1")
+
+
+def test_log_is_one_json_object_per_event(serve: StartProcess, config: Sql) -> None:
+    """A request has its id in the answer and in the log; a caller may give one."""
+    source = add_source(config)
+    process = serve()
+    process.until_ready()
+    path = f"/api/v1/sources/{source}/details"
+    given = process.client.get(path, headers={"X-Request-ID": "my-own.id_1"})
+    assert given.headers["x-request-id"] == "my-own.id_1"
+    odd = process.client.get(path, headers={"X-Request-ID": "not an id\tat all"})
+    assert odd.headers["x-request-id"] != "not an id\tat all"
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+    events = [json.loads(line) for line in process.log.splitlines()]
+    requests = [event for event in events if event["event"] == "request" and event["path"] == path]
+    assert [event["request_id"] for event in requests] == ["my-own.id_1", odd.headers["x-request-id"]]
+    assert all(event["status"] == 200 and event["timestamp"] and event["took_ms"] > 0 for event in requests)
+    assert {"CacheUp", "ListenerUp"} <= {event["event"] for event in events}
+
+
+def test_log_for_people(serve: StartProcess) -> None:
+    """One line per event as well, and no escape sequences in a file."""
+    process = serve(ROSETTA_LOG_FORMAT="console")
+    process.until_ready()
+    assert "ListenerUp" in process.log
+    assert "\x1b" not in process.log
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /api/v1/sources/%00/details HTTP/1.1",
+        b"GET /api/v1/sources/1/details?force_refresh=%ff%fe HTTP/1.1",
+        b"GET /api/v1/sources/" + b"1" * 10_000 + b"/details HTTP/1.1",
+        b"GET /" + b"a" * 10_000 + b" HTTP/1.1",
+        b"HEAD /api/v1/sources HTTP/1.1",
+    ],
+)
+def test_odd_requests_over_a_real_connection(serve: StartProcess, request_line: bytes) -> None:
+    """What the in-process client would clean up comes through here as it is: never a 500, always a whole answer."""
+    process = serve()
+    process.until_ready()
+    with socket.create_connection((process.host, process.port), timeout=10) as connection:
+        connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    assert status == 200 if request_line.startswith(b"HEAD") else 400 <= status < 500
+    if request_line.startswith(b"HEAD"):
+        assert body == b""
+    elif b"application/json" in head:
+        assert "error" in json.loads(body)

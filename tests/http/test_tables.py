@@ -1,0 +1,172 @@
+"""Versions of a table's schema over the API, and the names of all tables of a source."""
+
+from typing import Any
+
+import pytest
+import redis as sync_redis
+
+from service.sources import table_list
+from service.sources.schema_diff import difference, type_name
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.runtime import Service
+
+
+async def schema(service: Service, table: int, version: int | None = None) -> dict[str, Any]:
+    """One version, which has to be there."""
+    parameters = {} if version is None else {"version": version}
+    response = await service.client.get(f"/api/v1/sources/tables/{table}/schema", params=parameters)
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def names(columns: list[dict[str, Any]]) -> list[str]:
+    """In their order."""
+    return [column["column_name"] for column in columns]
+
+
+async def test_each_version_has_its_columns_and_its_difference(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """As syncs recorded them; the latest is what the details show, and the default."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2)")
+    await service.sync(source)
+    published.execute("ALTER TABLE orders DROP COLUMN note, ALTER id TYPE integer, ALTER total TYPE numeric(12, 2)")
+    page = await service.sync(source)
+    (table,) = page["tables"]
+    assert table["version"] == 3
+    first, second, third = [await schema(service, table["id"], version) for version in (1, 2, 3)]
+    assert first["diff"] is None
+    assert names(first["columns"]) == ["id", "note"]
+    assert second["diff"] == {"new_columns": ["total"], "dropped_columns": [], "type_changes": {}}
+    assert third["columns"] == table["schema_table"]
+    assert third["diff"]["dropped_columns"] == [
+        column for column in first["columns"] if column["column_name"] == "note"
+    ]
+    assert third["diff"]["type_changes"] == {
+        "id": {"old_type": "BIGINT", "new_type": "INTEGER"},
+        "total": {"old_type": "NUMERIC(10,2)", "new_type": "NUMERIC(12,2)"},
+    }
+    assert await schema(service, table["id"]) == third
+
+
+async def test_version_that_the_history_lacks_is_what_its_neighbours_tell(service: Service, config: Sql) -> None:
+    """The platform's programs may have recorded some versions only; every one from 1 on can be asked for."""
+    table = add_table(config, add_source(config), "t", 1)
+    config.execute(
+        """
+        INSERT INTO history_schema_evolution
+            (table_metadata_list_id, version_schema, schema_table_old, schema_table_new)
+        VALUES (%(t)s, 3, '{"two": {"real_data_type": "integer"}}', '{"three": {"real_data_type": "integer"}}'),
+            (%(t)s, 5, NULL, NULL)
+        """,
+        {"t": table},
+    )
+    shown = {version: names((await schema(service, table, version))["columns"]) for version in range(1, 6)}
+    assert shown == {1: ["two"], 2: ["two"], 3: ["three"], 4: ["three"], 5: ["column_1"]}
+    empty = add_table(config, add_source(config), "empty", 1)
+    config.execute("UPDATE table_metadata_list SET schema_table = NULL WHERE id = %s", (empty,))
+    assert await schema(service, empty, 1) == {"columns": [], "diff": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "entity"),
+    [
+        ("999/schema", 404, "Table"),
+        ("0/schema", 404, "Table"),
+        ("99999999999/schema", 404, "Table"),
+        ("x/schema", 422, None),
+        ("{table}/schema?version=2", 404, "TableVersion"),
+        ("{table}/schema?version=0", 404, "TableVersion"),
+        ("{table}/schema?version=x", 422, None),
+        ("{table}/schema?version=-1", 422, None),
+    ],
+)
+async def test_what_is_not_there_is_said(
+    service: Service, config: Sql, path: str, status: int, entity: str | None
+) -> None:
+    """404 for an unknown table or version, 422 for what is no number."""
+    table = add_table(config, add_source(config))
+    response = await service.client.get(f"/api/v1/sources/tables/{path.format(table=table)}")
+    assert response.status_code == status
+    if entity:
+        assert response.json()["details"]["entity_type"] == entity
+
+
+def test_type_names_and_differences() -> None:
+    """Precision only where it is chosen; a column that only moved is no change."""
+
+    def column(name: str, kind: str | None, precision: int | None = None, scale: int | None = None) -> dict[str, Any]:
+        return {"column_name": name, "real_data_type": kind, "numeric_precision": precision, "numeric_scale": scale}
+
+    assert type_name(column("a", "BIGINT", 64, 0)) == "BIGINT"
+    assert type_name(column("a", "NUMERIC", 10, 0)) == "NUMERIC(10)"
+    assert type_name(column("a", "NUMERIC")) == "NUMERIC"
+    assert type_name(column("a", None)) == "UNKNOWN"
+    before, after = [column("a", "TEXT"), column("b", "TEXT")], [column("b", "TEXT"), column("a", "TEXT")]
+    assert difference(before, after) == {"new_columns": [], "dropped_columns": [], "type_changes": {}}
+    assert difference(None, after) is None
+
+
+async def available(service: Service, source: int, query: str = "") -> tuple[list[str], str]:
+    """The names, and Cache-Status."""
+    response = await service.client.get(f"/api/v1/sources/{source}/available_tables{query}")
+    assert response.status_code == 200, response.text
+    return response.json(), response.headers["cache-status"]
+
+
+async def test_available_tables_are_all_that_the_source_has(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str, redis: sync_redis.Redis
+) -> None:
+    """Published or not, of every schema; remembered for five minutes, until they are asked for again."""
+    shop.execute("CREATE TABLE orders (id int); CREATE SCHEMA sales; CREATE TABLE sales.lines (id int)")
+    shop.execute("CREATE VIEW seen AS SELECT 1; CREATE TABLE parts (id int) PARTITION BY RANGE (id)")
+    source = add_source(config, shop_dsn)
+    wanted = ["orders", "parts", "sales.lines"]
+    assert await available(service, source) == (wanted, "rosetta; fwd=miss")
+    shop.execute("CREATE TABLE more (id int)")
+    assert await available(service, source) == (wanted, "rosetta; hit; detail=redis")
+    life = redis.pttl(f"{{source_details:{source}}}:tables")
+    assert 0 < life <= table_list._LIFE_MS == 300_000
+    assert await available(service, source, "?refresh=true") == (["more", *wanted], "rosetta; fwd=bypass")
+    assert (await available(service, source))[0] == ["more", *wanted]
+
+
+async def test_available_tables_of_another_place_are_not_these(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str, redis: sync_redis.Redis
+) -> None:
+    """A source that leads elsewhere now is asked there; so is one of which anybody wrote nonsense."""
+    shop.execute("CREATE TABLE orders (id int)")
+    source = add_source(config, shop_dsn)
+    assert (await available(service, source))[0] == ["orders"]
+    config.execute("UPDATE sources SET publication_name = 'another' WHERE id = %s", (source,))
+    assert (await available(service, source))[1] == "rosetta; fwd=miss"
+    for nonsense in ("x", "[]", '{"place": 1, "names": [1]}'):
+        redis.set(f"{{source_details:{source}}}:tables", nonsense)
+        assert (await available(service, source))[1] == "rosetta; fwd=miss"
+
+
+async def test_available_tables_of_a_dead_source_are_those_that_are_known(service: Service, config: Sql) -> None:
+    """An array in any case, and Cache-Status says what it is."""
+    source = add_source(config)
+    add_table(config, source, "known")
+    add_table(config, source, None)
+    expected = (["known"], 'rosetta; fwd=stale; detail="the source does not answer"')
+    assert await available(service, source) == expected
+    assert await available(service, source) == expected
+    response = await service.client.get("/api/v1/sources/999/available_tables")
+    assert response.status_code == 404
+    assert (await service.client.get(f"/api/v1/sources/{source}/available_tables?refresh=x")).status_code == 422
+
+
+async def test_available_tables_without_redis_come_from_the_source(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """Each time."""
+    shop.execute("CREATE TABLE orders (id int)")
+    source = add_source(config, shop_dsn)
+    service.runtime.cache.fail("taken away")
+    assert await available(service, source) == (["orders"], "rosetta; fwd=miss")

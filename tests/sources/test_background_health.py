@@ -1,0 +1,84 @@
+"""What goes wrong in the background is told where people look, and keeps no page from being ready."""
+
+import pytest
+
+from service.sources import schedule
+from service.telemetry.events import ScheduledSync, TaskFailed
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source
+from tests.fixtures.runtime import Service, Start, until
+
+pytestmark = pytest.mark.operations
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_LOOK_AGAIN_S", 0.1)
+
+
+async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(start: Start, config: Sql) -> None:
+    """What fails, and what is late; nothing of what is switched off."""
+    add_source(config)
+    service: Service = await start(sync_interval_s=100)
+    await until(lambda: config.execute("UPDATE source_details_schedule SET due_at = now()").rowcount)
+    await service.events.until(ScheduledSync)
+    report = (await service.client.get("/health/ready")).json()
+    assert report["background"]["syncs_failing"] == 1
+    assert any("1 source(s) fail to be synced in their turn (1)" in reason for reason in report["degraded"])
+    assert report["background"]["slots_in_error"] == 0
+    assert 'rosetta_scheduled_syncs_total{outcome="failed"} 1.0' in (await service.client.get("/metrics")).text
+    for path in ("/", "/sources/1/details?fresh=true"):
+        assert "its syncs fail: " in (await service.client.get(path)).text, path
+    # Whoever syncs it by hand has mended it, whatever its turn has not found yet.
+    config.execute(
+        "INSERT INTO source_details_sync_state (source_id, synced_at, incarnation, source_snapshot) "
+        "VALUES (1, now(), 'x', pg_current_snapshot())"
+    )
+    for path in ("/", "/sources/1/details?fresh=true"):
+        assert "its syncs fail: " not in (await service.client.get(path)).text, path
+    config.execute(
+        "UPDATE source_details_schedule SET due_at = now() - interval '1 hour', claimed_until = NULL;"
+        "UPDATE source_details_wal_round SET due_at = now() - interval '1 hour'"
+    )
+    off: Service = await start()
+    late = (await off.client.get("/health/ready")).json()["background"]
+    assert late == {"syncs_failing": 0, "syncs_late_s": 0, "slots_in_error": 0, "wal_round_late_s": 0}
+
+
+async def test_what_the_background_lacks_does_not_keep_pages_from_being_ready(start: Start, config: Sql) -> None:
+    """A right, or a whole migration: said, and no more than that."""
+    service: Service = await start(sync_interval_s=100)
+    for statement in (
+        "REVOKE ALL ON source_details_schedule FROM rosetta_service", "DROP TABLE source_details_schedule",
+    ):  # fmt: skip
+        config.execute(statement)
+        ready = await service.client.get("/health/ready")
+        assert ready.status_code == 200
+        assert any("cannot be told" in why for why in ready.json()["degraded"])
+
+
+async def test_task_that_fails_again_and_again_is_told_of(start: Start, config: Sql) -> None:
+    """The WAL monitor without a right that it needs: it can claim no round, and nobody would miss it."""
+    config.execute("REVOKE ALL ON source_details_wal_round FROM rosetta_service")
+    service: Service = await start(wal_interval_s=1)
+    await service.events.until(TaskFailed)
+    report = (await service.client.get("/health/ready")).json()
+    assert any(
+        "the WAL monitor has failed, and begins anew: InsufficientPrivilege" in why for why in report["degraded"]
+    )
+    assert 'rosetta_task_failures_total{task="WAL monitor"} ' in (await service.client.get("/metrics")).text
+
+
+async def test_background_syncs_that_are_late_are_told_of(start: Start, config: Sql) -> None:
+    """Where others hold all turns, say."""
+    for _ in range(2):
+        add_source(config)
+    config.execute(
+        "INSERT INTO source_details_schedule (source_id, due_at, claimed_until) "
+        "SELECT id, now() - interval '1 hour', CASE WHEN id = 1 THEN now() + interval '1 hour' END FROM sources"
+    )
+    service: Service = await start(sync_interval_s=100, syncs_at_once=1)
+    report = (await service.client.get("/health/ready")).json()
+    assert report["status"] == "degraded"
+    assert report["background"]["syncs_late_s"] > 3000
+    assert any("background syncs are late" in reason for reason in report["degraded"])

@@ -1,0 +1,169 @@
+"""Sources that fail in every way slow no other, and say what is wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+
+import httpx
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from service.config.credentials import encrypt
+from service.sources import connections as remote
+from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
+from tests.fixtures.metadata import KEY, add_source, add_table
+from tests.fixtures.process import StartProcess
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.runtime import Service, Start, until
+from tests.fixtures.shop import tables
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"pg_port": 1}, "refused"),
+        ({"pg_password": encrypt(KEY.encode(), "hidden-word")}, "password authentication failed"),
+        ({"pg_database": "no such database"}, "does not exist"),
+        ({"pg_host": "name.invalid"}, "cannot look up name.invalid"),
+        ({"pg_host": "/nowhere"}, "No such file"),
+        ({"pg_username": "nobody' host=other"}, "authentication failed"),
+    ],
+    ids=["refused", "wrong password", "no database", "no such name", "no socket", "odd user"],
+)
+async def test_reason_is_told(
+    service: Service, config: Sql, shop_dsn: str, columns: dict[str, object], why: str
+) -> None:
+    """On the page, which is there, and in the answer to a refresh; within the budget."""
+    source = add_source(config, shop_dsn, **columns)
+    add_table(config, source)
+    page = await service.sync(source)
+    assert why in page["meta"]["sync"]["error"]
+    assert tables(page) == {"orders": 1}
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 502
+    assert why in response.json()["message"]
+
+
+async def test_publication_and_slot_that_are_gone_are_flags_and_no_failure(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """The source answers: what it says is that there is nothing."""
+    name = f"slot_{config.info.dbname}"
+    published.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+    source = add_source(config, shop_dsn, replication_name=name)
+    page = await service.sync(source)
+    assert (page["source"]["is_publication_enabled"], page["source"]["is_replication_enabled"]) == (True, True)
+    assert page["meta"]["sync"]["slot"] == {"plugin": "pgoutput", "active": False}
+    published.execute("DROP PUBLICATION rosetta")
+    published.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+    page = await service.sync(source)
+    assert page["meta"]["sync"]["outcome"] == "synced"
+    assert (page["source"]["is_publication_enabled"], page["source"]["is_replication_enabled"]) == (False, False)
+    assert page["meta"]["sync"]["tables_dropped"] == ["orders"]
+    assert tables(page) == {}
+
+
+async def test_change_in_the_middle_of_a_sync_is_seen_by_the_next(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look is one snapshot: never half of a change."""
+    source = add_source(config, shop_dsn)
+    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    syncing = asyncio.create_task(service.sync(source))
+    await looking.until_reached()
+    published.execute("ALTER TABLE orders ADD COLUMN a int; CREATE TABLE lines (id int)")
+    looking.open()
+    assert tables(await syncing) == {"orders": 1}
+    assert tables(await service.sync(source)) == {"lines": 1, "orders": 2}
+
+
+async def test_source_of_ten_thousand_tables_is_synced(start: Start, config: Sql, shop: Sql, shop_dsn: str) -> None:
+    """In one go; a second time nothing is written."""
+    service: Service = await start(sync_budget_ms=100_000, source_statement_timeout_ms=60_000, config_timeout_ms=60_000)
+    for batch in range(20):
+        # A transaction for each batch: a table that is made is locked until its end.
+        shop.execute("".join(f"CREATE TABLE t_{batch}_{n} (id int PRIMARY KEY, note text);" for n in range(500)))
+    shop.execute("CREATE PUBLICATION rosetta FOR ALL TABLES")
+    source = add_source(config, shop_dsn)
+    page = await service.sync(source)
+    assert page["meta"]["sync"]["outcome"] == "synced"
+    assert len(page["tables"]) == 10_000
+    again = await service.sync(source)
+    assert again["meta"]["sync"]["tables_added"] == again["meta"]["sync"]["tables_changed"] == []
+    assert again["source"]["total_tables"] == 10_000
+
+
+async def test_twenty_that_swallow_slow_no_healthy_one(
+    serve: StartProcess, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
+) -> None:
+    """The p99 of a healthy page, computed and cached, stays within twice what it is beside twenty healthy ones."""
+    hole = await proxy("127.0.0.1", 1)
+    hole.swallow()
+    healthy = add_source(config, shop_dsn)
+    add_table(config, healthy)
+    answering = [add_source(config, shop_dsn) for _ in range(20)]
+    swallowing = [add_source(config, shop_dsn, pg_host="127.0.0.1", pg_port=hole.port) for _ in range(20)]
+    process = serve(ROSETTA_SOURCE_REST_S="1")
+    process.until_ready()
+    is_over = False
+    path = "/api/v1/sources/{}/details"
+    afresh = {"Cache-Control": "no-cache"}
+
+    async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+
+        async def load(source: int) -> None:
+            while not is_over:
+                await client.get(path.format(source), headers=afresh)
+
+        async def p99_beside(others: list[int]) -> float:
+            nonlocal is_over
+            is_over = False
+            loads = [asyncio.create_task(load(source)) for source in others]
+            times = []
+            for number in range(200):
+                started = perf_counter()
+                await client.get(path.format(healthy), headers=afresh if number % 4 == 0 else {})
+                times.append(perf_counter() - started)
+            is_over = True
+            await asyncio.gather(*loads)
+            return sorted(times)[197]
+
+        # In turn, and the best of three: what a busy machine adds is not what is measured here.
+        ratios: list[float] = []
+        while len(ratios) < 3 and min(ratios, default=3) > 2:
+            usual, beside = await p99_beside(answering), await p99_beside(swallowing)
+            ratios.append(beside / usual)
+            print(f"p99 of a healthy source: {usual * 1000:.1f} ms; beside ones that swallow {beside * 1000:.1f} ms")
+    assert min(ratios) <= 2
+
+
+async def test_failure_that_nobody_meets_again_is_forgotten(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a source that was deleted, say: it is in no report for ever."""
+    source = add_source(config)
+    await service.details(source)
+    await until(lambda: service.runtime.details.sources.failing)
+    config.execute("DELETE FROM sources")
+    await service.runtime.details.sources.sweep()
+    assert set(service.runtime.details.sources.failing) == {source}
+    monkeypatch.setattr(remote, "_FORGET_S", -60)
+    await service.runtime.details.sources.sweep()
+    assert (await service.client.get("/health/ready")).json()["sources_failing"] == {}
+
+
+async def test_source_that_leads_elsewhere_now_is_asked_at_once(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """It is the address that failed."""
+    assert published
+    source = add_source(config, shop_dsn)
+    config.execute("UPDATE sources SET pg_port = 1")
+    await service.settled(config)
+    assert "refused" in (await service.details(source)).json()["meta"]["publication_check"]
+    config.execute("UPDATE sources SET pg_port = %s", (conninfo_to_dict(shop_dsn)["port"],))
+    await service.settled(config)
+    assert (await service.details(source)).json()["meta"]["publication_check"] == "asked"

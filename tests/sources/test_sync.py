@@ -1,0 +1,207 @@
+"""Syncing with a real source: what is recorded, and what is reported."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.demo.servers import PASSWORD
+from service.sources.connections import Source, SourceConnection
+from tests.fixtures.databases import Databases, Sql, connect
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.runtime import Service
+from tests.fixtures.shop import history, tables
+
+
+async def test_sync_records_what_changed(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """New, changed, dropped and returning tables, each with its version and its kind of change."""
+    source = add_source(config, shop_dsn, replication_name="none")
+    first = await service.sync(source)
+    assert tables(first) == {"orders": 1}
+    assert first["meta"]["sync"]["tables_added"] == ["orders"]
+    assert first["meta"]["tables_from"] == "source"
+    assert first["source"]["is_publication_enabled"]
+    assert not first["source"]["is_replication_enabled"]
+    assert first["source"]["total_tables"] == 1
+
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2) DEFAULT 0, ALTER COLUMN note SET NOT NULL")
+    published.execute("CREATE TABLE lines (id int)")
+    second = await service.sync(source)
+    assert tables(second) == {"lines": 1, "orders": 2}
+    (changed,) = second["meta"]["sync"]["tables_changed"]
+    assert (changed["changes_type"], changed["version"]) == ("NEW COLUMN", 2)
+    assert [(column["column_name"], column["change"]) for column in changed["columns"]] == [
+        ("note", "altered"),
+        ("total", "added"),
+    ]
+    published.execute("ALTER TABLE orders DROP COLUMN total")
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ALTER COLUMN id TYPE integer")
+    await service.sync(source)
+    published.execute("DROP TABLE lines")
+    assert tables(await service.sync(source)) == {"orders": 4}
+    published.execute("CREATE TABLE lines (id int)")
+    back = await service.sync(source)
+    assert tables(back) == {"lines": 1, "orders": 4}
+    assert back["meta"]["sync"]["tables_returned"] == ["lines"]
+    assert history(config) == [
+        ("lines", 1, "INITIAL_LOAD"),
+        ("orders", 1, "INITIAL_LOAD"),
+        ("orders", 2, "NEW COLUMN"),
+        ("orders", 3, "DROP COLUMN"),
+        ("orders", 4, "CHANGES TYPE"),
+    ]
+    assert (await service.sync(source))["meta"]["sync"]["tables_changed"] == []
+
+
+async def test_sync_understands_what_the_platform_wrote(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """Missing schemas are filled; lists, lower case and missing keys are no change."""
+    assert published
+    source = add_source(config, shop_dsn)
+    add_table(config, source, "orders")
+    old = [
+        {"column_name": "id", "is_nullable": "NO", "real_data_type": "bigint", "is_primary_key": True},
+        {"column_name": "note", "is_nullable": "YES", "real_data_type": "character varying"},
+    ]
+    config.execute("UPDATE table_metadata_list SET schema_table = %s", (json.dumps(old),))
+    page = await service.sync(source)
+    assert tables(page) == {"orders": 1}
+    assert page["meta"]["sync"]["tables_changed"] == []
+    assert history(config) == []
+    config.execute("UPDATE table_metadata_list SET schema_table = NULL, is_changes_schema = true")
+    assert (await service.sync(source))["meta"]["sync"]["tables_filled"] == ["orders"]
+    assert history(config) == [("orders", 1, "INITIAL_LOAD")]
+    row = config.execute("SELECT is_changes_schema, schema_table -> 'id' AS id FROM table_metadata_list").fetchone()
+    assert row == {
+        "is_changes_schema": False,
+        "id": {
+            "column_name": "id", "is_nullable": "NO", "real_data_type": "BIGINT", "numeric_precision": 64,
+            "numeric_scale": 0, "is_primary_key": True, "has_default": False, "default_value": None,
+        },
+    }  # fmt: skip
+
+
+async def test_schemas_never_merge(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """Tables of other schemas go by schema.table; dots and quotes in names are no way to collide."""
+    published.execute('CREATE SCHEMA a; CREATE TABLE a.b (id int); CREATE TABLE "a.b" (id int); CREATE SCHEMA "ü;x"')
+    published.execute('CREATE TABLE "ü;x"."Ünïcode ""quoted""" ("sp ace" int); CREATE TABLE a.orders (id int)')
+    source = add_source(config, shop_dsn)
+    page = await service.sync(source)
+    assert set(tables(page)) == {"orders", "a.orders", "a.b", '"a.b"', 'ü;x."Ünïcode ""quoted"""'}
+    assert (await service.sync(source))["meta"]["sync"]["tables_added"] == []
+
+
+async def test_unreachable_source_is_answered_from_what_is_known(service: Service, config: Sql) -> None:
+    """200 with the failure in meta and no secret in it; POST refresh is a 502."""
+    source = add_source(config, pg_password="AAECAwQFBgcICQoLftbYDrxs//zJrwLJQb21JU8csIQcGP/a1Xdf7AkUGaQ=")
+    add_table(config, source)
+    page = await service.sync(source)
+    assert tables(page) == {"orders": 1}
+    assert page["meta"]["tables_from"] == "metadata"
+    assert page["meta"]["sync"]["outcome"] == "failed"
+    assert "refused" in page["meta"]["sync"]["error"]
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 502
+    assert response.json()["error"] == "SourceUnreachableError"
+
+
+async def test_undecryptable_password_is_reported_as_such(service: Service, config: Sql, shop_dsn: str) -> None:
+    """Served from metadata; the reason says what to do."""
+    source = add_source(config, shop_dsn, pg_password="bm90IGVuY3J5cHRlZCBhdCBhbGwsIHJlYWxseSBub3Q=")
+    page = await service.sync(source)
+    assert "CREDENTIAL_ENCRYPTION_KEY" in page["meta"]["sync"]["error"]
+
+
+async def test_refresh_endpoint_makes_the_next_read_new(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that re-reads at once gets the new state, also while the notification is still on its way."""
+    source = add_source(config, shop_dsn)
+    await service.settled(config)
+    await service.details(source)
+    monkeypatch.setattr(service.runtime.listener, "_hear", lambda _: None)
+    published.execute("CREATE TABLE lines (id int)")
+    response = await service.client.post(f"/api/v1/sources/{source}/refresh")
+    assert response.status_code == 200
+    assert response.json()["tables_added"] == ["lines", "orders"]
+    assert set(tables((await service.details(source)).json())) == {"lines", "orders"}
+
+
+async def test_sync_is_one_round_trip_with_a_warm_connection(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one reuses the first one's connection and asks one question."""
+    assert published
+    source = add_source(config, shop_dsn)
+    backends: list[int] = []
+    ask = service.runtime.details.sources.ask
+
+    async def counted(place: Source, budget: float, question: Any) -> Any:
+        async def noted(connection: SourceConnection) -> Any:
+            backends.append(connection.info.backend_pid)
+            return await question(connection)
+
+        return await ask(place, budget, noted)
+
+    monkeypatch.setattr(service.runtime.details.sources, "ask", counted)
+    await service.sync(source)
+    await service.sync(source)
+    assert len(backends) == 2
+    assert len(set(backends)) == 1
+
+
+async def test_source_gets_no_password_but_its_own(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that libpq would find in the environment, which is for the config database."""
+    assert published
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    source = add_source(config, shop_dsn, pg_password=None)
+    page = await service.sync(source)
+    assert page["meta"]["sync"]["outcome"] == "failed"
+    assert "no password supplied" in page["meta"]["sync"]["error"]
+
+
+async def test_source_without_an_encoding_is_read_where_its_names_are_text(
+    service: Service, config: Sql, databases: Databases
+) -> None:
+    """SQL_ASCII holds any bytes: names that are UTF-8 are fine, others are told, and the page stands."""
+    dsn = databases.create(options="ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with connect(dsn) as shop:
+        shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
+        source = add_source(config, dsn)
+        assert tables(await service.sync(source)) == {"orders": 1}
+        shop.execute(b'CREATE TABLE "\xff\xfe" (id int)')
+        page = await service.sync(source)
+        assert page["meta"]["sync"]["outcome"] == "failed"
+        assert tables(page) == {"orders": 1}
+        assert (await service.client.post(f"/api/v1/sources/{source}/refresh")).status_code == 502
+
+
+async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """As wide as PostgreSQL allows, in the table's own order."""
+    names = [f"column_{number}" for number in range(1600)]
+    published.execute(f"CREATE TABLE wide ({', '.join(f'{name} int' for name in names)})")
+    source = add_source(config, shop_dsn)
+    page = await service.sync(source)
+    wide = next(table for table in page["tables"] if table["table_name"] == "wide")
+    assert [column["column_name"] for column in wide["schema_table"]] == names
+
+
+async def test_sync_does_not_invent_changes(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """Rows without a name, numbers as strings, and a table that had no columns."""
+    published.execute("CREATE TABLE bare ()")
+    source = add_source(config, shop_dsn)
+    config.execute("INSERT INTO table_metadata_list (source_id, table_name) VALUES (%s, NULL)", (source,))
+    first = await service.sync(source)
+    assert first["meta"]["sync"]["tables_dropped"] == []
+    config.execute(
+        "UPDATE table_metadata_list SET schema_table = jsonb_set(schema_table, '{id,numeric_precision}', '\"64\"') "
+        "WHERE table_name = 'orders'"
+    )
+    published.execute("ALTER TABLE bare ADD COLUMN id int")
+    second = await service.sync(source)
+    (changed,) = second["meta"]["sync"]["tables_changed"]
+    assert (changed["table_name"], changed["changes_type"], changed["version"]) == ("bare", "NEW COLUMN", 2)

@@ -1,0 +1,218 @@
+"""The WAL monitor: what it writes, the states that it names, and that a tick tells nobody."""
+
+import re
+from typing import Any
+
+import pytest
+
+from service.sources.wal_monitor import judge
+from service.telemetry.events import Evicted, TaskFailed, WalRound
+from tests.fixtures.databases import Sql, connect
+from tests.fixtures.metadata import add_source
+from tests.fixtures.runtime import Service, Start, until
+
+pytestmark = pytest.mark.operations
+
+FINE = {
+    "has_slot": True, "is_active": True, "wal_status": "reserved", "has_publication": True, "published_tables": 3,
+    "lag_bytes": 100, "confirmed_lsn": "0/1", "inactive_since": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "before", "status", "says"),
+    [
+        ({}, "0/1", "ACTIVE", None),
+        ({"has_slot": False, "is_active": None}, None, "ERROR", "slot does not exist"),
+        ({"wal_status": "lost"}, None, "ERROR", "made anew"),
+        ({"wal_status": "unreserved"}, None, "ERROR", "about to lose"),
+        ({"wal_status": "extended"}, None, "IDLE", "max_wal_size"),
+        ({"has_publication": False, "published_tables": 0}, None, "ERROR", "publication does not exist"),
+        ({"published_tables": 0}, None, "ERROR", "exists and is empty"),
+        ({"is_active": False}, None, "IDLE", "inactive and keeps WAL"),
+        (
+            {"is_active": False, "inactive_since": "2026-11-25T10:00:00.5"},
+            None,
+            "IDLE",
+            "since 2026-11-25T10:00:00 and",
+        ),
+        ({"lag_bytes": 2**24}, "0/1", "ERROR", "active but stalled"),
+        ({"lag_bytes": 2**24}, "0/0", "ACTIVE", None),
+        ({"lag_bytes": 2**24}, None, "ACTIVE", None),
+    ],
+)
+def test_states_have_names(changes: dict[str, Any], before: str | None, status: str, says: str | None) -> None:
+    """The worst first; without a figure in it."""
+    state = judge(FINE | changes, before)
+    assert state.status == status
+    assert (state.message is None) if says is None else (state.message is not None and says in state.message)
+
+
+def monitored(config: Sql) -> dict[str, Any]:
+    """The one row of the platform's table."""
+    (row,) = config.execute("SELECT * FROM wal_monitor").fetchall()
+    return row
+
+
+@pytest.fixture
+def slot(published: Sql) -> str:
+    """A logical slot of the source."""
+    name = f"slot_{published.info.dbname}"
+    published.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+    return name
+
+
+async def test_a_round_writes_facts_history_and_state(
+    start: Start, config: Sql, published: Sql, shop_dsn: str, slot: str
+) -> None:
+    """And a tick evicts nothing; a change of state does; the page has the lag's course."""
+    try:
+        source = add_source(config, shop_dsn, replication_name=slot)
+        service: Service = await start(wal_interval_s=1)
+        await service.events.until(WalRound)
+        row = monitored(config)
+        assert row["status"] == "IDLE"
+        assert "inactive" in row["error_message"]
+        assert row["replication_slot_name"] == slot
+        assert re.fullmatch(r"[0-9A-F]+/[0-9A-F]+", row["wal_lsn"])
+        assert row["replication_lag_bytes"] >= 0
+        assert re.fullmatch(r"\d+ (bytes|kB|MB)", row["total_wal_size"])
+        await service.settled(config)
+        await service.details(source)
+        before = len(service.events.events)
+        published.execute("INSERT INTO orders SELECT n, 'x' FROM generate_series(1, 1000) AS n")
+        for _ in range(2):
+            await service.events.until(WalRound, after=len(service.events.events))
+        await service.settled(config)
+        told = [event for event in service.events.events[before:] if isinstance(event, Evicted)]
+        assert [event for event in told if event.sources is None or source in event.sources] == []
+        assert monitored(config)["replication_lag_bytes"] > row["replication_lag_bytes"]
+        (history,) = config.execute("SELECT count(*) AS n FROM source_details_lag").fetchall()
+        assert history["n"] >= 3
+        published.execute("ALTER PUBLICATION rosetta RENAME TO away")
+        await service.events.until(Evicted, lambda event: event.sources is not None and source in event.sources, before)
+        assert monitored(config)["error_message"] == "its publication does not exist"
+        report = (await service.client.get("/health/ready")).json()
+        assert report["background"]["slots_in_error"] == 1
+        assert any(f"of 1 source(s) are in ERROR ({source})" in why for why in report["degraded"])
+        (newest,) = config.execute("SELECT * FROM source_details_lag ORDER BY seen_at DESC LIMIT 1").fetchall()
+        assert newest["restart_lsn"] <= newest["confirmed_lsn"]
+        assert newest["inactive_since"] is not None
+        assert newest["safe_wal_size"] is None
+        page = await service.client.get(f"/sources/{source}/details?fresh=true")
+        assert newest["restart_lsn"] in page.text
+        assert "no limit is set" in page.text
+        assert "Lag since" in page.text
+        assert "its publication does not exist" in page.text
+    finally:
+        published.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+
+
+async def test_a_look_is_compared_with_one_of_a_minute_before(service: Service, config: Sql) -> None:
+    """A client that confirms every ten seconds has confirmed nothing between two looks of a second."""
+    source = add_source(config)
+    for age_s, expected in ((1, None), (61, "0/61"), (30, "0/61"), (90, "0/61")):
+        config.execute(
+            "INSERT INTO source_details_lag (source_id, seen_at, confirmed_lsn) "
+            "VALUES (%s, now() - make_interval(secs => %s), %s::pg_lsn)",
+            (source, age_s, f"0/{age_s}"),
+        )
+        (row,) = await service.runtime.database.fetch_all_patiently("wal_sources")
+        assert row["confirmed_lsn"] == expected
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "told"),
+    [(2**20, "growing by 1.0 MB a minute"), (-(2**20), "shrinking by 1.0 MB a minute"), (0, "steady")],
+)
+async def test_the_lag_has_a_trend(service: Service, config: Sql, per_minute: int, told: str) -> None:
+    """Over the last quarter of an hour; what was before that does not count."""
+    source = add_source(config)
+    config.execute("INSERT INTO wal_monitor (source_id) VALUES (%s)", (source,))
+    config.execute(
+        """
+        INSERT INTO source_details_lag (source_id, seen_at, lag_bytes, safe_wal_size)
+        SELECT %s, now() - make_interval(mins => n), CASE WHEN n < 15 THEN 10 ^ 9 - n * %s ELSE 0 END, 5 * 2 ^ 30
+        FROM generate_series(0, 60) AS n
+        """,
+        (source, per_minute),
+    )
+    page = await service.client.get(f"/sources/{source}/details")
+    assert told in page.text
+    assert "5.0 GB" in page.text
+
+
+@pytest.mark.parametrize(
+    ("wal_status", "told"), [("reserved", "no limit is set"), ("lost", "not known"), (None, "not known")]
+)
+async def test_only_a_slot_that_holds_its_wal_is_without_limit(
+    service: Service, config: Sql, wal_status: str | None, told: str
+) -> None:
+    """PostgreSQL says NULL of one that has lost it, and of none at all."""
+    source = add_source(config)
+    config.execute("INSERT INTO wal_monitor (source_id) VALUES (%s)", (source,))
+    config.execute("INSERT INTO source_details_lag (source_id, wal_status) VALUES (%s, %s)", (source, wal_status))
+    page = await service.client.get(f"/sources/{source}/details")
+    still_safe = re.search(r"Still safe</dt><dd>(.*?)</dd>", page.text)
+    assert still_safe is not None
+    assert told in still_safe[1]
+
+
+async def test_source_that_does_not_answer_keeps_its_last_figures(start: Start, config: Sql) -> None:
+    """Its state says why, without a secret; what the platform wrote before stays."""
+    source = add_source(config)
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, replication_lag_bytes, total_wal_size) VALUES (%s, 5, '16 MB')", (source,)
+    )
+    service: Service = await start(wal_interval_s=1)
+    await service.events.until(WalRound, lambda event: event.troubled == 1)
+    row = monitored(config)
+    assert (row["status"], row["replication_lag_bytes"], row["total_wal_size"]) == ("ERROR", 5, "16 MB")
+    assert "cannot be asked" in row["error_message"]
+    assert config.execute("SELECT FROM source_details_lag").fetchall() == []
+
+
+async def test_one_process_of_all_makes_a_round(start: Start, config: Sql) -> None:
+    """Four processes, one round an interval."""
+    add_source(config)
+    services = [await start(wal_interval_s=3600) for _ in range(4)]
+
+    def rounds() -> int:
+        return sum(len(service.events.of(WalRound)) for service in services)
+
+    await until(rounds)
+    for service in services:
+        await service.settled(config)
+    assert rounds() == 1
+
+
+async def test_history_is_bounded_and_goes_with_its_source(start: Start, config: Sql, shop_dsn: str) -> None:
+    """A day."""
+    source = add_source(config, shop_dsn)
+    config.execute(
+        "INSERT INTO source_details_lag (source_id, seen_at, lag_bytes) "
+        "SELECT %s, now() - n * interval '1 hour', n FROM generate_series(1, 48) AS n",
+        (source,),
+    )
+    service: Service = await start(wal_interval_s=3600)
+    await service.events.until(WalRound)
+    (kept,) = config.execute("SELECT count(*) AS n, max(lag_bytes) AS oldest FROM source_details_lag").fetchall()
+    assert kept["oldest"] <= 24
+    config.execute("DELETE FROM sources")
+    assert config.execute("SELECT FROM source_details_lag").fetchall() == []
+
+
+async def test_source_deleted_during_a_look_is_no_failure(start: Start, config: Sql, config_dsn: str) -> None:
+    """Nor one deleted while the schedule takes up what is new."""
+    with connect(config_dsn) as other:
+        gone, kept = add_source(config), add_source(config)
+        other.execute("BEGIN")
+        other.execute("DELETE FROM sources WHERE id = %s", (gone,))
+        service: Service = await start(wal_interval_s=1, sync_interval_s=60)
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        await until(lambda: (config.execute(waiting).fetchone() or {})["n"])
+        other.execute("COMMIT")
+    await service.events.until(WalRound)
+    scheduled = "SELECT array_agg(source_id) AS ids FROM source_details_schedule"
+    await until(lambda: (config.execute(scheduled).fetchone() or {})["ids"] == [kept])
+    assert service.events.of(TaskFailed) == []

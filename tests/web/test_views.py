@@ -1,0 +1,280 @@
+"""The web pages as they are without scripts: what they say, how they are cached, and what they refuse."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from service.telemetry.events import SourceDown, SyncPhase
+from service.web import live, portrait
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
+from tests.fixtures.runtime import Service
+
+_BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+
+
+async def get(service: Service, path: str, **options: Any) -> httpx.Response:
+    """As a browser asks."""
+    return await service.client.get(path, headers=_BROWSER | options.pop("headers", {}), **options)
+
+
+def words(response: httpx.Response) -> str:
+    """What a person reads."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.text))
+
+
+async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -> None:
+    """Health with its reasons, tables, lag; the search finds by name, host and database, whatever the case."""
+    healthy = add_source(config, name="orders", is_publication_enabled=True, is_replication_enabled=True)
+    add_table(config, healthy, "one")
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, replication_lag_bytes, total_wal_size) VALUES (%s, 2048, '16 MB')",
+        (healthy,),
+    )
+    failing = add_source(config, name="payments", pg_host="db.example.com")
+    config.execute("INSERT INTO wal_monitor (source_id, error_message) VALUES (%s, 'slot is lost')", (failing,))
+    listed = await get(service, "/")
+    assert listed.status_code == 200
+    assert re.search(r"orders 127\.0\.0\.1:1/shop .* Healthy 1 2\.0 kB never", words(listed))
+    assert re.search(r"payments .* Error replication fails: slot is lost its publication is not enabled", words(listed))
+    found = await get(service, "/", params={"q": "EXAMPLE.com"})
+    assert "payments" in found.text
+    assert ">orders<" not in found.text
+    assert "0 sources with “%”" in words(await get(service, "/", params={"q": "%"}))
+
+
+async def test_list_has_pages(service: Service, config: Sql) -> None:
+    """A hundred at a time, by name."""
+    config.execute(
+        """
+        INSERT INTO sources (name, pg_host, pg_database, pg_username, publication_name, replication_name)
+        SELECT 'source ' || to_char(n, 'FM000'), 'h', 'd', 'u', 'p', 'r' FROM generate_series(1, 150) AS n
+        """
+    )
+    first = await get(service, "/")
+    assert "150 sources" in words(first)
+    assert "source 100" in first.text
+    assert "source 101" not in first.text
+    (following,) = re.findall(r'rel="next" href="([^"]+)"', first.text)
+    second = await get(service, following)
+    assert "source 101" in second.text
+    assert re.findall(r'rel="prev" href="([^"]+)"', second.text) == ["/?skip=0"]
+    assert (await get(service, "/?skip=-1")).status_code == 422
+
+
+async def test_details_show_everything_and_say_how_fresh(service: Service, config: Sql) -> None:
+    """Facts, tables, pipelines; from where this copy came."""
+    source = add_source(config, name="orders")
+    table = add_table(config, source, "lines")
+    add_pipeline(config, source, "warehouse", "lake")
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type) "
+        "VALUES (%s, 3, 'NEW COLUMN')",
+        (table,),
+    )
+    await service.settled(config)
+    page = await get(service, f"/sources/{source}/details")
+    text = words(page)
+    assert "This copy came straight from the database" in text
+    assert "read live from the tables" in text or "read from the materialized view" in text
+    assert "lines 3 3 column added" in text
+    assert "p0 PAUSE to lake, warehouse" in text
+    assert "The source database does not answer" in text
+    again = await get(service, f"/sources/{source}/details")
+    assert "This copy came from" in words(again)
+    fresh = await get(service, f"/sources/{source}/details?fresh=true")
+    assert "straight from the database" in words(fresh)
+
+
+async def test_search_and_sort_work_without_scripts(service: Service, config: Sql) -> None:
+    """By links and a form."""
+    source = add_source(config)
+    tables = {name: add_table(config, source, name, columns) for name, columns in (("aa", 2), ("ab", 9), ("c", 4))}
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 5)", (tables["c"],)
+    )
+    await service.settled(config)
+
+    async def listed(query: str) -> list[str]:
+        page = await get(service, f"/sources/{source}/details{query}")
+        return re.findall(r'<a href="/sources/tables/\d+">([^<]+)</a>', page.text)
+
+    assert await listed("") == ["aa", "ab", "c"]
+    assert await listed("?q=A") == ["aa", "ab"]
+    assert await listed("?sort=columns") == ["ab", "c", "aa"]
+    assert await listed("?sort=version") == ["c", "aa", "ab"]
+    assert await listed("?sort=nonsense") == ["aa", "ab", "c"]
+
+
+async def test_page_is_validated_compressed_and_closed_to_others(service: Service, config: Sql) -> None:
+    """304 on its ETag; zstd and gzip; a policy under which nothing from elsewhere loads."""
+    source = add_source(config)
+    for number in range(40):
+        add_table(config, source, f"table {number}")
+    await service.settled(config)
+    await service.details(source)
+    # The page says since when the source fails: that must not come in between.
+    await service.events.until(SourceDown)
+    page = await get(service, f"/sources/{source}/details", headers={"Accept-Encoding": "gzip"})
+    assert page.headers["content-encoding"] == "gzip"
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not re.search(r" style=| on\w+=|<script>|<style", page.text)
+    same = await get(service, f"/sources/{source}/details", headers={"If-None-Match": page.headers["etag"]})
+    assert same.status_code == 304
+    styles = re.findall(r'rel="stylesheet" href="([^"]+)"', page.text)
+    scripts = re.findall(r'<script src="([^"]+)"', page.text)
+    assert (len(styles), len(scripts)) == (1, 1)
+    for path in (*styles, *scripts):
+        file = await get(service, path)
+        assert file.status_code == 200
+        assert "immutable" in file.headers["cache-control"]
+    assert (await get(service, "/assets/000000000000/page.css")).status_code == 404
+    assert (await get(service, "/assets/x/..%2flayout.html")).status_code == 404
+
+
+async def test_many_who_look_at_once_are_drawn_for_once(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One portrait, whose pages share its parts."""
+    source = add_source(config)
+    add_table(config, source)
+    await service.settled(config)
+    await service.details(source)
+    drawn: list[str] = []
+
+    def draw(details: dict[str, Any], digest: str, *rest: Any) -> portrait.Portrait:
+        drawn.append(digest)
+        return portrait.draw(details, digest, *rest)
+
+    monkeypatch.setattr(live, "draw", draw)
+    pages = await asyncio.gather(*(get(service, f"/sources/{source}/details") for _ in range(30)))
+    assert {page.status_code for page in pages} == {200}
+    assert len(drawn) == 1
+
+
+async def test_what_people_wrote_is_text(service: Service, config: Sql) -> None:
+    """Names, hosts and errors are shown as they are, wherever they are shown."""
+    script = "<script>alert(1)</script>\"'&"
+    source = add_source(config, name=script, pg_host=script, publication_name=script)
+    table = add_table(config, source, script)
+    add_pipeline(config, source, script)
+    config.execute("INSERT INTO wal_monitor (source_id, error_message) VALUES (%s, %s)", (source, script))
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type, schema_table_new) "
+        "VALUES (%s, 2, '<b>', jsonb_build_object(%s::text, jsonb_build_object('real_data_type', %s::text)))",
+        (table, script, script),
+    )
+    await service.settled(config)
+    for path in ("/", f"/?q={script}", f"/sources/{source}/details?q={script}", f"/sources/tables/{table}"):
+        page = await get(service, path)
+        assert page.status_code == 200, page.text
+        assert "<script>alert" not in page.text
+        assert "<b>" not in page.text
+        assert "&lt;script&gt;alert(1)" in page.text
+
+
+async def test_errors_are_pages_for_people_and_json_for_programs(service: Service) -> None:
+    """By what is asked for; under /api always JSON."""
+    for path in ("/sources/999/details", "/sources/tables/999", "/nowhere"):
+        page = await get(service, path)
+        assert page.status_code == 404
+        assert page.headers["content-type"].startswith("text/html")
+        assert "content-security-policy" in page.headers
+        assert "Not found" in page.text
+    assert (await get(service, "/sources/x/details")).status_code == 422
+    assert (await service.client.get("/sources/999/details")).json()["error"] == "EntityNotFoundError"
+    assert (await get(service, "/api/v1/sources/999/details")).json()["error"] == "EntityNotFoundError"
+
+
+async def test_refresh_without_scripts_is_a_page(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """What changed, table by table and column by column."""
+    source = add_source(config, shop_dsn, name="shop")
+    first = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
+    assert first.status_code == 200
+    assert "orders: new table" in words(first)
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2), DROP COLUMN note")
+    second = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
+    assert "orders: version 2, dropped note, added total" in words(second)
+    third = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
+    assert "Nothing changed." in words(third)
+
+
+@pytest.mark.usefixtures("published")
+async def test_refresh_tells_how_it_goes_on(service: Service, config: Sql, shop_dsn: str) -> None:
+    """Phase after phase, then the outcome."""
+    source = add_source(config, shop_dsn)
+    answer = await service.client.post(f"/sources/{source}/refresh", headers={"Accept": "text/event-stream"})
+    phases = re.findall(r'event: phase\ndata: {"phase":"(\w+)","tables":(\w+)', answer.text)
+    assert phases == [("connect", "null"), ("source", "null"), ("record", "1"), ("refresh", "null")]
+    assert re.search(r'event: outcome\ndata: {"ok":true,"html":".*orders: new table', answer.text)
+    assert len(service.events.of(SyncPhase)) == 3
+
+
+async def test_refresh_that_fails_says_since_when_and_what_to_do(service: Service, config: Sql) -> None:
+    """The source does not answer; the last good sync was never."""
+    source = add_source(config)
+    page = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
+    assert page.status_code == 502
+    text = words(page)
+    assert "the source database cannot be asked" in text
+    assert re.search(r"has not answered since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
+    assert "the last good sync was never" in text
+    assert "Check that its server answers" in text
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_refresh_is_for_our_own_pages(service: Service, config: Sql, site: str) -> None:
+    """Another site's form, sent by a person's browser, syncs nothing."""
+    source = add_source(config)
+    refused = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER | {"Sec-Fetch-Site": site})
+    assert refused.status_code == 403
+    assert service.events.of(SyncPhase) == []
+
+
+async def test_table_page_shows_every_version_with_its_difference(
+    service: Service, config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """Signs beside the colours; a fragment is the same without its frame."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2), DROP COLUMN note, ALTER id TYPE integer")
+    page = await service.sync(source)
+    (table,) = page["tables"]
+    shown = await get(service, f"/sources/tables/{table['id']}")
+    text = words(shown)
+    assert "Version 2 now" in text
+    assert "1 added, 1 dropped, 1 retyped" in text
+    assert "+ added: total NUMERIC(10,2)" in text
+    assert "\u2212 dropped: note" in text
+    assert "~ retyped: id INTEGER was BIGINT" in text
+    assert "Version 1" in text
+    fragment = await get(service, f"/sources/tables/{table['id']}?fragment=true")
+    assert "<html" not in fragment.text
+    assert "Version 2" in fragment.text
+
+
+async def test_long_history_has_pages(service: Service, config: Sql) -> None:
+    """Twenty versions at a time, each with its difference to the one before."""
+    table = add_table(config, add_source(config), "t")
+    config.execute(
+        """
+        INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, schema_table_new)
+        SELECT %s, n, jsonb_build_object('c' || n, jsonb_build_object('real_data_type', 'INTEGER'))
+        FROM generate_series(1, 45) AS n
+        """,
+        (table,),
+    )
+    first = await get(service, f"/sources/tables/{table}")
+    assert [int(number) for number in re.findall(r"Version (\d+)", first.text)] == list(range(45, 25, -1))
+    assert first.text.count("1 added, 1 dropped") >= 19
+    assert f"/sources/tables/{table}?before=26" in first.text
+    last = await get(service, f"/sources/tables/{table}?before=6")
+    assert [int(number) for number in re.findall(r"Version (\d+)", last.text)] == [5, 4, 3, 2, 1]
+    assert "Earlier versions" not in last.text
