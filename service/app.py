@@ -28,7 +28,7 @@ from service.runtime import Runtime
 from service.web import views
 from service.web.live import Live
 
-Answer = Response[dict[str, Any]] | Response[bytes]
+ErrorResponse = Response[dict[str, Any]] | Response[bytes]
 
 _TITLES = {404: "Not found", 503: "Not right now"}
 
@@ -48,7 +48,9 @@ def build(runtime: Runtime, settings: Settings) -> App:
 
     known_tokens = tokens.parse(settings.access_tokens)
     origins = settings.cors_origin_list
-    live = Live(runtime.database, runtime.details, runtime.observer, most_streams=settings.most_streams)
+    live = Live(
+        runtime.database, runtime.pages, runtime.connections, runtime.observer, most_streams=settings.most_streams
+    )
     runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: live.streams)
     # A server that stops waits for its connections, and a stream has no end of its own.
     runtime.on_stopping(live.close)
@@ -95,11 +97,11 @@ def _cors(origins: list[str]) -> CORSConfig | None:
     )
 
 
-def _answer_error(request: AppRequest, error: ServiceError) -> Answer:
+def _answer_error(request: AppRequest, error: ServiceError) -> ErrorResponse:
     return _answer(request, error.status, error.body(), error.headers)
 
 
-def _answer_http_error(request: AppRequest, error: HTTPException) -> Answer:
+def _answer_http_error(request: AppRequest, error: HTTPException) -> ErrorResponse:
     status = 422 if error.status_code == 400 else error.status_code
     message = error.detail
     if status == 405 and request.scope["path"].startswith("/api"):
@@ -110,13 +112,13 @@ def _answer_http_error(request: AppRequest, error: HTTPException) -> Answer:
     return _answer(request, status, {"error": kind, "message": message}, error.headers or {})
 
 
-def _answer_failure(request: AppRequest, error: Exception) -> Answer:
+def _answer_failure(request: AppRequest, error: Exception) -> ErrorResponse:
     structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
     message = "the request failed for a reason that is in the service's log"
     return _answer(request, 500, {"error": "InternalError", "message": message}, {})
 
 
-def _answer(request: AppRequest, status: int, body: dict[str, Any], headers: dict[str, str]) -> Answer:
+def _answer(request: AppRequest, status: int, body: dict[str, Any], headers: dict[str, str]) -> ErrorResponse:
     """As JSON; to a person's browser as a page."""
     if request.scope["path"].startswith("/api") or "text/html" not in request.headers.get("accept", ""):
         return Response(body, status_code=status, headers=GUESS_NOTHING | headers, media_type=MediaType.JSON)

@@ -14,6 +14,7 @@ SELECT
     )::double precision AS uncovered_s,
     public.source_details_time(s.refreshed_at) AS refreshed_at,
     round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
+    32 AS triggers_wanted,
     (
         SELECT 32 - count(*) FILTER (WHERE t.tgenabled = 'A')
         FROM pg_trigger AS t

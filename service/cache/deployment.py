@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import RedisError
 
-from service.cache.primaries import Client, Cluster, Primaries, Server, TopologyError
+from service.cache.primaries import Client, Cluster, Primaries, SinglePrimary, TopologyError
 from service.config import redis_url
 from service.config.redis_url import Address, RedisUrl
 from service.errors import StartError
@@ -83,7 +83,7 @@ class Deployment:
         address = None
         if self._sentinel is not None:
             address = await self._sentinel.discover_master(self._url.service)
-        server = Server(self._client(address))
+        server = SinglePrimary(self._client(address))
         await self._keep({address})
         return server
 

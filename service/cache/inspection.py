@@ -7,7 +7,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from service.cache.deployment import Deployment
 from service.cache.primaries import Primaries, Script
 from service.cache.session import can_track
-from service.cache.store import CacheUnavailableError, keys
+from service.cache.store import CacheUnavailableError, keys, parse_publication
 
 _LOOK = Script("""
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
@@ -53,7 +53,8 @@ async def held(deployment: Deployment, source_id: int) -> Holding:
         page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, keys(source_id), [])
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
-    return Holding(page, page_ttl, lease_ttl > 0, publication, publication_ttl)
+    kept = parse_publication(publication)
+    return Holding(page, page_ttl, lease_ttl > 0, kept.text if kept else None, publication_ttl)
 
 
 async def examine(deployment: Deployment) -> Ability:

@@ -57,7 +57,7 @@ class Primaries(Protocol):
         """Deletes what SCAN finds, pattern after pattern. ResponseError where the server takes no writes."""
 
 
-class Server:
+class SinglePrimary:
     """One primary."""
 
     def __init__(self, client: Client) -> None:

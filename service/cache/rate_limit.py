@@ -7,7 +7,6 @@ counted; syncs of one source are shared among all who ask for them in any case.
 from time import time
 
 from service.cache.store import Cache, CacheUnavailableError
-from service.config.settings import Settings
 from service.errors import TooManyRequestsError
 
 _MINUTE_S = 60
@@ -16,8 +15,8 @@ _MINUTE_S = 60
 class RateLimit:
     """`spend` raises TooManyRequestsError, with the seconds until it is worth another try."""
 
-    def __init__(self, settings: Settings, cache: Cache) -> None:
-        self._limit = settings.syncs_per_minute
+    def __init__(self, cache: Cache, *, per_minute: int) -> None:
+        self._limit = per_minute
         self._cache = cache
 
     async def spend(self, caller: str) -> None:

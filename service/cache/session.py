@@ -9,8 +9,6 @@ session has found the primaries and evicted everything.
 """
 
 import asyncio
-import random
-import re
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -20,11 +18,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from service.cache.deployment import Deployment
 from service.cache.primaries import Primaries
-from service.cache.store import PREFIX, Cache, CacheUnavailableError
+from service.cache.store import PREFIX, Cache, CacheUnavailableError, page_of
+from service.concurrency import Backoff
 from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"
-_PAGE = re.compile(rb"source_details:([0-9]{1,10})")
 _SILENCE_S = 1.0
 # A session that lasted this long was no accident; the next one is tried soon.
 _STEADY_S = 10.0
@@ -41,45 +39,40 @@ class CacheSession:
         self._cache = cache
         self._observe = observer
         self._on_invalid = on_invalid
-        self.is_tracking = False
         self.tried = asyncio.Event()
-
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self._deployment.close()
 
     async def run(self) -> None:
         """Begins sessions until it is cancelled; with a growing pause while they do not last."""
-        failures = 0
+        backoff = Backoff(_LONGEST_PAUSE_S)
         was_up: bool | None = None
         while True:
             began = monotonic()
+            reason = "the session was cancelled"
             connections: list[AbstractConnection] = []
             try:
                 primaries = await self._deployment.find()
                 connections += _connections(primaries)
                 await self._begin(primaries, connections)
                 was_up = True
-                self._observe(CacheUp(tracking=self.is_tracking))
+                self._observe(CacheUp(tracking=self._cache.is_tracked))
                 self.tried.set()
                 await self._listen(connections)
                 reason = self._cache.failure
             except (RedisError, OSError, TimeoutError, CacheUnavailableError) as error:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
-                self.is_tracking = False
-                self._cache.end()
+                self._cache.end(reason)
                 # What the process holds could no longer be invalidated from outside.
                 self._on_invalid(None)
                 for connection in connections:
                     await connection.disconnect(nowait=True)
-            self._cache.failure = reason
             if was_up is not False:
                 self._observe(CacheDown(reason=reason))
             was_up = False
             self.tried.set()
-            failures = 1 if monotonic() - began > _STEADY_S else failures + 1
-            await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
+            if monotonic() - began > _STEADY_S:
+                backoff.reset()
+            await backoff.pause()
 
     async def _begin(self, primaries: Primaries, connections: list[AbstractConnection]) -> None:
         # What ended the session before may have ended idle connections too, without their noticing (a firewall that
@@ -87,7 +80,7 @@ class CacheSession:
         for client in primaries.clients:
             await client.connection_pool.disconnect(inuse_connections=False)
         # All or none: where one is not heard, no page may stay in the process.
-        self.is_tracking = all([await _subscribe(connection) for connection in connections])
+        is_tracked = all([await _subscribe(connection) for connection in connections])
         # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
         self._cache.begin(primaries)
         await self._cache.evict_all()
@@ -96,7 +89,7 @@ class CacheSession:
             raise CacheUnavailableError
         # Pages of the time without Redis are not in it: a DEL of them would be heard by nobody.
         self._on_invalid(None)
-        self._cache.is_trusted = True
+        self._cache.trust(is_tracked=is_tracked)
 
     async def _listen(self, connections: list[AbstractConnection]) -> None:
         """Returns when a command failed; raises what ends the first of the connections."""
@@ -131,8 +124,8 @@ class CacheSession:
         for name in names or (None,):
             if name is None:
                 self._on_invalid(None)
-            elif found := _PAGE.fullmatch(name):
-                self._on_invalid(int(found[1]))
+            elif (source_id := page_of(name)) is not None:
+                self._on_invalid(source_id)
 
 
 async def can_track(primaries: Primaries) -> bool:

@@ -9,6 +9,7 @@ refuses: a server that was demoted may lack evictions, and nothing is read from 
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -27,14 +28,14 @@ from redis.exceptions import (
 
 from service.cache.deployment import MOST_AT_ONCE
 from service.cache.primaries import Primaries, Script
-from service.config.settings import Settings
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
 from service.telemetry.tracing import span
 
 T = TypeVar("T")
 
 PREFIX = "source_details:"
-
+_PAGE_KEY = re.compile(rb"source_details:([0-9]{1,10})")
+_PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
 _HOT_KEY = f"{{{PREFIX}hot}}"
 
 # A fill that takes longer than this has lost its claim, and another reader may start over.
@@ -95,111 +96,171 @@ _RECALL_TEXT = Script("return redis.call('GET', KEYS[1])")
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was kept of a publication; `number` as in `remember_publication`."""
+
+    number: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What Redis says to a reader: a page with its remaining life, or whether this reader is to compute it."""
 
     page: bytes | None = None
     ttl_ms: int = 0
     is_granted: bool = False
-    publication: bytes | None = None
+    publication: Remembered | None = None
 
 
 class CacheUnavailableError(Exception):
     """Redis cannot be used now."""
 
 
+def page_key(source_id: int) -> str:
+    """The key of a page, as people know it."""
+    return f"{PREFIX}{source_id}"
+
+
+def page_of(key: bytes) -> int | None:
+    """The source whose page has this key; None if it is no page's key."""
+    found = _PAGE_KEY.fullmatch(key)
+    return int(found[1]) if found else None
+
+
 def keys(source_id: int) -> tuple[str, str, str]:
-    """The page's key, its lease's and its publication's."""
-    page = f"{PREFIX}{source_id}"
-    return page, f"{{{page}}}:lease", f"{{{page}}}:publication"
+    """The keys of a page, of its lease and of its publication: one hash slot."""
+    return page_key(source_id), _companion(source_id, "lease"), _companion(source_id, "publication")
 
 
-def _tables_key(source_id: int) -> str:
-    return f"{{{PREFIX}{source_id}}}:tables"
+def _companion(source_id: int, name: str) -> str:
+    return f"{{{page_key(source_id)}}}:{name}"
+
+
+def parse_publication(held: bytes | None) -> Remembered | None:
+    """What the key of a publication held: a number, then the text. None if it is neither: anybody can write there."""
+    found = _PUBLICATION.fullmatch(held or b"")
+    return Remembered(int(found[1]), found[2]) if found else None
 
 
 class Cache:
-    """The commands. Each raises CacheUnavailableError where Redis does not answer in time, or says no.
+    """The commands. Each raises CacheUnavailableError if Redis does not answer in time, or refuses.
 
-    Two flags are the session's to set (see cache_session). `is_heard`: Redis answers. `is_trusted`: every eviction has
-    reached it as well; until then nothing is read or stored. `refusal` is why Redis, which answers, does not store.
+    The session says when they may be used (see `session`): it begins, trusts and ends the use of Redis.
     """
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    def __init__(self, observer: Observer, *, eviction_wait_s: float) -> None:
         self._observe = observer
-        self._patience = settings.fill_wait_ms / 1000
+        self._eviction_wait = eviction_wait_s
         self._primaries: Primaries | None = None
-        self.is_heard = False
-        self.is_trusted = False
-        self.failure = "not connected yet"
-        self.refusal: str | None = None
+        self._is_reachable = self._is_trusted = self._is_tracked = False
+        self._failure = "not connected yet"
+        self._refusal: str | None = None
         self.failed = asyncio.Event()
         self._evicting: dict[int | None, asyncio.Future[None]] = {}
         self._readers = asyncio.Semaphore(MOST_AT_ONCE)
 
+    @property
+    def is_reachable(self) -> bool:
+        """Redis answers: evictions go to it."""
+        return self._is_reachable
+
+    @property
+    def is_trusted(self) -> bool:
+        """Every eviction has reached Redis as well; until then nothing is read or stored."""
+        return self._is_trusted
+
+    @property
+    def is_tracked(self) -> bool:
+        """Redis tells of every change of a page's key, so that a process may keep what is in Redis too."""
+        return self._is_tracked
+
+    @property
+    def failure(self) -> str:
+        """Why Redis was last not used."""
+        return self._failure
+
+    @property
+    def refusal(self) -> str | None:
+        """Why Redis, which answers, does not store; None if it does."""
+        return self._refusal
+
+    @property
+    def evictions_under_way(self) -> int:
+        """How many evictions Redis has not answered yet."""
+        return len(self._evicting)
+
     def begin(self, primaries: Primaries) -> None:
-        """Commands, evictions first of all, go to these servers from here on; what went to others no longer counts."""
+        """Sends commands, evictions first of all, to these servers; failures of earlier ones no longer count."""
         self._primaries = primaries
         self.failed.clear()
-        self.is_heard = True
+        self._is_reachable = True
 
-    def end(self) -> None:
-        """No command goes to Redis any more."""
+    def trust(self, *, is_tracked: bool) -> None:
+        """Begins to read and store: everything that was there before is evicted."""
+        self._is_tracked = is_tracked
+        self._is_trusted = True
+
+    def end(self, reason: str) -> None:
+        """Sends no more commands to Redis."""
         self._primaries = None
-        self.is_heard = self.is_trusted = False
+        self._is_reachable = self._is_trusted = self._is_tracked = False
+        self._failure = reason
 
     async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
         """The page, or the right to compute it; `force` takes that right whatever is there."""
         # An eviction that is on its way must arrive first: its notification has been delivered.
-        deadline = monotonic() + self._patience
+        deadline = monotonic() + self._eviction_wait
         while pending := self._evicting.get(source_id) or self._evicting.get(None):
             # With a bound, since a scan takes as long as Redis has keys; without Redis the page is as right.
             await asyncio.wait({pending}, timeout=max(deadline - monotonic(), 0))
             if not pending.done():
                 raise CacheUnavailableError
-        if not self.is_trusted:
+        if not self._is_trusted:
             raise CacheUnavailableError
         primaries = self._primaries
         with span("redis claim", source_id=source_id):
             answer = await self._run(
-                _CLAIM, (*keys(source_id), f"{{{PREFIX}{source_id}}}:none"), token, _LEASE_MS, int(force)
+                _CLAIM, (*keys(source_id), _companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
         # While the answer was under way the session may have ended, and with it the hearing of evictions.
-        if not self.is_trusted or self._primaries is not primaries:
+        if not self._is_trusted or self._primaries is not primaries:
             raise CacheUnavailableError
         if answer[0] == b"page":
             return Claim(page=answer[1], ttl_ms=answer[2])
-        return Claim(is_granted=answer[0] == b"granted", publication=answer[1] if len(answer) > 1 else None)
+        return Claim(
+            is_granted=answer[0] == b"granted", publication=parse_publication(answer[1]) if len(answer) > 1 else None
+        )
 
     async def store(self, source_id: int, token: str, body: bytes, ttl_ms: int) -> bool:
         """Stores a page while its lease stands; false where it was lost, or its life is over already."""
-        if not self.is_trusted or ttl_ms <= 0:
+        if not self._is_trusted or ttl_ms <= 0:
             return False
         page, lease, _ = keys(source_id)
         with span("redis store", source_id=source_id, body_bytes=len(body)):
             is_stored = bool(await self._run(_STORE, (page, lease), token, body, ttl_ms))
-        if self.refusal is not None:
-            self.refusal = None
+        if self._refusal is not None:
+            self._refusal = None
             self._observe(CacheAccepts())
         return is_stored
 
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not come."""
-        if self.is_trusted:
+        if self._is_trusted:
             await self._run(_RELEASE, keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
         """Keeps what a source said about its publication; `number` is that of the last sync, 0 without one."""
-        if self.is_trusted:
+        if self._is_trusted:
             await self._run(_REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
 
     async def remember_tables(self, source_id: int, tables: bytes, ttl_ms: int) -> None:
         """Keeps the names of all of a source's tables."""
-        await self._remember_text(_tables_key(source_id), tables, ttl_ms)
+        await self._remember_text(_companion(source_id, "tables"), tables, ttl_ms)
 
     async def recall_tables(self, source_id: int) -> bytes | None:
         """What was remembered, if it still is."""
-        return await self._recall_text(_tables_key(source_id))
+        return await self._recall_text(_companion(source_id, "tables"))
 
     async def remember_hot(self, source_ids: bytes, ttl_ms: int) -> None:
         """Keeps which pages are asked for most."""
@@ -210,24 +271,24 @@ class Cache:
         return await self._recall_text(_HOT_KEY)
 
     async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
-        if self.is_trusted:
+        if self._is_trusted:
             await self._run(_REMEMBER_TEXT, [key], text, ttl_ms)
 
     async def _recall_text(self, key: str) -> bytes | None:
-        if not self.is_trusted:
+        if not self._is_trusted:
             return None
         text: bytes | None = await self._run(_RECALL_TEXT, [key])
         return text
 
     async def count(self, name: str, ttl_ms: int) -> int:
         """How often this name was counted since it first was. CacheUnavailableError without Redis."""
-        if not self.is_trusted:
+        if not self._is_trusted:
             raise CacheUnavailableError
         return int(await self._run(_COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases; all of them for None. Until that is done no claim on them is answered."""
-        if not self.is_heard:
+        if not self._is_reachable:
             # Nothing is read either, and before it is the session evicts everything.
             return
         ids = None if source_ids is None else list(source_ids)
@@ -259,7 +320,7 @@ class Cache:
         # Readers queue here, where nobody counts the time: waiting for a connection until Redis seems lost would begin
         # a new session, and that evicts everybody's pages.
         async with self._readers:
-            if not self.is_trusted:
+            if not self._is_trusted:
                 raise CacheUnavailableError
             return await self._ask(lambda primaries: primaries.run(script, names, args))
 
@@ -282,9 +343,9 @@ class Cache:
             raise CacheUnavailableError from error
         except ResponseError as error:
             # Redis is there and says no (out of memory, say); only an eviction that it refuses is a danger.
-            if self.refusal is None:
+            if self._refusal is None:
                 self._observe(CacheRefuses(reason=str(error)))
-            self.refusal = str(error)
+            self._refusal = str(error)
             if must_succeed:
                 self._fail(primaries, str(error))
             raise CacheUnavailableError from error
@@ -301,6 +362,6 @@ class Cache:
 
     def fail(self, reason: str) -> None:
         """Stops the use of Redis until the session has begun anew."""
-        self.is_heard = self.is_trusted = False
-        self.failure = reason
+        self._is_reachable = self._is_trusted = self._is_tracked = False
+        self._failure = reason
         self.failed.set()

@@ -1,7 +1,4 @@
-"""What commands work with: the parts of the service that read and sync, without a listener and without Redis.
-
-A sync by a command evicts as any other program's write does: its changes notify every process that serves.
-"""
+"""What commands share: the parts of the service that they work with, and how they print."""
 
 import argparse
 import asyncio
@@ -13,39 +10,21 @@ from typing import Any
 import msgspec
 import psycopg
 
-from service.cache.deployment import Deployment
-from service.cache.store import Cache
 from service.config import settings
-from service.database.pool import ConfigDatabase
 from service.errors import ServiceError, StartError
-from service.pages.details import Details
-from service.sources.sync import Synchronizer
+from service.runtime import Parts
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging
 
 FINE, FAILED, WRONG = 0, 1, 2
 
 
-class Workbench:
-    """The parts."""
+class Workbench(Parts):
+    """The parts of the service that a command works with, and the settings."""
 
     def __init__(self, chosen: settings.Settings) -> None:
-        observer = Observer()
+        super().__init__(chosen, Observer())
         self.settings = chosen
-        self.database = ConfigDatabase(chosen, observer)
-        cache = Cache(chosen, observer)
-        self.details = Details(chosen, self.database, cache, observer)
-        self.synchronizer = Synchronizer(
-            chosen, self.database, self.details.sources, self.details.publications, self.details.evict, observer
-        )
-        self.redis = Deployment(chosen.redis_url.get_secret_value(), chosen.redis_timeout_ms / 1000)
-
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self.redis.close()
-        await self.details.session.close()
-        await self.details.sources.close()
-        await self.database.close()
 
 
 @asynccontextmanager

@@ -13,12 +13,16 @@ from service.cache.store import CacheUnavailableError
 from service.cli.common import FAILED, FINE, Workbench, run, show
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
+from service.database.condition import find_troubles
 from service.database.connection import conninfo, reason
 from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
-from service.sources.connections import Source, SourceConnection
+from service.sources.connections import SourceAddress
 
 _REFRESHED_BY = "SELECT source_details_refresh()"
+
+
+State = Literal["fine", "degraded", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Finding:
     """What was looked at, how it is, and what to do about it."""
 
     subject: str
-    state: Literal["fine", "degraded", "broken"]
+    state: State
     says: str
     remedy: str = ""
 
@@ -84,27 +88,20 @@ async def _examine(options: argparse.Namespace, bench: Workbench) -> int:
 
 async def _view(bench: Workbench) -> AsyncIterator[Finding]:
     try:
-        view = await bench.database.fetch_patiently("view_state")
+        view = await bench.database.fetch_one("view_state")
     except ServiceError as error:
         yield Finding("config database", "broken", error.message, "rosetta migrate applies what is missing")
         return
     assert view is not None
     yield Finding("config database", "fine", "answers")
-    if view["triggers_missing"]:
-        yield Finding(
-            "triggers", "broken",
-            f"{view['triggers_missing']} of 32 are missing or not ENABLE ALWAYS: changes go unnoticed",
-            "psql -f migrations/010_source_details_notify.sql -f migrations/011_refresh_source_details.sql",
-        )  # fmt: skip
-    else:
-        yield Finding("triggers", "fine", "all 32 fire")
-    if view["has_event_trigger"]:
-        yield Finding("event trigger", "fine", "a REFRESH by hand is seen at once")
-    else:
-        yield Finding(
-            "event trigger", "degraded", "missing: a REFRESH by hand is found by polling",
-            "apply migrations/009 as a superuser, once",
-        )  # fmt: skip
+    troubles = {trouble.subject: trouble for trouble in find_troubles(view)}
+    for trouble in troubles.values():
+        state: State = "broken" if trouble.is_broken else "degraded"
+        yield Finding(trouble.subject, state, trouble.says, trouble.remedy)
+    if "triggers" not in troubles:
+        yield Finding("triggers", "fine", f"all {view['triggers_wanted']} fire")
+    if "event trigger" not in troubles:
+        yield Finding("event trigger", "fine", "a REFRESH by hand is noticed at once")
     if view["uncovered_s"] > 60:
         yield Finding(
             "view", "degraded",
@@ -113,15 +110,10 @@ async def _view(bench: Workbench) -> AsyncIterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding("view", "fine", f"refreshed at {view['refreshed_at']} in {view['last_duration_ms']} ms")
-    if view["notification_queue"] > 0.25:
-        yield Finding(
-            "notification queue", "broken", f"{view['notification_queue']:.0%} full; once it is full writers fail",
-            "a session that LISTENs stays in a transaction: find it in pg_stat_activity and end it",
-        )  # fmt: skip
 
 
 async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
-    rows = await bench.database.fetch_all_patiently("lacking")
+    rows = await bench.database.fetch_all("lacking")
     for row in rows:
         what = row["what"]
         again = f"apply migrations/{row['migration']} again: psql -f migrations/{row['migration']}_*.sql"
@@ -151,7 +143,7 @@ async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
     channel = "source_details_doctor"
     async with connection:
         await connection.execute("LISTEN source_details_doctor")
-        await bench.database.fetch("canary", channel=channel, token=channel)
+        await bench.database.fetch_nowait("canary", channel=channel, token=channel)
         heard = [notice.payload async for notice in connection.notifies(timeout=2, stop_after=1)]
     if heard:
         yield Finding("listener", "fine", "a notification arrives")
@@ -193,7 +185,7 @@ async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
 
 async def _passwords(bench: Workbench) -> AsyncIterator[Finding]:
     wrong = []
-    for row in await bench.database.fetch_all_patiently("encrypted_passwords"):
+    for row in await bench.database.fetch_all("encrypted_passwords"):
         try:
             decrypt(bench.settings.encryption_key, row["pg_password"])
         except UndecryptablePasswordError:
@@ -208,16 +200,17 @@ async def _passwords(bench: Workbench) -> AsyncIterator[Finding]:
 
 
 async def _sources(bench: Workbench) -> AsyncIterator[Finding]:
-    async def nothing(connection: SourceConnection) -> None:
-        await connection.execute("SELECT 1")
-
-    for known in await bench.database.fetch_all_patiently("source_ids"):
-        row = await bench.database.fetch_patiently("source_connection", id=known["id"])
+    for known in await bench.database.fetch_all("source_ids"):
+        row = await bench.database.fetch_one("source_connection", id=known["id"])
         if row is None:
             continue
         subject = f"source {known['id']} ({known['name']})"
         try:
-            await bench.details.sources.ask(Source.of(row), bench.settings.sync_budget_ms / 1000, nothing)
+            address = SourceAddress.of(row)
+            budget_s = bench.settings.sync_budget_ms / 1000
+            await bench.connections.fetch(
+                address, "remote_publication", budget_s=budget_s, publication=address.publication_name
+            )
             yield Finding(subject, "fine", "answers")
         except SourceUnreachableError as error:
             yield Finding(subject, "broken", error.message, f"rosetta sources test {known['id']}")

@@ -14,6 +14,6 @@ def main(arguments: list[str]) -> int:
 
 
 async def _evict(options: argparse.Namespace, bench: Workbench) -> int:
-    await bench.database.fetch("announce", what="*" if options.all else str(options.id))
+    await bench.database.fetch_nowait("announce", what="*" if options.all else str(options.id))
     show({"evicted": "all" if options.all else options.id}, ["every process was told"], as_json=options.json)
     return FINE

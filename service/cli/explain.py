@@ -8,9 +8,8 @@ from typing import Any
 from service.cache.inspection import held
 from service.cache.store import CacheUnavailableError
 from service.cli.common import FINE, Workbench, run, show
-from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.sources.connections import Source, SourceConnection
+from service.sources.connections import SourceAddress
 
 
 def main(arguments: list[str]) -> int:
@@ -23,12 +22,12 @@ def main(arguments: list[str]) -> int:
 
 
 async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
-    state = await bench.database.fetch_patiently("source_state", id=options.id)
-    row = await bench.database.fetch_patiently("source_connection", id=options.id)
+    state = await bench.database.fetch_one("source_state", id=options.id)
+    row = await bench.database.fetch_one("source_connection", id=options.id)
     if state is None or row is None:
         raise EntityNotFoundError("Source", str(options.id))
     cached = await _cached(bench, options.id)
-    asked = await _asked(bench, Source.of(row))
+    asked = await _asked(bench, SourceAddress.of(row))
     facts = {"id": options.id, **state, "redis": cached, "source": asked}
     lines = [
         f"{state['name']} (source {options.id})",
@@ -56,8 +55,8 @@ async def _cached(bench: Workbench, source_id: int) -> dict[str, Any]:
     except CacheUnavailableError as error:
         return {"error": str(error)}
     names, publication = None, holding.publication
-    if publication and b"{" in publication:
-        names = len(json.loads(publication[publication.index(b"{") :])["names"])
+    if publication:
+        names = len(json.loads(publication)["names"])
     return {
         "bytes": len(holding.page) if holding.page else 0,
         "as_of": json.loads(holding.page)["meta"]["as_of"] if holding.page else None,
@@ -90,14 +89,14 @@ def _table_words(state: dict[str, Any]) -> str:
     return f"from the view, refreshed at {state['view_refreshed_at']}"
 
 
-async def _asked(bench: Workbench, source: Source) -> dict[str, Any]:
-    async def question(connection: SourceConnection) -> int:
-        parameters = {"publication": source.publication_name}
-        row = await (await connection.execute(query("remote_publication"), parameters)).fetchone()
-        return len(row["names"]) if row else 0
-
+async def _asked(bench: Workbench, address: SourceAddress) -> dict[str, Any]:
     try:
-        count, phases = await bench.details.sources.ask(source, bench.settings.sync_budget_ms / 1000, question)
+        row, phases = await bench.connections.fetch(
+            address,
+            "remote_publication",
+            budget_s=bench.settings.sync_budget_ms / 1000,
+            publication=address.publication_name,
+        )
     except SourceUnreachableError as error:
         return {"error": error.message}
-    return {"published_tables": count, "took_ms": round(sum(phases.values()), 1)}
+    return {"published_tables": len(row["names"]) if row else 0, "took_ms": round(sum(phases.values()), 1)}

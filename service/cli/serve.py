@@ -79,7 +79,7 @@ async def _serve(chosen: settings.Settings) -> None:
         # uvicorn raises the signal that ended it once more; what is left to do here must not be ended by it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        await Server(config, runtime).serve(sockets=[bound])
+        await StreamingServer(config, runtime).serve(sockets=[bound])
 
 
 def _protocol(chosen: settings.Settings) -> type[Protocol]:
@@ -90,7 +90,7 @@ def _protocol(chosen: settings.Settings) -> type[Protocol]:
     return Bounded
 
 
-class Server(uvicorn.Server):
+class StreamingServer(uvicorn.Server):
     """It waits for its connections when it stops; those of live streams would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:

@@ -12,10 +12,9 @@ import psycopg
 
 from service.cli.common import FAILED, FINE, WRONG, Workbench, run, show, table
 from service.config.credentials import encrypt
-from service.database.queries import query
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
-from service.sources.connections import Source, SourceConnection
+from service.sources.connections import SourceAddress
 from service.sources.health import Health, health
 
 _ALL = 1_000_000
@@ -48,8 +47,8 @@ def main(arguments: list[str]) -> int:
 
 
 async def _list(options: argparse.Namespace, bench: Workbench) -> int:
-    rows = await bench.database.fetch_all_patiently("overview", search=options.search, limit=_ALL, skip=0)
-    failing = await bench.database.fetch_all_patiently("failing_sources", ids=[row["id"] for row in rows])
+    rows = await bench.database.fetch_all("overview", search=options.search, limit=_ALL, skip=0)
+    failing = await bench.database.fetch_all("failing_sources", ids=[row["id"] for row in rows])
     errors = {row["source_id"]: row["last_error"] for row in failing}
     facts = [
         {key: row[key] for key in ("id", "name", "pg_host", "pg_port", "pg_database", "tables", "synced_at")}
@@ -77,11 +76,11 @@ def _health(row: dict[str, Any], sync_error: str | None) -> Health:
 
 
 async def _show(options: argparse.Namespace, bench: Workbench) -> int:
-    answer = await bench.details.read_fresh(options.id)
+    answer = await bench.pages.reload(options.id)
     if options.json:
         print(answer.page.body.decode())
         return FINE
-    state = await bench.database.fetch_patiently("source_state", id=options.id)
+    state = await bench.database.fetch_one("source_state", id=options.id)
     assert state is not None
     for key, value in state.items():
         print(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
@@ -94,23 +93,23 @@ async def _show(options: argparse.Namespace, bench: Workbench) -> int:
 
 
 async def _test(options: argparse.Namespace, bench: Workbench) -> int:
-    row = await bench.database.fetch_patiently("source_connection", id=options.id)
+    row = await bench.database.fetch_one("source_connection", id=options.id)
     if row is None:
         raise EntityNotFoundError("Source", str(options.id))
-    source = Source.of(row)
-
-    async def look(connection: SourceConnection) -> dict[str, Any]:
-        parameters = {"publication": source.publication_name, "slot": source.replication_name}
-        found = await (await connection.execute(query("remote_state"), parameters)).fetchone()
-        assert found is not None
-        return found
-
-    seen, phases = await bench.details.sources.ask(source, bench.settings.sync_budget_ms / 1000, look)
+    address = SourceAddress.of(row)
+    seen, phases = await bench.connections.fetch(
+        address,
+        "remote_state",
+        budget_s=bench.settings.sync_budget_ms / 1000,
+        publication=address.publication_name,
+        slot=address.replication_name,
+    )
+    assert seen is not None
     facts = {
-        "publication": source.publication_name,
+        "publication": address.publication_name,
         "publication_exists": seen["has_publication"],
         "published_tables": seen["table_count"],
-        "slot": source.replication_name,
+        "slot": address.replication_name,
         "slot_state": seen["slot"],
         "wal_lsn": seen["wal_lsn"],
         "connect_ms": phases["connect"],
@@ -122,10 +121,10 @@ async def _test(options: argparse.Namespace, bench: Workbench) -> int:
     show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in told.items()], as_json=options.json)
     remedies = []
     if not seen["has_publication"]:
-        remedies.append(f"there is no publication: CREATE PUBLICATION {source.publication_name} FOR ALL TABLES")
+        remedies.append(f"there is no publication: CREATE PUBLICATION {address.publication_name} FOR ALL TABLES")
     if seen["slot"] is None:
         remedies.append(
-            f"there is no slot: SELECT pg_create_logical_replication_slot('{source.replication_name}', 'pgoutput')"
+            f"there is no slot: SELECT pg_create_logical_replication_slot('{address.replication_name}', 'pgoutput')"
         )
     for remedy in remedies:
         print(remedy, file=sys.stderr)
@@ -144,7 +143,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
     values |= {"publication": options.publication, "slot": options.slot}
     encrypted = encrypt(bench.settings.encryption_key, password) if password else None
     try:
-        row = await bench.database.fetch("add_source", **values, password=encrypted)
+        row = await bench.database.fetch_nowait("add_source", **values, password=encrypted)
     except psycopg.errors.UniqueViolation:
         print(f"rosetta sources add: there is a source named {options.name} already", file=sys.stderr)
         return FAILED
@@ -154,7 +153,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
 
 
 async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
-    state = await bench.database.fetch_patiently("source_state", id=options.id)
+    state = await bench.database.fetch_one("source_state", id=options.id)
     if state is None:
         raise EntityNotFoundError("Source", str(options.id))
     if not options.yes:
@@ -163,6 +162,6 @@ async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("rosetta sources remove: nothing was removed; --yes does it without asking", file=sys.stderr)
             return FAILED
-    await bench.database.fetch("remove_source", id=options.id)
+    await bench.database.fetch_nowait("remove_source", id=options.id)
     show({"id": options.id, "name": state["name"]}, [f"removed {state['name']}"], as_json=options.json)
     return FINE

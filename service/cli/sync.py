@@ -7,7 +7,7 @@ from typing import Any
 
 from service.cli.common import FAILED, FINE, Workbench, one_or_all, run, show
 from service.errors import EntityNotFoundError, SyncError
-from service.sources.sync import SyncReport
+from service.sources.sync import SyncResult
 
 _BAR = 30
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
-    sources = await bench.database.fetch_all_patiently("source_ids")
+    sources = await bench.database.fetch_all("source_ids")
     if not options.all:
         sources = [row for row in sources if row["id"] == options.id]
         if not sources:
@@ -30,9 +30,9 @@ async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
     for number, row in enumerate(sources, 1):
         _progress(number - 1, len(sources), row["name"])
         try:
-            report = await bench.synchronizer.sync(row["id"])
-            reports.append({"id": row["id"], "name": row["name"], **report.body()})
-            told = _told(report)
+            result = await bench.synchronizer.sync(row["id"])
+            reports.append({"id": row["id"], "name": row["name"], **result.body()})
+            told = _told(result)
         except SyncError as error:
             failures += 1
             reports.append({"id": row["id"], "name": row["name"], "outcome": "failed", "error": error.message})
@@ -45,10 +45,10 @@ async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
     return FAILED if failures else FINE
 
 
-def _told(report: SyncReport) -> str:
-    if not report.count:
+def _told(result: SyncResult) -> str:
+    if not result.count:
         return "nothing changed"
-    counts = ((name.removeprefix("tables_"), len(changed)) for name, changed in report.changes.items())
+    counts = ((name.removeprefix("tables_"), len(changed)) for name, changed in result.changes.items())
     return ", ".join(f"{count} {name}" for name, count in counts if count)
 
 

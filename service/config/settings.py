@@ -37,7 +37,7 @@ def _encryption_key(text: SecretStr) -> SecretStr:
 
 
 PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+SecretRedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
 # RFC 6454, 6.2, and no wildcard: an origin is named or it is not allowed.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     listener_dsn: PostgresDsn | None = Field(
         None, description="the listener's direct way to the primary, past any pooler; default: ROSETTA_CONFIG_DSN"
     )
-    redis_url: RedisUrl = Field(
+    redis_url: SecretRedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
     )

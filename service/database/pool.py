@@ -10,7 +10,6 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.concurrency import within
-from service.config.settings import Settings
 from service.database.connection import (
     Connection,
     configure,
@@ -31,27 +30,33 @@ _RECONNECT_S = 1.0
 
 
 class ConfigDatabase:
-    """Runs the named statements. ConfigDatabaseUnavailableError wherever it cannot be reached in time.
+    """Runs the named statements. ConfigDatabaseUnavailableError if the database cannot be reached in time.
 
-    `is_down`: it could not be reached when it was last asked. Somebody asks all the time (see Runtime's poll), so who
-    has something else to offer need not.
+    What a statement does when another program holds a lock that it needs:
+
+    `fetch_nowait`      gives up after 50 ms with psycopg's LockNotAvailable; its statement is prepared
+    `fetch_one`, `fetch_all`   wait 2 s, then raise ConfigDatabaseUnavailableError
+    `fetch_detached`    gives up after 50 ms; the server finishes it even if this process freezes
+    `in_transaction`    is up to the statements of its caller
     """
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    def __init__(
+        self, observer: Observer, *, dsn: str, timeout_s: float, pool_min_size: int, pool_max_size: int
+    ) -> None:
         self._observe = observer
-        self._timeout = settings.config_timeout_ms / 1000
-        self._conninfo = conninfo(settings.config_dsn.get_secret_value())
+        self._timeout = timeout_s
+        self._conninfo = conninfo(dsn)
         self._drained = 0.0
         self._edition = 0
         self._connect_failure = (0.0, "")
-        self.is_down = False
+        self._is_down = False
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             connection_class=connection_class(self._note_failure),
             kwargs={"row_factory": dict_row},
             configure=configure,
-            min_size=settings.pool_min_size,
-            max_size=settings.pool_max_size,
+            min_size=pool_min_size,
+            max_size=pool_max_size,
             timeout=self._timeout,
             # The pool's own retries come at growing intervals, so that it would find out late that the database is
             # back. It gives up soon instead, and the next request tries again.
@@ -59,6 +64,11 @@ class ConfigDatabase:
             open=False,
             name="config",
         )
+
+    @property
+    def is_down(self) -> bool:
+        """The last caller could not reach it. Runtime polls anyway; callers with a fallback need not try."""
+        return self._is_down
 
     def _note_failure(self, error: psycopg.OperationalError) -> None:
         self._connect_failure = (monotonic(), reason(error))
@@ -80,8 +90,8 @@ class ConfigDatabase:
         """Closes every connection."""
         await self._pool.close()
 
-    async def fetch(self, name: str, /, **parameters: Any) -> DictRow | None:
-        """The first row of the statement called `name`, or None. psycopg's LockNotAvailable where a lock is held."""
+    async def fetch_nowait(self, name: str, /, **parameters: Any) -> DictRow | None:
+        """The first row of the statement called `name`, or None. psycopg's LockNotAvailable after 50 ms at a lock."""
 
         async def run(connection: Connection) -> DictRow | None:
             edition = self._edition
@@ -96,8 +106,11 @@ class ConfigDatabase:
         with span(f"sql {name}"):
             return await self._reached(run)
 
-    async def fetch_unattended(self, name: str, /, *, timeout_s: float, **parameters: Any) -> DictRow | None:
-        """The same in one message, for what locks much: a process that is frozen meanwhile does not keep the locks."""
+    async def fetch_detached(self, name: str, /, *, timeout_s: float, **parameters: Any) -> DictRow | None:
+        """The first row of a statement that takes many locks, or None. LockNotAvailable after 50 ms at a lock.
+
+        It is sent as one message: the server commits and frees the locks even if this process is frozen meanwhile.
+        """
 
         async def run(connection: Connection) -> DictRow | None:
             cursor = psycopg.AsyncClientCursor(connection)
@@ -109,12 +122,12 @@ class ConfigDatabase:
         with span(f"sql {name}"):
             return await self._reached(run, timeout_s=timeout_s)
 
-    async def fetch_patiently(self, name: str, /, **parameters: Any) -> DictRow | None:
-        """The same, but it waits for locks; ConfigDatabaseUnavailableError where one is held for long."""
-        return next(iter(await self.fetch_all_patiently(name, **parameters)), None)
+    async def fetch_one(self, name: str, /, **parameters: Any) -> DictRow | None:
+        """The first row, or None; waits for locks."""
+        return next(iter(await self.fetch_all(name, **parameters)), None)
 
-    async def fetch_all_patiently(self, name: str, /, **parameters: Any) -> list[DictRow]:
-        """The same, but every row."""
+    async def fetch_all(self, name: str, /, **parameters: Any) -> list[DictRow]:
+        """Every row; waits for locks."""
 
         async def run(connection: Connection) -> list[DictRow]:
             await connection.execute(query("wait_for_locks"), prepare=False)
@@ -169,14 +182,14 @@ class ConfigDatabase:
             if not is_unreachable(error):
                 raise
             raise self._unavailable(reason(error)) from error
-        if self.is_down:
-            self.is_down = False
+        if self._is_down:
+            self._is_down = False
             self._observe(DatabaseUp())
         return outcome
 
     def _unavailable(self, why: str) -> ConfigDatabaseUnavailableError:
-        if not self.is_down:
-            self.is_down = True
+        if not self._is_down:
+            self._is_down = True
             self._observe(DatabaseDown(reason=why))
         return ConfigDatabaseUnavailableError(why)
 

@@ -3,9 +3,10 @@
 import shutil
 import sys
 
+from service.cache.store import page_key
 from service.demo.product import Demo
 
-_KEY = "source_details:1"
+_KEY = page_key(1)
 _HAS_CURL = shutil.which("curl") is not None
 
 

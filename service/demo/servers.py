@@ -48,7 +48,7 @@ def free_port(wanted: int = 0) -> int:
     raise EmbeddedServerError("no free port on 127.0.0.1")
 
 
-class Server:
+class EmbeddedServer:
     """A child process that serves on `port`."""
 
     def __init__(self, reaper: Reaper, name: str, port: int) -> None:
@@ -96,7 +96,7 @@ class Server:
         self._process = None
 
 
-class Postgres(Server):
+class Postgres(EmbeddedServer):
     """A PostgreSQL server; `standby_of` another one that runs. `user` postgres, `password` over TCP (SCRAM)."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Postgres(Server):
             raise EmbeddedServerError(f"making the cluster failed:\n{result.stderr}")
 
 
-class Valkey(Server):
+class Valkey(EmbeddedServer):
     """A Redis-compatible server that keeps nothing on disk."""
 
     def __init__(self, reaper: Reaper, name: str, *, port: int = 0, arguments: Sequence[str] = ()) -> None:

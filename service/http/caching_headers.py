@@ -1,10 +1,8 @@
 """The headers of a page: validators (RFC 9110), freshness (RFC 9111) and Cache-Status (RFC 9211)."""
 
 from functools import cache
-from time import monotonic
 
-from service.pages.memory import Page
-from service.pages.page import Answer
+from service.pages.page import Answer, Page
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -34,15 +32,12 @@ def uncached_headers(page: Page, encoding: str, *, is_stored: bool) -> dict[str,
 
 def hit_headers(page: Page, encoding: str) -> Headers:
     """Those of a 304 for a page from this process: the same list for all who ask within a second."""
-    left = page.expires - monotonic()
-    age, ttl = max(0, int(page.ttl_s - left)), round(left)
-    held = page.heads.get(encoding)
-    if held is None or held[:2] != (age, ttl):
-        status = _hit_status(ttl, "memory")
-        raw = [(name.lower().encode(), text.encode()) for name, text in _varying(page, encoding, age, status).items()]
-        held = page.heads[encoding] = age, ttl, [*_ALWAYS, *raw]
-    found: Headers = held[2]
-    return found
+
+    def make(age: int, ttl: int) -> Headers:
+        varying = _varying(page, encoding, age, _hit_status(ttl, "memory"))
+        return [*_ALWAYS, *((name.lower().encode(), text.encode()) for name, text in varying.items())]
+
+    return page.head(encoding, make)
 
 
 @cache
@@ -96,7 +91,7 @@ def matches(if_none_match: str | None, page: Page) -> bool:
     return any(tag.partition("-")[0] == page.digest for tag in tags)
 
 
-def wants_fresh(cache_control: str | None) -> bool:
+def wants_reload(cache_control: str | None) -> bool:
     """Whether the client asks to read past the caches (RFC 9111, 5.2.1.4)."""
     directives = (directive.strip().lower() for directive in (cache_control or "").split(","))
     return any(directive == "no-cache" for directive in directives)

@@ -3,14 +3,12 @@
 zstd and gzip. Brotli would be a third form of the same size as zstd's: what knows it and not zstd gets gzip.
 """
 
-import asyncio
 import gzip
 import sys
 from collections.abc import Callable
 from functools import lru_cache
 
-from service.concurrency import keep
-from service.pages.memory import Page
+from service.pages.page import Page
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -45,12 +43,4 @@ def _accepted(accept_encoding: bytes) -> str:
 
 async def form(page: Page, encoding: str, on_made: Callable[[], None]) -> bytes:
     """The page in that form. `on_made` is called when it is new, and the page takes more memory."""
-    if not encoding:
-        return page.body
-    task = page.encoded.get(encoding)
-    if task is None:
-        task = asyncio.ensure_future(asyncio.to_thread(_ENCODERS[encoding], page.body))
-        page.encoded[encoding] = task
-        keep(task)
-        task.add_done_callback(lambda _: on_made())
-    return task.result() if task.done() else await asyncio.shield(task)
+    return await page.encoded(encoding, _ENCODERS[encoding], on_made) if encoding else page.body

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from service.errors import CrossSiteError
 from service.http.compression import chosen
 from service.http.gate import caller
-from service.pages.memory import Page
+from service.pages.page import Page
 from service.runtime import Runtime
 
 AppRequest = Request[Any, Any, State]

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from service.http import request_log
 from service.http.caching_headers import hit_headers, matches, page_headers
 from service.http.compression import chosen, form
-from service.pages.memory import Page
+from service.pages.page import Page
 from service.runtime import Runtime
 
 _PATH = re.compile(r"/api/v1/sources/([1-9][0-9]{0,9})/details")
@@ -27,7 +27,7 @@ class HotPath:
         self._responses = {status: runtime.metrics.responses.labels(str(status)) for status in (200, 304)}
         self._sampler = runtime.sampler
         self._warming = runtime.warming
-        self._memory = runtime.details.memory
+        self._memory = runtime.pages.memory
         self._is_verbose = request_log.is_verbose()
         # What another site's page asks for gets the headers of CORS, which the framework knows.
         self._shuns = {b"cache-control", b"origin"} if is_cross_origin else {b"cache-control"}

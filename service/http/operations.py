@@ -28,7 +28,7 @@ async def live() -> dict[str, str]:
 async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     """Each dependency with its state, and what is degraded; 503 while the config database cannot be reached."""
     runtime = runtime_of(request)
-    report = await runtime.health()
+    report = await runtime.health.report()
     status = 200 if report["status"] != "unavailable" else 503
     # A load balancer has no token, and needs no reasons: those name hosts.
     is_told_all = not request.app.state.is_guarded or is_known(request.scope)

@@ -4,13 +4,13 @@ Everything that a handler waits for has a budget of its own; these are for who s
 """
 
 import asyncio
-import json
 import sys
 from array import array
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -99,7 +99,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         message = self._refusal.description or self._refusal.phrase
-        body = json.dumps({"error": self._refusal.phrase.replace(" ", ""), "message": message}).encode()
+        body = msgspec.json.encode({"error": self._refusal.phrase.replace(" ", ""), "message": message})
         head = (
             f"HTTP/1.1 {self._refusal.value} {self._refusal.phrase}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"

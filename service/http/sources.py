@@ -1,22 +1,21 @@
 """The HTTP interface. Each handler reads as the list of its steps."""
 
-import json
 from collections.abc import Callable
-from time import monotonic
 from typing import Annotated
 
+import msgspec
 from litestar import MediaType, Response, post, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 
 from service.errors import EntityNotFoundError, SyncError
 from service.http import parameters
-from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_fresh
+from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_reload
 from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
 from service.http.openapi import COUNT, FLAG, ID, described
 from service.http.schemas import Details, Source, SyncReport
-from service.pages.memory import Page
+from service.pages.page import Page
 
 _JSON = MediaType.JSON
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
@@ -50,7 +49,7 @@ async def list_sources(
     ] = None,
 ) -> Response[bytes]:
     """The sources, oldest first, as an array."""
-    row = await runtime_of(request).database.fetch_patiently(
+    row = await runtime_of(request).database.fetch_one(
         "sources",
         skip=parameters.count("skip", skip, 0, _LARGEST_SKIP),
         limit=parameters.count("limit", limit, 100, 1000),
@@ -68,7 +67,7 @@ async def list_sources(
 async def get_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
     """A source's own facts."""
     wanted = parameters.identifier("Source", source_id)
-    row = await runtime_of(request).database.fetch_patiently("source", id=wanted)
+    row = await runtime_of(request).database.fetch_one("source", id=wanted)
     if row is None:
         raise EntityNotFoundError("Source", str(wanted))
     return _finished(row["body"])
@@ -90,17 +89,17 @@ async def get_details(
     if parameters.boolean("force_refresh", force_refresh):
         return await _synced_details(request, wanted)
     runtime = runtime_of(request)
-    details = runtime.details
-    fresh = wants_fresh(request.headers.get("cache-control"))
-    answer = await (details.read_fresh(wanted) if fresh else details.read(wanted))
+    pages = runtime.pages
+    is_reload = wants_reload(request.headers.get("cache-control"))
+    answer = await (pages.reload(wanted) if is_reload else pages.read(wanted))
     runtime.count(wanted, answer)
     if answer.found in ("memory", "redis"):
         runtime.sampler.offer(wanted, answer.page)
     return await _page(
         request,
         answer.page,
-        lambda encoding: headers(answer, encoding, bypass=fresh),
-        lambda: details.memory.weigh(wanted, answer.page),
+        lambda encoding: headers(answer, encoding, bypass=is_reload),
+        lambda: pages.memory.weigh(wanted, answer.page),
     )
 
 
@@ -108,16 +107,10 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     runtime = runtime_of(request)
     await may_sync(request)
     try:
-        report = await runtime.synchronizer.sync(source_id)
-        sync = report.body()
-        # Where nothing changed the view has nothing to catch up with; other sources' changes are no reason to wait.
-        if report.count:
-            started = monotonic()
-            sync["view_refreshed"] = await runtime.refresher.wait_until_covered(runtime.refresh_wait_s)
-            sync["phases_ms"]["refresh"] = round((monotonic() - started) * 1000, 3)
+        sync = (await runtime.sync(source_id)).body()
     except SyncError as error:
         sync = {"outcome": "failed", "error": error.message}
-    answer = await runtime.details.read_fresh(source_id)
+    answer = await runtime.pages.reload(source_id)
     assert answer.computed is not None
     page = Page(answer.computed.body(sync=sync), answer.page.expires, answer.page.ttl_s)
     return await _page(
@@ -135,9 +128,9 @@ async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[b
     """Syncs with the source database and says what changed. The next read of the page shows it."""
     runtime = runtime_of(request)
     await may_sync(request)
-    report = await runtime.synchronizer.sync(parameters.identifier("Source", source_id))
+    result = await runtime.synchronizer.sync(parameters.identifier("Source", source_id))
     runtime.refresher.request()
-    return _finished(json.dumps(report.body()).encode())
+    return _finished(msgspec.json.encode(result.body()))
 
 
 HANDLERS = [list_sources, get_source, get_details, refresh_source]

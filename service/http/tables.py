@@ -1,8 +1,8 @@
 """The HTTP interface to tables: the versions of one's schema, and the names of all that a source has."""
 
-import json
 from typing import Annotated
 
+import msgspec
 from litestar import MediaType, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
@@ -39,15 +39,14 @@ async def table_schema(
     """The columns of that version, and what it changed against the one before; null for the first."""
     wanted = parameters.identifier("Table", table_id)
     number = None if version is None else parameters.count("version", version, 0, _LARGEST_VERSION)
-    row = await runtime_of(request).database.fetch_patiently("table_versions", id=wanted, highest=number, count=2)
+    row = await runtime_of(request).database.fetch_one("table_versions", id=wanted, highest=number, count=2)
     if row is None:
         raise EntityNotFoundError("Table", str(wanted))
     if number is not None and not 1 <= number <= row["latest"]:
         raise EntityNotFoundError("TableVersion", f"{wanted}/{number}")
     newer, older = row["versions"][0], row["versions"][1] if len(row["versions"]) > 1 else None
     body = {"columns": newer["columns"], "diff": difference(older["columns"] if older else None, newer["columns"])}
-    text = json.dumps(body, ensure_ascii=False)
-    return Response(text.encode(), media_type=MediaType.JSON, headers=GUESS_NOTHING)
+    return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=GUESS_NOTHING)
 
 
 @route(
@@ -73,7 +72,7 @@ async def available_tables(
     statuses = {"redis": "rosetta; hit; detail=redis", "source": f"rosetta; fwd={'bypass' if is_forced else 'miss'}"}
     status = statuses.get(found, 'rosetta; fwd=stale; detail="the source does not answer"')
     return Response(
-        json.dumps(names, ensure_ascii=False).encode(),
+        msgspec.json.encode(names),
         media_type=MediaType.JSON,
         headers=GUESS_NOTHING | {"Cache-Status": status, "Cache-Control": "private, no-cache"},
     )

@@ -8,7 +8,6 @@ all the rest; and the pool may have gone on to a new primary while the listener 
 """
 
 import asyncio
-import random
 import re
 import secrets
 from time import monotonic
@@ -16,12 +15,11 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
-from service.concurrency import keep, within
-from service.config.settings import Settings
+from service.concurrency import Backoff, keep, within
 from service.database.connection import conninfo, reason
 from service.database.pool import ConfigDatabase
 from service.errors import StartError
-from service.pages.details import Details
+from service.pages.details import Pages
 from service.pages.refresher import Refresher
 from service.telemetry.events import CanaryHeard, ListenerDown, ListenerUp, Observer
 
@@ -47,15 +45,21 @@ class Listener:
     """`is_listening` says whether evictions come; `canary_ms` is the last canary's round trip."""
 
     def __init__(
-        self, settings: Settings, database: ConfigDatabase, details: Details, refresher: Refresher, observer: Observer
+        self,
+        database: ConfigDatabase,
+        pages: Pages,
+        refresher: Refresher,
+        observer: Observer,
+        *,
+        dsn: str,
+        canary_interval_s: float,
     ) -> None:
-        dsn = settings.listener_dsn or settings.config_dsn
-        self._conninfo = conninfo(dsn.get_secret_value(), "rosetta-source-details-listener")
+        self._conninfo = conninfo(dsn, "rosetta-source-details-listener")
         self._database = database
-        self._details = details
+        self._pages = pages
         self._refresher = refresher
         self._observe = observer
-        self._interval = settings.canary_interval_s
+        self._interval = canary_interval_s
         self._canary_channel = f"source_details_canary_{secrets.token_hex(8)}"
         self._connection: psycopg.AsyncConnection | None = None
         self._heard: set[int] | None = set()
@@ -77,21 +81,23 @@ class Listener:
 
     async def run(self) -> None:
         """Listens until it is cancelled; connects anew, with a growing pause, whenever the connection ends."""
-        failures = 0
+        backoff = Backoff(_LONGEST_PAUSE_S)
+        is_first_failure = True
         while True:
             try:
                 if self._connection is None:
                     await self._connect()
-                failures = 0
+                backoff.reset()
+                is_first_failure = True
                 await self._listen()
             except (psycopg.Error, OSError, TimeoutError, DeafError) as error:
-                if self.is_listening or failures == 0:
+                if self.is_listening or is_first_failure:
                     self._observe(ListenerDown(reason=reason(error)))
             finally:
                 self.is_listening = False
                 await self.close()
-            failures += 1
-            await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1))
+            is_first_failure = False
+            await backoff.pause()
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -105,7 +111,7 @@ class Listener:
         self._connection = connection
         for channel in (CHANNEL, self._canary_channel):
             await within(_CANARY_PATIENCE_S, connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
-        await self._details.evict(None, "reconnect")
+        await self._pages.evict(None, "reconnect")
         await self._prove(connection)
         self.is_listening = True
         self._observe(ListenerUp())
@@ -124,7 +130,7 @@ class Listener:
 
         async def send() -> None:
             nonlocal sent
-            await self._database.fetch("canary", channel=self._canary_channel, token=token)
+            await self._database.fetch_nowait("canary", channel=self._canary_channel, token=token)
             sent = monotonic()
 
         # Beside the hearing and not before it: a busy pool must not keep evictions waiting.
@@ -146,7 +152,7 @@ class Listener:
             await within(_CANARY_PATIENCE_S, connection.execute("SELECT"))
 
     async def _evict_canary(self, started: float, heard_ms: float) -> None:
-        await self._details.evict([_NO_SOURCE], "canary")
+        await self._pages.evict([_NO_SOURCE], "canary")
         self._observe(CanaryHeard(heard_ms=heard_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
     async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
@@ -174,5 +180,5 @@ class Listener:
 
     async def _flush(self) -> None:
         heard, self._heard, self._is_flush_due = self._heard, set(), False
-        await self._details.evict(heard, "notification")
+        await self._pages.evict(heard, "notification")
         self._refresher.request()

@@ -1,49 +1,10 @@
 """The process cache: finished pages, bounded in bytes, the longest unused leaving first."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from time import monotonic
-from typing import Any
 
-
-@dataclass(slots=True, eq=False)
-class Page:
-    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given.
-
-    `encoded` has its compressed forms (see compression), `heads` the headers of this second (see caching_headers).
-    """
-
-    body: bytes
-    expires: float
-    ttl_s: float
-    encoded: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
-    heads: dict[str, Any] = field(default_factory=dict)
-    _digest: str = ""
-
-    @property
-    def ttl(self) -> int:
-        """Whole seconds for which the page is still fresh; negative where it is no longer."""
-        return round(self.expires - monotonic())
-
-    @property
-    def age(self) -> int:
-        """Whole seconds since it was read."""
-        return max(0, int(self.ttl_s - (self.expires - monotonic())))
-
-    @property
-    def digest(self) -> str:
-        """The same bytes have the same one in every process."""
-        if not self._digest:
-            self._digest = blake2b(self.body, digest_size=16).hexdigest()
-        return self._digest
-
-    @property
-    def bytes(self) -> int:
-        """What it takes in memory, its compressed forms included."""
-        return len(self.body) + sum(len(form.result()) for form in self.encoded.values() if form.done())
+from service.pages.page import Page
 
 
 class Memory:
@@ -94,7 +55,7 @@ class Memory:
             self._weigh(source_id, page)
 
     def _weigh(self, source_id: int, page: Page) -> None:
-        weight = page.bytes
+        weight = page.weight
         self.bytes += weight - self._weights.get(source_id, 0)
         self._weights[source_id] = weight
         while self.bytes > self._limit:

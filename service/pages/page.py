@@ -1,15 +1,74 @@
-"""A page as it was computed, and as a reader gets it."""
+"""A page: as it was computed, as a process keeps it, and as a reader gets it."""
 
-import json
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from time import monotonic
 from typing import Any, Literal
 
-from service.pages.memory import Page
+import msgspec
+
+from service.concurrency import keep
+
+Head = tuple[int, int, list[tuple[bytes, bytes]]]
+
+
+@dataclass(slots=True, eq=False)
+class Page:
+    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given."""
+
+    body: bytes
+    expires: float
+    ttl_s: float
+    _encoded: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
+    _heads: dict[str, Head] = field(default_factory=dict)
+    _digest: str = ""
+
+    @property
+    def ttl(self) -> int:
+        """Whole seconds for which the page is still fresh; negative once it is not."""
+        return round(self.expires - monotonic())
+
+    @property
+    def age(self) -> int:
+        """Whole seconds since it was read."""
+        return max(0, int(self.ttl_s - (self.expires - monotonic())))
+
+    @property
+    def digest(self) -> str:
+        """The same for the same bytes, in every process."""
+        if not self._digest:
+            self._digest = blake2b(self.body, digest_size=16).hexdigest()
+        return self._digest
+
+    @property
+    def weight(self) -> int:
+        """The bytes that it takes in memory, its compressed forms included."""
+        return len(self.body) + sum(len(form.result()) for form in self._encoded.values() if form.done())
+
+    async def encoded(self, encoding: str, encode: Callable[[bytes], bytes], on_made: Callable[[], None]) -> bytes:
+        """The body in another form, made once, in a thread. `on_made` is called if the page takes more memory now."""
+        task = self._encoded.get(encoding)
+        if task is None:
+            task = self._encoded[encoding] = asyncio.ensure_future(asyncio.to_thread(encode, self.body))
+            keep(task)
+            task.add_done_callback(lambda _: on_made())
+        return task.result() if task.done() else await asyncio.shield(task)
+
+    def head(self, encoding: str, make: Callable[[int, int], list[tuple[bytes, bytes]]]) -> list[tuple[bytes, bytes]]:
+        """The headers that `make` returns for an age and a remaining life: the same list throughout a second."""
+        left = self.expires - monotonic()
+        age, ttl = max(0, int(self.ttl_s - left)), round(left)
+        held = self._heads.get(encoding)
+        if held is None or held[:2] != (age, ttl):
+            held = self._heads[encoding] = age, ttl, make(age, ttl)
+        return held[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page and where it came from. `computed` holds the page's parts where this very call computed it."""
+    """A page and where it came from. `computed` holds the page's parts if this very call computed it."""
 
     page: Page
     found: Literal["memory", "redis", "computed", "last known"]
@@ -28,11 +87,11 @@ class Computed:
 
     def body(self, **more: Any) -> bytes:
         """The finished JSON, with `more` in its meta."""
-        meta = json.dumps(self.meta | more, ensure_ascii=False, separators=(",", ":"))
-        return b"".join((self.head, b',"meta":', meta.encode(), b"}"))
+        return b"".join((self.head, b',"meta":', msgspec.json.encode(self.meta | more), b"}"))
 
 
 def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
+    """The parts of a page from a row of `details`, the published tables (None: not known) and how that was found."""
     registered = row["registered_names"]
     unregistered = sorted(names.difference(registered)) if names is not None and registered is not None else []
     meta = {

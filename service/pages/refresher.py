@@ -8,7 +8,6 @@ from time import monotonic
 
 import psycopg
 
-from service.config.settings import Settings
 from service.database.connection import reason
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
@@ -21,10 +20,10 @@ _LONGEST_S = 3600.0
 class Refresher:
     """Debounced at both ends: a request starts a refresh at once, those during one cause one more after it."""
 
-    def __init__(self, settings: Settings, database: ConfigDatabase, observer: Observer) -> None:
+    def __init__(self, database: ConfigDatabase, observer: Observer, *, share: float) -> None:
         self._database = database
         self._observe = observer
-        self._share = settings.refresh_share
+        self._share = share
         self._is_failing = False
         self._requested = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -64,7 +63,7 @@ class Refresher:
         """None where the view covers everything; else the seconds until it is worth another try."""
         started = monotonic()
         try:
-            row = await self._database.fetch_unattended("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
+            row = await self._database.fetch_detached("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
             # Somebody refreshes by hand.
             return _RETRY_S

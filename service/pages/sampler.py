@@ -5,16 +5,16 @@ way; so it counts only if the same page is still served a while after. Then the 
 """
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from service.config.settings import Settings
+import msgspec
+
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
-from service.pages.details import Details
-from service.pages.memory import Page
+from service.pages.details import Pages
+from service.pages.page import Page
 from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
@@ -35,13 +35,14 @@ class Sampler:
 
     def __init__(
         self,
-        settings: Settings,
-        details: Details,
+        pages: Pages,
         observer: Observer,
+        *,
+        share: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._share = settings.sample_share
-        self._details = details
+        self._share = share
+        self._pages = pages
         self._observe = observer
         self._draw = draw
         self._busy = 0
@@ -62,12 +63,12 @@ class Sampler:
                 self._observe(Sampled(source_id=source_id, age_s=None))
                 return
             await asyncio.sleep(_ON_ITS_WAY_S)
-            still = await self._details.read(source_id)
+            still = await self._pages.read(source_id)
             if still.page.body != page.body or await self._agrees(source_id, page):
                 self._observe(Sampled(source_id=source_id, age_s=None))
                 return
             self._observe(Sampled(source_id=source_id, age_s=float(page.age)))
-            await self._details.evict([source_id], "sample")
+            await self._pages.evict([source_id], "sample")
         except (ConfigDatabaseUnavailableError, EntityNotFoundError):
             # Nothing to compare with, any more.
             return
@@ -83,15 +84,15 @@ class Sampler:
 
     async def _is_same(self, source_id: int, page: Page) -> bool:
         try:
-            served = json.loads(page.body)
+            served = msgspec.json.decode(page.body)
             names = None
             if served["meta"]["tables_from"] == "source":
                 names = sorted(table["table_name"] for table in served["tables"])
         except (ValueError, KeyError, TypeError):
             # Somebody wrote something else under our key.
             return False
-        head = await self._details.read_head(source_id, names)
-        return head is not None and _lasting(served) == _lasting(json.loads(head + b"}"))
+        head = await self._pages.read_head(source_id, names)
+        return head is not None and _lasting(served) == _lasting(msgspec.json.decode(head + b"}"))
 
 
 def _lasting(page: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,8 @@ import msgspec
 
 from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import keep
-from service.config.settings import Settings
 from service.errors import ServiceError
-from service.pages.details import Details
+from service.pages.details import Pages
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warmed
 
 _TICK_S = 1.0
@@ -36,9 +35,9 @@ _Id = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 class Warming:
     """`touch` is for whoever serves a page."""
 
-    def __init__(self, settings: Settings, details: Details, cache: Cache, observer: Observer) -> None:
-        self._most = settings.warm_pages
-        self._details = details
+    def __init__(self, pages: Pages, cache: Cache, observer: Observer, *, most: int, ttl_s: float) -> None:
+        self._most = most
+        self._pages = pages
         self._cache = cache
         self._observe = observer
         self._counts: dict[int, float] = {}
@@ -46,7 +45,7 @@ class Warming:
         self._more = asyncio.Event()
         self._warmed: dict[int, float] = {}
         # Of several processes the first one to renew spares the others the work, since they hear of it.
-        self._early_s = settings.cache_ttl_s * random.uniform(0.1, 0.25)
+        self._early_s = ttl_s * random.uniform(0.1, 0.25)
         observer.subscribe(self._hear)
 
     def touch(self, source_id: int) -> None:
@@ -103,7 +102,7 @@ class Warming:
 
     def _look(self) -> None:
         for source_id in self._hot():
-            page = self._details.memory.get(source_id)
+            page = self._pages.memory.get(source_id)
             if page is None:
                 self._want(source_id, is_renewal=False)
             elif page.expires - monotonic() <= self._early_s:
@@ -118,7 +117,7 @@ class Warming:
             source_id, is_renewal = self._waiting.popitem()
             self._warmed[source_id] = monotonic()
             try:
-                answer = await (self._details.read_fresh(source_id) if is_renewal else self._details.read(source_id))
+                answer = await (self._pages.reload(source_id) if is_renewal else self._pages.read(source_id))
             except ServiceError:
                 # Whatever keeps it from being read keeps readers from it as well, and is told there.
                 continue

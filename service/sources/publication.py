@@ -5,18 +5,17 @@ call a source. Without Redis each process remembers for itself.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import monotonic
 
-from service.cache.store import Cache, CacheUnavailableError
+import msgspec
+
+from service.cache.store import Cache, CacheUnavailableError, Remembered
 from service.concurrency import keep
-from service.config.settings import Settings
-from service.database.queries import query
 from service.errors import SourceUnreachableError
-from service.sources.connections import Source, SourceConnection, Sources
+from service.sources.connections import Connections, SourceAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,104 +27,122 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
-    place: str
+class _Answer:
+    publication_key: str
     names: frozenset[str]
     until: float
     number: int
     recorded: str
 
 
+class _Stored(msgspec.Struct):
+    """An answer as it is kept in Redis."""
+
+    place: str
+    names: list[str]
+    recorded: str
+
+
 class Publications:
-    """`on_late(source_id, names)` is called when an answer came after the page that asked for it had gone out."""
+    """Asks each source within `budget_s`, and keeps its answer for `ttl_s`.
+
+    An answer that takes longer than the budget, up to `patience_s`, is still kept.
+    """
 
     def __init__(
-        self, settings: Settings, sources: Sources, cache: Cache, on_late: Callable[[int, frozenset[str]], None]
+        self, connections: Connections, cache: Cache, *, budget_s: float, patience_s: float, ttl_s: int
     ) -> None:
-        self._budget = settings.publication_budget_ms / 1000
-        self._patience = (settings.source_connect_timeout_ms + settings.source_statement_timeout_ms) / 1000
-        self._ttl = settings.publication_ttl_s
-        self._sources = sources
+        self._budget = budget_s
+        self._patience = patience_s
+        self._ttl = ttl_s
+        self._connections = connections
         self._cache = cache
-        self._on_late = on_late
-        self._asking: dict[tuple[Source, frozenset[str]], asyncio.Task[frozenset[str]]] = {}
-        self._remembered: dict[int, _Remembered] = {}
+        self._asking: dict[tuple[SourceAddress, frozenset[str]], asyncio.Task[frozenset[str]]] = {}
+        self._own_answers: dict[int, _Answer] = {}
 
-    async def of(self, source: Source, remembered: bytes | None, recorded: frozenset[str]) -> Publication:
+    async def of(
+        self,
+        address: SourceAddress,
+        remembered: Remembered | None,
+        recorded: frozenset[str],
+        on_late: Callable[[int, frozenset[str]], None],
+    ) -> Publication:
         """What the source publishes, from memory (`remembered` is what Redis held) or by asking it.
 
-        `recorded` are the tables that the config database has as published. Where others were when the answer was
-        given, somebody has learned of a change since, and what is remembered would hide it.
+        `recorded` are the tables that the config database has as published. If that has changed since the answer was
+        given, somebody has learned of a change, and what is remembered would hide it.
+        `on_late(source_id, names)` is called if the answer comes after the budget.
         """
-        held = _parse(remembered) if remembered else self._own(source.id)
-        if held is not None and held.place != source.place:
+        held = _parse(remembered) if remembered else self._own(address.id)
+        if held is not None and held.publication_key != address.publication_key:
             held = None
         if held is not None and held.recorded == _digest(recorded):
             return Publication(held.names, "remembered")
-        if why := self._sources.resting(source):
+        if why := self._connections.resting(address):
             return Publication(None, f"not asked: {why}")
-        task = self._asking.get((source, recorded))
+        task = self._asking.get((address, recorded))
         if task is None:
-            asking = self._ask(source, recorded, held.number if held is not None else 0)
-            task = self._asking[source, recorded] = asyncio.ensure_future(asking)
+            asking = self._ask(address, recorded, held.number if held is not None else 0)
+            task = self._asking[address, recorded] = asyncio.ensure_future(asking)
             keep(task)
         done, _ = await asyncio.wait({task}, timeout=self._budget)
         if not done:
-            task.add_done_callback(lambda late: self._tell_late(source.id, late))
+            task.add_done_callback(lambda late: _tell_late(address.id, late, on_late))
             return Publication(None, f"no answer within {self._budget * 1000:.0f} ms")
         try:
             return Publication(task.result(), "asked")
         except SourceUnreachableError as error:
             return Publication(None, error.message)
 
-    async def remember(self, source: Source, names: frozenset[str], number: int, recorded: frozenset[str]) -> None:
+    async def remember(
+        self, address: SourceAddress, names: frozenset[str], number: int, recorded: frozenset[str]
+    ) -> None:
         """Keeps an answer; `number` orders what syncs heard, as the config database recorded them (0: no sync)."""
-        held = self._own(source.id)
+        held = self._own(address.id)
         # A sync that was recorded later has put its answer here while this one was on its way.
-        if held is None or held.place != source.place or held.number <= number:
+        if held is None or held.publication_key != address.publication_key or held.number <= number:
             until = monotonic() + self._ttl
-            self._remembered[source.id] = _Remembered(source.place, names, until, number, _digest(recorded))
-        text = json.dumps({"place": source.place, "names": sorted(names), "recorded": _digest(recorded)}).encode()
+            self._own_answers[address.id] = _Answer(address.publication_key, names, until, number, _digest(recorded))
+        text = msgspec.json.encode(_Stored(address.publication_key, sorted(names), _digest(recorded)))
         try:
-            await self._cache.remember_publication(source.id, number, text, self._ttl * 1000)
+            await self._cache.remember_publication(address.id, number, text, self._ttl * 1000)
         except CacheUnavailableError:
             return
 
-    async def _ask(self, source: Source, recorded: frozenset[str], number: int) -> frozenset[str]:
-        async def question(connection: SourceConnection) -> frozenset[str]:
-            cursor = await connection.execute(query("remote_publication"), {"publication": source.publication_name})
-            row = await cursor.fetchone()
-            return frozenset(row["names"] if row else ())
-
+    async def _ask(self, address: SourceAddress, recorded: frozenset[str], number: int) -> frozenset[str]:
         try:
-            names, _ = await self._sources.ask(source, self._patience, question)
-            await self.remember(source, names, number, recorded)
+            row, _ = await self._connections.fetch(
+                address, "remote_publication", budget_s=self._patience, publication=address.publication_name
+            )
+            names = frozenset(row["names"] if row else ())
+            await self.remember(address, names, number, recorded)
             return names
         finally:
-            del self._asking[source, recorded]
+            del self._asking[address, recorded]
 
-    def _tell_late(self, source_id: int, late: asyncio.Task[frozenset[str]]) -> None:
-        if not late.cancelled() and late.exception() is None:
-            self._on_late(source_id, late.result())
-
-    def _own(self, source_id: int) -> _Remembered | None:
-        held = self._remembered.get(source_id)
+    def _own(self, source_id: int) -> _Answer | None:
+        held = self._own_answers.get(source_id)
         if held is not None and held.until <= monotonic():
-            del self._remembered[source_id]
+            del self._own_answers[source_id]
             return None
         return None if self._cache.is_trusted else held
 
 
+def _tell_late(
+    source_id: int, late: asyncio.Task[frozenset[str]], on_late: Callable[[int, frozenset[str]], None]
+) -> None:
+    if not late.cancelled() and late.exception() is None:
+        on_late(source_id, late.result())
+
+
 def _digest(names: frozenset[str]) -> str:
-    return blake2b(json.dumps(sorted(names)).encode(), digest_size=8).hexdigest()
+    return blake2b(msgspec.json.encode(sorted(names)), digest_size=8).hexdigest()
 
 
-def _parse(remembered: bytes) -> _Remembered | None:
-    """What Redis held: a number, then JSON; None for what is neither (anybody can write there)."""
+def _parse(remembered: Remembered) -> _Answer | None:
+    """What Redis held; None if it is no answer: anybody can write there."""
     try:
-        start = remembered.index(b"{")
-        answer = json.loads(remembered[start:])
-        place, names, recorded = str(answer["place"]), frozenset(answer["names"]), str(answer["recorded"])
-        return _Remembered(place, names, 0.0, int(remembered[:start]), recorded)
-    except (ValueError, KeyError, TypeError):
+        answer = msgspec.json.decode(remembered.text, type=_Stored)
+    except msgspec.DecodeError:
         return None
+    return _Answer(answer.place, frozenset(answer.names), 0.0, remembered.number, answer.recorded)

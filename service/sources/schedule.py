@@ -11,7 +11,6 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow
 
 from service.concurrency import keep
-from service.config.settings import Settings
 from service.database.connection import Connection, reason
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
@@ -30,15 +29,22 @@ class Schedule:
     """Runs until it is cancelled, and is closed then; does nothing where the interval is 0."""
 
     def __init__(
-        self, settings: Settings, database: ConfigDatabase, synchronizer: Synchronizer, observer: Observer
+        self,
+        database: ConfigDatabase,
+        synchronizer: Synchronizer,
+        observer: Observer,
+        *,
+        interval_s: int,
+        budget_s: float,
+        at_once: int,
     ) -> None:
         self._database = database
         self._synchronizer = synchronizer
         self._observe = observer
-        self._interval = settings.sync_interval_s
-        self._lease = settings.sync_budget_ms / 1000 + _LEASE_SPARE_S
-        self._at_once = settings.syncs_at_once
-        self._free = asyncio.Semaphore(settings.syncs_at_once)
+        self._interval = interval_s
+        self._lease = budget_s + _LEASE_SPARE_S
+        self._at_once = at_once
+        self._free = asyncio.Semaphore(at_once)
         self._claim: asyncio.Task[int | None] | None = None
         self._running: dict[asyncio.Task[None], int] = {}
 
@@ -79,7 +85,7 @@ class Schedule:
                 taken.append(source_id)
         if taken:
             with suppress(ConfigDatabaseUnavailableError):
-                await self._database.fetch_patiently("give_back_syncs", ids=taken)
+                await self._database.fetch_one("give_back_syncs", ids=taken)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -102,7 +108,7 @@ class Schedule:
 
     async def _pause(self) -> float:
         try:
-            row = await self._database.fetch_patiently("schedule_new_sources", interval_s=self._interval)
+            row = await self._database.fetch_one("schedule_new_sources", interval_s=self._interval)
         except ConfigDatabaseUnavailableError:
             return _TRY_AGAIN_S
         # Another program may add a source, or have one synced at once, at any time.
@@ -130,9 +136,9 @@ class Schedule:
             )
         with suppress(ConfigDatabaseUnavailableError):
             if error is None:
-                await self._database.fetch_patiently("sync_succeeded", id=source_id, interval_s=self._interval)
+                await self._database.fetch_one("sync_succeeded", id=source_id, interval_s=self._interval)
             else:
-                await self._database.fetch_patiently(
+                await self._database.fetch_one(
                     "sync_failed", id=source_id, interval_s=self._interval, longest_s=_LONGEST_PAUSE_S, error=error
                 )
         self._observe(ScheduledSync(source_id=source_id, error=error))

@@ -8,7 +8,7 @@ statement itself, and one that was overtaken by another program asks again (see 
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -17,12 +17,11 @@ from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailab
 from psycopg.rows import DictRow
 
 from service.concurrency import Turnstile, keep
-from service.config.settings import Settings
 from service.database.connection import Connection
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
-from service.sources.connections import Source, SourceConnection, Sources
+from service.sources.connections import Connections, SourceAddress
 from service.sources.publication import Publications
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span
@@ -35,7 +34,7 @@ Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class SyncReport:
+class SyncResult:
     """What a sync did. `outcome`: "synced", or "superseded" where one that started later was recorded first.
 
     `changes` is the report of `record_sync`; `phases_ms` says how long connecting to the source, asking it and
@@ -45,7 +44,7 @@ class SyncReport:
     outcome: str
     changes: dict[str, list[Any]]
     source: dict[str, Any]
-    phases_ms: dict[str, float] = field(default_factory=dict)
+    phases_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -54,7 +53,7 @@ class SyncReport:
 
     def body(self) -> dict[str, Any]:
         """As it goes on the wire."""
-        return {"outcome": self.outcome, **self.changes, **self.source, "phases_ms": self.phases_ms}
+        return {"outcome": self.outcome, **self.changes, **self.source, "phases_ms": dict(self.phases_ms)}
 
 
 class Synchronizer:
@@ -62,24 +61,25 @@ class Synchronizer:
 
     def __init__(
         self,
-        settings: Settings,
         database: ConfigDatabase,
-        sources: Sources,
+        connections: Connections,
         publications: Publications,
         evict: Evict,
         observer: Observer,
+        *,
+        budget_s: float,
     ) -> None:
         self._database = database
-        self._sources = sources
+        self._connections = connections
         self._publications = publications
         self._evict = evict
         self._observe = observer
-        self._budget = settings.sync_budget_ms / 1000
-        self._turnstile: Turnstile[int, SyncReport] = Turnstile()
+        self._budget = budget_s
+        self._turnstile: Turnstile[int, SyncResult] = Turnstile()
         # Who waits for a sync of each source, to read its page right after.
         self._callers: Counter[int] = Counter()
 
-    async def sync(self, source_id: int) -> SyncReport:
+    async def sync(self, source_id: int) -> SyncResult:
         """The report of a sync that started after this call; afterwards no cache holds the source's page.
 
         EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. Nobody waits longer than the budget, also not
@@ -98,11 +98,11 @@ class Synchronizer:
             if not self._callers[source_id]:
                 del self._callers[source_id]
 
-    async def sync_quietly(self, source_id: int) -> SyncReport:
+    async def sync_quietly(self, source_id: int) -> SyncResult:
         """The same for nobody who waits: without a bound, and where nothing changed caches keep their pages."""
         return await self._turnstile.pass_through(source_id, lambda: self._observed(source_id))
 
-    async def _observed(self, source_id: int) -> SyncReport:
+    async def _observed(self, source_id: int) -> SyncResult:
         started = monotonic()
         try:
             report = await self._sync(source_id)
@@ -120,18 +120,25 @@ class Synchronizer:
         )
         return report
 
-    async def _sync(self, source_id: int) -> SyncReport:
+    async def _sync(self, source_id: int) -> SyncResult:
         for _ in range(_ATTEMPTS):
-            row = await self._database.fetch_patiently("source_connection", id=source_id)
+            row = await self._database.fetch_one("source_connection", id=source_id)
             if row is None:
                 raise EntityNotFoundError("Source", str(source_id))
-            source = Source.of(row)
+            address = SourceAddress.of(row)
             self._observe(SyncPhase(source_id=source_id, phase="connect"))
-            look = functools.partial(_look, source=source, observe=self._observe)
-            seen, phases = await self._sources.ask(source, self._budget * _SOURCE_SHARE, look)
+            seen, phases = await self._connections.fetch(
+                address,
+                "remote_state",
+                budget_s=self._budget * _SOURCE_SHARE,
+                on_connected=lambda: self._observe(SyncPhase(source_id=source_id, phase="source")),
+                publication=address.publication_name,
+                slot=address.replication_name,
+            )
+            assert seen is not None
             asked = monotonic()
             self._observe(SyncPhase(source_id=source_id, phase="record", tables=seen["table_count"]))
-            record = functools.partial(_record, source=source, edition=row["tables_edition"], seen=seen)
+            record = functools.partial(_record, address=address, edition=row["tables_edition"], seen=seen)
             try:
                 with span("sql record_sync", source_id=source_id):
                     recorded = await self._database.in_transaction(record)
@@ -143,14 +150,16 @@ class Synchronizer:
             if recorded is None:
                 raise EntityNotFoundError("Source", str(source_id))
             phases["record"] = round((monotonic() - asked) * 1000, 3)
-            return await self._finish(source, seen, recorded, phases)
+            return await self._finish(address, seen, recorded, phases)
         raise SourceBusyError(source_id)
 
-    async def _finish(self, source: Source, seen: DictRow, recorded: DictRow, phases: dict[str, float]) -> SyncReport:
+    async def _finish(
+        self, address: SourceAddress, seen: DictRow, recorded: DictRow, phases: dict[str, float]
+    ) -> SyncResult:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
-            await self._publications.remember(source, names, recorded["number"], names)
-        report = SyncReport(
+            await self._publications.remember(address, names, recorded["number"], names)
+        report = SyncResult(
             outcome="synced" if recorded["is_newest"] else "superseded",
             changes=recorded["report"],
             source={
@@ -161,8 +170,8 @@ class Synchronizer:
             phases_ms=phases,
         )
         # Not left to the notification, which may still be on its way when a caller reads.
-        if report.count or self._callers[source.id]:
-            await self._evict([source.id], "sync")
+        if report.count or self._callers[address.id]:
+            await self._evict([address.id], "sync")
         return report
 
 
@@ -170,29 +179,20 @@ class _OvertakenError(Exception):
     """Another program wrote what this sync was about to write, after the source had been asked."""
 
 
-async def _look(connection: SourceConnection, source: Source, observe: Observer) -> DictRow:
-    observe(SyncPhase(source_id=source.id, phase="source"))
-    parameters = {"publication": source.publication_name, "slot": source.replication_name}
-    cursor = await connection.execute(query("remote_state"), parameters)
-    row = await cursor.fetchone()
-    assert row is not None
-    return row
-
-
-async def _record(connection: Connection, source: Source, edition: int, seen: DictRow) -> DictRow | None:
+async def _record(connection: Connection, address: SourceAddress, edition: int, seen: DictRow) -> DictRow | None:
     # Unprepared, for a prepared one fails for ever once another program has altered a column that it returns.
     await connection.execute(query("wait_for_recording"), prepare=False)
-    locked = await connection.execute(query("lock_source"), {"id": source.id}, prepare=False)
+    locked = await connection.execute(query("lock_source"), {"id": address.id}, prepare=False)
     await connection.execute(query("give_way"), prepare=False)
     cursor = await connection.execute(
         query("record_sync"),
         {
-            "id": source.id,
-            "pg_host": source.pg_host,
-            "pg_port": source.pg_port,
-            "pg_database": source.pg_database,
-            "publication_name": source.publication_name,
-            "replication_name": source.replication_name,
+            "id": address.id,
+            "pg_host": address.pg_host,
+            "pg_port": address.pg_port,
+            "pg_database": address.pg_database,
+            "publication_name": address.publication_name,
+            "replication_name": address.replication_name,
             "tables_edition": edition,
             "tables": seen["tables"],
             "incarnation": seen["incarnation"],

@@ -1,28 +1,32 @@
 """The names of all tables that a source has, published or not: asked rarely, remembered in Redis for five minutes."""
 
-import json
-from typing import Any
+import msgspec
 
 from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Turnstile
-from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
-from service.database.queries import query
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.sources.connections import Source, SourceConnection, Sources
+from service.sources.connections import Connections, SourceAddress
 
 _LIFE_MS = 300_000
+
+
+class _Stored(msgspec.Struct):
+    """A list as it is kept in Redis."""
+
+    place: str
+    names: list[str]
 
 
 class TableLists:
     """Where a source does not answer, the tables that the config database knows stand in for its own."""
 
-    def __init__(self, settings: Settings, database: ConfigDatabase, sources: Sources, cache: Cache) -> None:
+    def __init__(self, database: ConfigDatabase, connections: Connections, cache: Cache, *, budget_s: float) -> None:
         self._database = database
-        self._sources = sources
+        self._connections = connections
         self._cache = cache
-        self._budget = settings.sync_budget_ms / 1000
-        self._asked: Turnstile[Source, list[str]] = Turnstile()
+        self._budget = budget_s
+        self._asked: Turnstile[SourceAddress, list[str]] = Turnstile()
 
     async def of(self, source_id: int, *, refresh: bool) -> tuple[list[str], str]:
         """The names, sorted, and where they are from: "redis", "source", or "metadata: " and why.
@@ -30,49 +34,44 @@ class TableLists:
         EntityNotFoundError, ConfigDatabaseUnavailableError. `refresh` asks the source whatever is remembered, also one
         that failed a moment ago; without it such a one is left alone.
         """
-        row = await self._database.fetch_patiently("source_connection", id=source_id)
+        row = await self._database.fetch_one("source_connection", id=source_id)
         if row is None:
             raise EntityNotFoundError("Source", str(source_id))
-        source = Source.of(row)
-        if not refresh and (names := await self._remembered(source)) is not None:
+        address = SourceAddress.of(row)
+        if not refresh and (names := await self._remembered(address)) is not None:
             return names, "redis"
-        why = None if refresh else self._sources.resting(source)
+        why = None if refresh else self._connections.resting(address)
         if why is None:
             try:
-                return await self._asked.pass_through(source, lambda: self._ask(source)), "source"
+                return await self._asked.pass_through(address, lambda: self._ask(address)), "source"
             except SourceUnreachableError as error:
                 why = error.message
-        known = await self._database.fetch_patiently("registered_tables", id=source_id)
+        known = await self._database.fetch_one("registered_tables", id=source_id)
         return (known["names"] if known else []), f"metadata: {why}"
 
-    async def _ask(self, source: Source) -> list[str]:
-        async def question(connection: SourceConnection) -> list[str]:
-            row = await (await connection.execute(query("remote_tables"))).fetchone()
-            assert row is not None
-            names: list[str] = row["names"]
-            return names
-
-        names, _ = await self._sources.ask(source, self._budget, question)
-        text = json.dumps({"place": source.place, "names": names}).encode()
+    async def _ask(self, address: SourceAddress) -> list[str]:
+        row, _ = await self._connections.fetch(address, "remote_tables", budget_s=self._budget)
+        assert row is not None
+        names: list[str] = row["names"]
+        text = msgspec.json.encode(_Stored(address.publication_key, names))
         try:
-            await self._cache.remember_tables(source.id, text, _LIFE_MS)
+            await self._cache.remember_tables(address.id, text, _LIFE_MS)
         except CacheUnavailableError:
             return names
         return names
 
-    async def _remembered(self, source: Source) -> list[str] | None:
+    async def _remembered(self, address: SourceAddress) -> list[str] | None:
         try:
-            text = await self._cache.recall_tables(source.id)
+            text = await self._cache.recall_tables(address.id)
         except CacheUnavailableError:
             return None
-        return None if text is None else _parse(text, source.place)
+        return None if text is None else _parse(text, address.publication_key)
 
 
 def _parse(text: bytes, place: str) -> list[str] | None:
     """What Redis held, unless it is of another place (or of anybody's making)."""
     try:
-        held: Any = json.loads(text)
-        names: list[str] = held["names"]
-        return names if held["place"] == place and all(isinstance(name, str) for name in names) else None
-    except (ValueError, KeyError, TypeError):
+        held = msgspec.json.decode(text, type=_Stored)
+    except msgspec.DecodeError:
         return None
+    return held.names if held.place == place else None

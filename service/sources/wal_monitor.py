@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
-from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
-from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.sources.connections import Source, SourceConnection, Sources
+from service.sources.connections import Connections, SourceAddress
 from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
@@ -57,15 +55,23 @@ def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
     return State("ACTIVE", None)
 
 
-class WalMonitor:
+class WalMonitoring:
     """Runs until it is cancelled; does nothing where the interval is 0."""
 
-    def __init__(self, settings: Settings, database: ConfigDatabase, sources: Sources, observer: Observer) -> None:
+    def __init__(
+        self,
+        database: ConfigDatabase,
+        connections: Connections,
+        observer: Observer,
+        *,
+        interval_s: int,
+        budget_s: float,
+    ) -> None:
         self._database = database
-        self._sources = sources
+        self._connections = connections
         self._observe = observer
-        self._interval = settings.wal_interval_s
-        self._budget = (settings.source_connect_timeout_ms + settings.source_statement_timeout_ms) / 1000
+        self._interval = interval_s
+        self._budget = budget_s
 
     async def run(self) -> None:
         """Makes the rounds that no other process makes."""
@@ -73,7 +79,7 @@ class WalMonitor:
             await asyncio.Event().wait()
         while True:
             try:
-                if await self._database.fetch_patiently("claim_wal_round", interval_s=self._interval):
+                if await self._database.fetch_one("claim_wal_round", interval_s=self._interval):
                     await self._round()
             except ConfigDatabaseUnavailableError:
                 await asyncio.sleep(_TRY_AGAIN_S)
@@ -82,34 +88,36 @@ class WalMonitor:
 
     async def _round(self) -> None:
         started = monotonic()
-        rows = await self._database.fetch_all_patiently("wal_sources")
+        rows = await self._database.fetch_all("wal_sources")
         free = asyncio.Semaphore(_AT_ONCE)
 
         async def look(row: dict[str, Any]) -> bool:
             async with free:
-                return await self._look(Source.of(row), row["confirmed_lsn"])
+                return await self._look(SourceAddress.of(row), row["confirmed_lsn"])
 
         troubled = await asyncio.gather(*(look(row) for row in rows))
         took_ms = round((monotonic() - started) * 1000, 3)
         self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
-    async def _look(self, source: Source, confirmed_before: str | None) -> bool:
-        async def question(connection: SourceConnection) -> dict[str, Any]:
-            parameters = {"publication": source.publication_name, "slot": source.replication_name}
-            row = await (await connection.execute(query("remote_wal"), parameters)).fetchone()
-            assert row is not None
-            return row
-
+    async def _look(self, address: SourceAddress, confirmed_before: str | None) -> bool:
         seen: dict[str, Any] = {}
         try:
-            seen, _ = await self._sources.ask(source, self._budget, question)
+            row, _ = await self._connections.fetch(
+                address,
+                "remote_wal",
+                budget_s=self._budget,
+                publication=address.publication_name,
+                slot=address.replication_name,
+            )
+            assert row is not None
+            seen = row
             state = judge(seen, confirmed_before)
         except SourceUnreachableError as error:
             state = State("ERROR", error.message)
-        await self._database.fetch_patiently(
+        await self._database.fetch_one(
             "record_wal",
-            id=source.id,
-            slot=source.replication_name,
+            id=address.id,
+            slot=address.replication_name,
             is_seen=bool(seen),
             status=state.status,
             error=state.message,

@@ -4,7 +4,7 @@ from functools import cache
 from time import monotonic
 
 from service.http.templates import STATIC, asset
-from service.pages.memory import Page
+from service.pages.page import Page
 
 _TYPES = {
     "page.js": "text/javascript",

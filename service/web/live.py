@@ -21,9 +21,9 @@ from markupsafe import Markup
 from service.concurrency import keep
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
-from service.pages.details import Details
-from service.pages.memory import Page
-from service.pages.page import Answer
+from service.pages.details import Pages
+from service.pages.page import Answer, Page
+from service.sources.connections import Connections
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.portrait import Portrait, draw
 from service.web.rooms import Change, Room, Watcher, event
@@ -38,11 +38,20 @@ _MOST_BYTES = 32 * 2**20
 
 
 class Live:
-    """Portraits and streams. Errors are those of Details, and TooManyStreamsError."""
+    """Portraits and streams. Errors are those of `Pages.read`, and TooManyStreamsError."""
 
-    def __init__(self, database: ConfigDatabase, details: Details, observer: Observer, *, most_streams: int) -> None:
+    def __init__(
+        self,
+        database: ConfigDatabase,
+        pages: Pages,
+        connections: Connections,
+        observer: Observer,
+        *,
+        most_streams: int,
+    ) -> None:
         self._database = database
-        self._details = details
+        self._pages = pages
+        self._connections = connections
         self._most_streams = most_streams
         self._portraits: OrderedDict[int, Portrait] = OrderedDict()
         self._drawing: dict[tuple[int, str], asyncio.Task[Portrait]] = {}
@@ -59,9 +68,9 @@ class Live:
             for source_id in affected:
                 self._rooms[source_id].changed.set()
 
-    async def portrait(self, source_id: int, *, fresh: bool = False) -> tuple[Portrait, Answer]:
-        """The source as it is now, and the page that it was drawn from; `fresh` reads past the caches."""
-        answer = await (self._details.read_fresh(source_id) if fresh else self._details.read(source_id))
+    async def portrait(self, source_id: int, *, reload: bool = False) -> tuple[Portrait, Answer]:
+        """The source as it is now, and the page that it was drawn from; `reload` reads past the caches."""
+        answer = await (self._pages.reload(source_id) if reload else self._pages.read(source_id))
         page = answer.page
         held = self._portraits.get(source_id)
         if held is not None and held.digest == page.digest:
@@ -80,7 +89,7 @@ class Live:
         # Read after the page: what it says is never older, and what changes later evicts the page. A page does without:
         # migrations 012 and 013, or the rights on what they make, may be missing while an update is under way.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
-            extras = await self._database.fetch_patiently("portrait_extras", id=source_id, days=_LATELY_DAYS)
+            extras = await self._database.fetch_one("portrait_extras", id=source_id, days=_LATELY_DAYS)
         lag = tuple(self._lag.get(source_id, ()))
         portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag)
         if sample is not None:
@@ -98,7 +107,7 @@ class Live:
         rows = []
         # As above: the list of sources does without.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
-            rows = await self._database.fetch_all_patiently("failing_sources", ids=source_ids)
+            rows = await self._database.fetch_all("failing_sources", ids=source_ids)
         return {row["source_id"]: row["last_error"] for row in rows}
 
     def _note_lag(self, source_id: int, sample: tuple[datetime, int]) -> None:
@@ -111,7 +120,7 @@ class Live:
 
     def freshness(self, portrait: Portrait, answer: Answer) -> Markup:
         """The part that says how old it is and where it is from."""
-        since = self._details.sources.failing_since(portrait.source_id)
+        since = self._connections.failing_since(portrait.source_id)
         return portrait.freshness(is_old=answer.found == "last known", failing_since=since)
 
     async def open(self, source_id: int, since: str | None, *, with_parts: bool) -> AsyncIterator[bytes]:
@@ -128,13 +137,13 @@ class Live:
         return self._stream(source_id, room, since, with_parts)
 
     async def _stream(
-        self, source_id: int, fresh_room: Room, since: str | None, with_parts: bool
+        self, source_id: int, new_room: Room, since: str | None, with_parts: bool
     ) -> AsyncIterator[bytes]:
         # From here until the watcher is in the room nothing is awaited: no change can come between what it is caught up
         # with and what it is told later.
         self.streams += 1
         watcher = Watcher(with_parts)
-        room = self._rooms.setdefault(source_id, fresh_room)
+        room = self._rooms.setdefault(source_id, new_room)
         if room.task is None:
             # In a context of its own: it outlives the request that came first, and its trace.
             room.task = asyncio.create_task(
@@ -194,7 +203,7 @@ class Live:
             await asyncio.sleep(_SPACING_S)
 
     def _until_expiry(self, source_id: int) -> float:
-        page = self._details.memory.get(source_id)
+        page = self._pages.memory.get(source_id)
         return max(page.expires - monotonic(), _SPACING_S) if page else _TRY_AGAIN_S
 
     def _tell(self, room: Room, portrait: Portrait, freshness: str, *, was_troubled: bool) -> None:

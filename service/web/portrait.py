@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from service.http.templates import CUT, amount, render
-from service.pages.memory import Page
+from service.pages.page import Page
 from service.sources.health import health
 
 # How the last check of the publication is told where it was a success.

@@ -17,7 +17,7 @@ from service.errors import (
 )
 from service.http.templates import render
 from service.runtime import Runtime
-from service.sources.sync import SyncReport
+from service.sources.sync import SyncResult
 from service.telemetry.events import Event, SyncPhase
 from service.web.rooms import event
 
@@ -51,22 +51,17 @@ class Outcome:
     facts: dict[str, Any]
 
 
-async def refresh(runtime: Runtime, source_id: int, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Syncs, then waits a bounded time for the view. `say` hears of the phase that follows the sync's own ("refresh").
+async def sync_watched(runtime: Runtime, source_id: int, on_refresh: Callable[[], None] = lambda: None) -> Outcome:
+    """Syncs, then waits a bounded time for the view; `on_refresh` is called when that wait begins.
 
-    EntityNotFoundError where the source is gone; every other trouble is an outcome.
+    EntityNotFoundError if the source is gone; every other trouble is an outcome.
     """
     try:
-        report = await runtime.synchronizer.sync(source_id)
+        synced = await runtime.sync(source_id, on_refresh)
     except (SyncError, ConfigDatabaseUnavailableError) as error:
         return Outcome(error.status, await _failure(runtime, source_id, error))
-    phases = dict(report.phases_ms)
-    if report.count:
-        say("refresh")
-        started = monotonic()
-        await runtime.refresher.wait_until_covered(runtime.refresh_wait_s)
-        phases["refresh"] = (monotonic() - started) * 1000
-    facts = {"failure": None, "outcome": report.outcome, "changes": _changes(report), "phases_ms": phases}
+    result = synced.result
+    facts = {"failure": None, "outcome": result.outcome, "changes": _changes(result), "phases_ms": synced.phases_ms}
     return Outcome(200, facts)
 
 
@@ -86,7 +81,7 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
             say(about.phase, about.tables)
 
     async def work() -> Outcome:
-        return await refresh(runtime, source_id, say)
+        return await sync_watched(runtime, source_id, lambda: say("refresh"))
 
     def end(done: "asyncio.Task[Outcome]") -> None:
         if done.cancelled() or done.exception() is not None:
@@ -112,10 +107,10 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
 
 async def _failure(runtime: Runtime, source_id: int, error: ServiceError) -> dict[str, Any]:
     try:
-        row = await runtime.database.fetch_patiently("source_state", id=source_id)
+        row = await runtime.database.fetch_one("source_state", id=source_id)
     except ConfigDatabaseUnavailableError:
         row = None
-    since = runtime.details.sources.failing_since(source_id) if isinstance(error, SourceUnreachableError) else None
+    since = runtime.connections.failing_since(source_id) if isinstance(error, SourceUnreachableError) else None
     return {
         "failure": error.message,
         "failing_since": since.isoformat() if since else None,
@@ -124,13 +119,13 @@ async def _failure(runtime: Runtime, source_id: int, error: ServiceError) -> dic
     }
 
 
-def _changes(report: SyncReport) -> list[dict[str, str]]:
+def _changes(result: SyncResult) -> list[dict[str, str]]:
     changes = [
         {"sign": sign, "kind": kind, "words": words.format(name)}
         for key, sign, kind, words in _NAMES
-        for name in report.changes[key]
+        for name in result.changes[key]
     ]
-    for table in report.changes["tables_changed"]:
+    for table in result.changes["tables_changed"]:
         columns = ", ".join(_COLUMNS[column["change"]].format(**column) for column in table["columns"])
         words = f"{table['table_name']}: version {table['version']}, {columns}"
         changes.append({"sign": "~", "kind": "retyped", "words": words})

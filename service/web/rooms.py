@@ -4,10 +4,11 @@ Server-sent events: https://html.spec.whatwg.org/#server-sent-events.
 """
 
 import asyncio
-import json
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from service.web.portrait import Portrait
 
@@ -111,5 +112,4 @@ def event(kind: str, data: dict[str, Any]) -> bytes:
     """A server-sent event."""
     # Only what brings the page to a version has its id: a client that is cut off after any other event has missed it.
     number = f"id: {data['version']}\n" if kind == "changed" else ""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {kind}\n{number}data: {text}\n\n".encode()
+    return b"".join((f"event: {kind}\n{number}data: ".encode(), msgspec.json.encode(data), b"\n\n"))

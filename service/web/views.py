@@ -16,13 +16,13 @@ from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
 from service.http.openapi import FLAG, ID, described
 from service.http.templates import SECURITY_HEADERS, render
-from service.pages.memory import Page
+from service.pages.page import Page
 from service.sources.health import health
 from service.sources.schema_diff import difference
 from service.web import assets
 from service.web.live import Live
 from service.web.portrait import SORTS, Portrait
-from service.web.refresh import progress, refresh
+from service.web.refresh import progress, sync_watched
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LISTED = 100
@@ -65,8 +65,8 @@ async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -
     """The sources by name, with their health."""
     first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
     runtime = runtime_of(request)
-    rows = await runtime.database.fetch_all_patiently("overview", search=q, limit=_LISTED, skip=first)
-    failing = runtime.details.sources.failing
+    rows = await runtime.database.fetch_all("overview", search=q, limit=_LISTED, skip=first)
+    failing = runtime.connections.failing
     errors = await _live(request).sync_errors([row["id"] for row in rows])
     sources = [
         row
@@ -99,7 +99,7 @@ async def details_page(
     """One source."""
     runtime = runtime_of(request)
     wanted = parameters.identifier("Source", source_id)
-    portrait, answer = await _live(request).portrait(wanted, fresh=parameters.boolean("fresh", fresh))
+    portrait, answer = await _live(request).portrait(wanted, reload=parameters.boolean("fresh", fresh))
     runtime.count(wanted, answer)
     order = sort if sort in SORTS else "name"
     freshness, came = _live(request).freshness(portrait, answer), _CAME[answer.found]
@@ -138,7 +138,7 @@ async def table_page(
     wanted = parameters.identifier("Table", table_id)
     highest = parameters.count("before", before, 0, _LARGEST_SKIP) - 1 if before is not None else None
     # One more than is shown, for the difference that the oldest one makes.
-    row = await runtime_of(request).database.fetch_patiently(
+    row = await runtime_of(request).database.fetch_one(
         "table_versions", id=wanted, highest=highest, count=_VERSIONS + 1
     )
     if row is None:
@@ -173,7 +173,7 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
     portrait, _ = await _live(request).portrait(wanted)
     if "text/event-stream" in request.headers.get("accept", ""):
         return Stream(progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
-    outcome = await refresh(runtime, wanted)
+    outcome = await sync_watched(runtime, wanted)
     text = render("outcome.html", is_fragment=False, name=portrait.name, source_id=wanted, **outcome.facts)
     return Response(
         text.encode(),

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import redis.asyncio
 
-from service.pages.details import Details
+from service.pages.details import Pages
 from service.telemetry.events import Event, Evicted
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, percentile
@@ -47,7 +47,7 @@ async def _eviction(rig: Rig) -> AsyncIterator[Row]:
             async def evicted() -> float:
                 nonlocal number
                 number += 1
-                await service.runtime.details.read(source)
+                await service.runtime.pages.read(source)
                 heard = service.next(
                     lambda event: isinstance(event, Evicted) and event.sources is not None and source in event.sources
                 )
@@ -150,14 +150,14 @@ async def _all_at_once(rig: Rig) -> AsyncIterator[Row]:
             redis.asyncio.Redis.from_url(rig.valkey.url) as client,
         ):
             await service.covered()
-            details = service.runtime.details
+            pages = service.runtime.pages
             took, slowest = [], []
             for _ in range(1 if rig.is_quick else 3):
                 for start in range(0, _MANY, 100):
-                    await asyncio.gather(*(details.read(source) for source in ids[start : start + 100]))
+                    await asyncio.gather(*(pages.read(source) for source in ids[start : start + 100]))
                 assert await client.dbsize() >= _MANY
                 gone = service.next(lambda event: isinstance(event, Evicted) and event.cause == "notification")
-                reading = asyncio.create_task(_keep_reading(details, ids[0], gone))
+                reading = asyncio.create_task(_keep_reading(pages, ids[0], gone))
                 await writer.execute("UPDATE sources SET total_tables = coalesce(total_tables, 0) + 1")
                 committed = perf_counter()
                 await gone
@@ -170,12 +170,12 @@ async def _all_at_once(rig: Rig) -> AsyncIterator[Row]:
             yield Row(name, "one second", ratio, "<= 1x", ratio <= 1, min(took), max(took), figures)
 
 
-async def _keep_reading(details: Details, source: int, until: "asyncio.Future[Event]") -> float:
+async def _keep_reading(pages: Pages, source: int, until: "asyncio.Future[Event]") -> float:
     """Reads a page again and again; returns the longest that it took."""
     longest = 0.0
     while not until.done():
         began = perf_counter()
-        await details.read(source)
+        await pages.read(source)
         longest = max(longest, perf_counter() - began)
         await asyncio.sleep(0.001)
     return longest

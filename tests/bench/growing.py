@@ -10,7 +10,8 @@ from time import perf_counter
 import httpx
 
 from service.demo.servers import free_port
-from service.pages.memory import Memory, Page
+from service.pages.memory import Memory
+from service.pages.page import Page
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_most
 

@@ -33,14 +33,14 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
         small, large = 1, 2
         async with rig.runtime(config, memory_cache_mb=0) as service, await asynchronous(config) as plain:
             await service.covered()
-            details = service.runtime.details
+            pages = service.runtime.pages
             redis = service.runtime.cache._primaries
             assert redis is not None
             client = redis.clients[0]
-            await details.read(small)
+            await pages.read(small)
             ours, theirs = await in_turn(
                 repeats,
-                lambda: timed(lambda: details.read(small)),
+                lambda: timed(lambda: pages.read(small)),
                 lambda: timed(lambda: client.get(f"source_details:{small}")),
             )
             yield at_most("page from Redis", "one GET by the same client", 2, ours, theirs, allowance_ms=0.3)
@@ -52,10 +52,10 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                     )
                     await cursor.fetchall()
 
-                await details.read_fresh(source)
+                await pages.reload(source)
                 ours, theirs = await in_turn(
                     repeats // (1 if tables == 50 else 5),
-                    partial(timed, partial(details.read_fresh, source)),
+                    partial(timed, partial(pages.reload, source)),
                     partial(timed, rows_of),
                 )
                 yield at_most(
@@ -75,7 +75,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             database = service.runtime.database
 
             async def view() -> None:
-                row = await database.fetch("details", id=ids[-1], names=None)
+                row = await database.fetch_nowait("details", id=ids[-1], names=None)
                 assert row is not None
                 assert row["view_is_current"]
 

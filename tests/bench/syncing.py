@@ -58,7 +58,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                 plain,
                 rig.runtime(config, publication_budget_ms=_BUDGET_MS, sync_budget_ms=30_000) as service,
             ):
-                synchronizer, details = service.runtime.synchronizer, service.runtime.details
+                synchronizer, pages = service.runtime.synchronizer, service.runtime.pages
 
                 async def round_trip() -> float:
                     started = perf_counter()
@@ -68,7 +68,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                 async def sync(tables: int) -> float:
                     started = perf_counter()
                     await synchronizer.sync(sources[tables])
-                    await details.read_fresh(sources[tables])
+                    await pages.reload(sources[tables])
                     return perf_counter() - started
 
                 async def first(tables: int) -> float:
@@ -90,9 +90,9 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
 
                 async def uncached(source: int) -> float:
                     await asyncio.to_thread(rig.flush)
-                    details.memory.drop(None)
+                    pages.memory.drop(None)
                     started = perf_counter()
-                    await details.read(source)
+                    await pages.read(source)
                     return perf_counter() - started
 
                 ours, theirs = await in_turn(rig.rounds, lambda: uncached(sources[50]), round_trip)

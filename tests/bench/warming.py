@@ -34,7 +34,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                 rig.runtime(config, warm_pages=pages, cache_ttl_s=_TTL_S) as service,
                 await asynchronous(config) as writer,
             ):
-                details, warming = service.runtime.details, service.runtime.warming
+                read_page, warming = service.runtime.pages.read, service.runtime.warming
                 # The first lives are those of a cold start, which both have.
                 begin = monotonic() + _TTL_S / 2
                 end = begin + seconds
@@ -45,7 +45,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                         (source,) = chance.choices(ids, cum_weights=weights)
                         warming.touch(source)
                         started = perf_counter()
-                        answer = await details.read(source)
+                        answer = await read_page(source)
                         if monotonic() > begin:
                             took.append(perf_counter() - started)
                             computed += answer.found == "computed"

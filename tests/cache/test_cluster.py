@@ -71,7 +71,7 @@ async def test_delete_by_hand_is_heard_from_every_primary(
             continue
     for source in sources:
         redis_cluster.owner(page_key(source)).client.delete(page_key(source))
-    await until(lambda: not any(map(service.runtime.details.memory.get, sources)))
+    await until(lambda: not any(map(service.runtime.pages.memory.get, sources)))
     for source in sources:
         assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
 

@@ -111,7 +111,7 @@ async def test_redis_that_lost_everything_is_filled_again(
     for _ in range(3):
         await service.details(source)
     redis.flushall()
-    await until(lambda: service.runtime.details.memory.get(source) is None)
+    await until(lambda: service.runtime.pages.memory.get(source) is None)
     assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
     assert redis.exists(f"source_details:{source}")
 
@@ -251,7 +251,7 @@ async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(
             pipe.set(f"{{source_details:{number}}}:lease", "x", ex=30)
         pipe.set("somebody:else", "x")
         pipe.execute()
-    await service.runtime.details.evict(range(2000), "notification")
+    await service.runtime.pages.evict(range(2000), "notification")
     assert len(list(redis.scan_iter("source_details:*", count=1000))) == 3000
     config.execute("SELECT pg_notify('source_details_changed', '*')")
     await service.settled(config)

@@ -12,11 +12,11 @@ from typing import Any
 
 from service.cache import store as cache
 from service.cache.deployment import Deployment
-from service.cache.primaries import Client, Cluster, Script, Server
+from service.cache.primaries import Client, Cluster, Script, SinglePrimary
 from service.cache.store import Cache
 from service.cli import main as cli
 from service.config.redis_url import Address
-from service.pages.details import Details
+from service.pages.details import Pages
 
 _LONGEST_S = 0.02
 
@@ -50,13 +50,13 @@ def _sabotage(name: str) -> None:
     if name == "no lease check":
         cache._STORE = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
     elif name == "no eviction on reconnect":
-        evict = Details.evict
+        evict = Pages.evict
 
-        async def evict_unless_reconnected(self: Details, source_ids: Iterable[int] | None, cause: Any) -> None:
+        async def evict_unless_reconnected(self: Pages, source_ids: Iterable[int] | None, cause: Any) -> None:
             if cause != "reconnect":
                 await evict(self, source_ids, cause)
 
-        Details.evict = evict_unless_reconnected  # type: ignore[method-assign]
+        Pages.evict = evict_unless_reconnected  # type: ignore[method-assign]
     elif name == "silent failover":
         Deployment.find = _remembered(Deployment.find)  # type: ignore[method-assign]
         Cluster._known = _any_server  # type: ignore[method-assign]
@@ -66,7 +66,7 @@ def _sabotage(name: str) -> None:
 
 if __name__ == "__main__":
     _hold(Cache, "store")
-    _hold(Server, "delete")
+    _hold(SinglePrimary, "delete")
     _sabotage(sys.argv[1])
     sys.argv[1:] = ["serve"]
     sys.exit(cli.main())

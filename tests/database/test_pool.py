@@ -146,7 +146,7 @@ async def test_cancelled_transaction_leaves_no_connection_that_answers_nobody(st
         await asyncio.sleep(moment * 0.0001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await database.fetch_unattended("view_state", timeout_s=5)
+        assert await database.fetch_detached("view_state", timeout_s=5)
 
 
 async def test_statement_that_is_cancelled_is_not_the_database_away(service: Service, config: Sql) -> None:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from service.database.migrations import migrate
 from service.demo.servers import Postgres
+from service.http.compression import form
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.runtime import Service, Start
@@ -120,7 +121,7 @@ async def test_hit_sends_the_very_bytes_that_are_kept(service: Service, config: 
     await service.settled(config)
     while "detail=memory" not in (await service.details(source)).headers["cache-status"]:
         continue
-    page = service.runtime.details.memory.get(source)
+    page = service.runtime.pages.memory.get(source)
     assert page is not None
     app = service.app.asgi
 
@@ -139,4 +140,4 @@ async def test_hit_sends_the_very_bytes_that_are_kept(service: Service, config: 
         return body
 
     assert await sent(b"identity") is page.body
-    assert await sent(b"gzip") is page.encoded["gzip"].result()
+    assert await sent(b"gzip") is await form(page, "gzip", lambda: None)

@@ -66,7 +66,7 @@ async def test_stop_insists_where_a_cancellation_gets_lost(service: Service) -> 
         except asyncio.CancelledError:
             await asyncio.Event().wait()
 
-    service.runtime._tasks.append(service.runtime._supervised("stubborn", stubborn))
+    service.runtime.tasks.start("stubborn", stubborn)
     await asyncio.sleep(0)
     await asyncio.wait_for(service.runtime.stop(), 20)
-    assert service.runtime._tasks == []
+    assert service.runtime.tasks.running == 0

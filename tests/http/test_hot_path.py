@@ -1,5 +1,6 @@
 """The hot path answers as the framework does, only sooner; and pages in compressed forms."""
 
+import asyncio
 import gzip
 import sys
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from service.http import compression
 from service.http.compression import chosen
-from service.pages.memory import Memory, Page
+from service.pages.memory import Memory
+from service.pages.page import Page
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.runtime import Service
@@ -86,7 +88,7 @@ async def test_form_is_made_once_and_counted(service: Service, source: int, monk
         return encoder(body)
 
     monkeypatch.setitem(compression._ENCODERS, "gzip", encode)
-    memory = service.runtime.details.memory
+    memory = service.runtime.pages.memory
     before = memory.bytes
     for _ in range(5):
         _, body = await raw(service, source, {"Accept-Encoding": "gzip"})
@@ -110,7 +112,7 @@ def test_choice_of_a_form(header: str, form: str) -> None:
     assert chosen(Page(b"x", 0, 0), header.encode()) == ""
 
 
-def test_page_that_grows_past_the_bound_leaves() -> None:
+async def test_page_that_grows_past_the_bound_leaves() -> None:
     """Its compressed forms count as well, and take the longest unused with them."""
     memory = Memory(100, 0)
     first, second = Page(b"x" * 40, 1e18, 0), Page(b"y" * 40, 1e18, 0)
@@ -119,15 +121,8 @@ def test_page_that_grows_past_the_bound_leaves() -> None:
     memory.weigh(1, Page(b"z" * 90, 1e18, 0))
     assert memory.bytes == 80
 
-    class Done:
-        def done(self) -> bool:
-            return True
-
-        def result(self) -> bytes:
-            return b"g" * 30
-
-    second.encoded["gzip"] = Done()  # type: ignore[assignment]  # a task that is done
-    memory.weigh(2, second)
+    await second.encoded("gzip", lambda _: b"g" * 30, lambda: memory.weigh(2, second))
+    await asyncio.sleep(0)
     assert memory.get(1) is None
     assert memory.get(2) is second
     assert memory.bytes == 70

@@ -116,7 +116,7 @@ async def test_failure_that_nobody_foresaw_is_json_without_a_traceback(
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("an inner word")
 
-    monkeypatch.setattr(service.runtime.database, "fetch_patiently", fail)
+    monkeypatch.setattr(service.runtime.database, "fetch_one", fail)
     response = await service.client.get("/api/v1/sources")
     assert response.status_code == 500
     assert response.json()["error"] == "InternalError"

@@ -50,7 +50,7 @@ async def test_deletion_by_hand_takes_effect_in_every_process(
             await process.details(source)
     heard = [asyncio.Event(), asyncio.Event()]
     for process, event in zip(processes, heard, strict=True):
-        session = process.runtime.details.session
+        session = process.runtime.session
         original = session._on_invalid
 
         def hear(source_id: int | None, original: Any = original, event: asyncio.Event = event) -> None:
@@ -62,7 +62,7 @@ async def test_deletion_by_hand_takes_effect_in_every_process(
     for event in heard:
         await asyncio.wait_for(event.wait(), 5)
     for process in processes:
-        assert process.runtime.details.memory.get(source) is None
+        assert process.runtime.pages.memory.get(source) is None
     assert "fwd=miss" in (await processes[0].details(source)).headers["cache-status"]
 
 
@@ -86,7 +86,7 @@ async def test_fill_never_undoes_an_eviction(
     assert old.json()["source"]["name"] != "renamed"
     assert "stored" not in old.headers["cache-status"]
     assert redis.get(f"source_details:{source}") is None
-    assert slow.runtime.details.memory.get(source) is None
+    assert slow.runtime.pages.memory.get(source) is None
     for process in (slow, other):
         assert (await process.details(source)).json()["source"]["name"] == "renamed"
 
@@ -175,14 +175,14 @@ async def test_life_counts_from_the_reading(start: Start, config: Sql, redis: sy
     source = add_source(config)
     service: Service = await start(cache_ttl_s=5)
     await service.settled(config)
-    compute = service.runtime.details._compute
+    compute = service.runtime.pages.compute
 
     async def slow(*arguments: Any, **options: Any) -> Any:
         computed = await compute(*arguments, **options)
         await asyncio.to_thread(config.execute, "SELECT pg_sleep(1.2)")
         return computed
 
-    service.runtime.details._compute = slow  # type: ignore[method-assign]
+    service.runtime.pages.compute = slow  # type: ignore[method-assign]
     await service.details(source)
     left = redis.pttl(f"source_details:{source}")
     assert isinstance(left, int)
@@ -204,12 +204,12 @@ async def test_fill_never_undoes_an_eviction_without_redis(
     service: Service = await start(redis_url="redis://127.0.0.1:1/0")
     source = add_source(config)
     await service.settled(config)
-    computing = Gate(monkeypatch, service.runtime.details, "_compute", after=True)
+    computing = Gate(monkeypatch, service.runtime.pages, "compute", after=True)
     reading = asyncio.create_task(service.details(source))
     await computing.until_reached()
     config.execute("UPDATE sources SET name = 'renamed'")
     await service.settled(config)
     computing.open()
     await reading
-    assert service.runtime.details.memory.get(source) is None
+    assert service.runtime.pages.memory.get(source) is None
     assert (await service.details(source)).json()["source"]["name"] == "renamed"

@@ -50,7 +50,7 @@ async def test_change_between_listen_and_evict_is_heard(
     """LISTEN comes first: what commits while everything is being evicted is notified on the new connection."""
     source = add_source(config)
     await service.settled(config)
-    evicting = Gate(monkeypatch, service.runtime.details, "evict", after=True)
+    evicting = Gate(monkeypatch, service.runtime.pages, "evict", after=True)
     seen = len(service.events.events)
     config.execute("SELECT pg_terminate_backend(%s)", (service.runtime.listener.backend_pid,))
     await evicting.until_reached()

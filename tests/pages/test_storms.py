@@ -69,7 +69,7 @@ async def test_storm_of_refreshes_is_two_syncs_and_nobody_sees_an_older_state(
     """Five hundred callers: the first has a sync of its own, the others share the next, which began after them."""
     shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     first = asyncio.create_task(service.sync(source))
     await looking.until_reached()
     shop.execute("CREATE TABLE lines (id int)")

@@ -23,7 +23,7 @@ async def heat(service: Service, source: int) -> None:
 
 async def hit(service: Service, source: int) -> None:
     """The next reader does not wait for a computation."""
-    answer = await service.runtime.details.read(source)
+    answer = await service.runtime.pages.read(source)
     assert answer.found in ("memory", "redis")
 
 
@@ -39,9 +39,9 @@ async def test_hot_page_is_read_again_after_its_eviction(start: Start, config: S
     await service.events.until(Warmed, lambda event: event.source_id == hot, before)
     await hit(service, hot)
     assert "changed" in (await service.details(hot)).text
-    assert (await service.runtime.details.read(cold)).found == "computed"
+    assert (await service.runtime.pages.read(cold)).found == "computed"
     service.runtime.warming._warmed.clear()
-    await service.runtime.details.evict([hot, cold], "notification")
+    await service.runtime.pages.evict([hot, cold], "notification")
     assert list(service.runtime.warming._waiting) == [hot]
 
 
@@ -54,7 +54,7 @@ async def test_everything_hot_is_read_again_after_everything_was_evicted(start: 
         for _ in range(4 + number):
             await service.details(source)
     before = len(service.events.events)
-    await service.runtime.details.evict(None, "notification")
+    await service.runtime.pages.evict(None, "notification")
     wanted = set(sources[2:])
     await until(lambda: wanted <= {event.source_id for event in warmed(service, before)})
     assert {event.source_id for event in warmed(service, before)} == wanted
@@ -81,7 +81,7 @@ async def test_hot_page_is_renewed_before_its_life_ends(
         before = len(service.events.events)
         await hit(service, source)
     service.runtime.warming._counts.clear()
-    await asyncio.wait_for(until(lambda: service.runtime.details.memory.get(source) is None), 20)
+    await asyncio.wait_for(until(lambda: service.runtime.pages.memory.get(source) is None), 20)
 
 
 async def test_what_was_hot_is_read_at_a_start(
@@ -119,11 +119,11 @@ async def test_page_that_changes_all_the_time_is_not_read_each_time(
     await service.settled(config)
     await heat(service, source)
     monkeypatch.setattr(warming, "_SPACING_S", 3600)
-    await service.runtime.details.evict([source], "notification")
+    await service.runtime.pages.evict([source], "notification")
     await service.events.until(Warmed)
     before = len(service.events.events)
     for _ in range(20):
-        await service.runtime.details.evict([source], "notification")
+        await service.runtime.pages.evict([source], "notification")
     assert warmed(service, before) == []
     assert service.runtime.warming._waiting == {}
 
@@ -133,6 +133,6 @@ async def test_nothing_is_warmed_where_the_setting_says_so(start: Start, config:
     service: Service = await start(warm_pages=0)
     source = add_source(config)
     await heat(service, source)
-    await service.runtime.details.evict(None, "notification")
-    answer: Any = await service.runtime.details.read(source)
+    await service.runtime.pages.evict(None, "notification")
+    answer: Any = await service.runtime.pages.read(source)
     assert answer.found == "computed"

@@ -71,7 +71,7 @@ async def test_change_in_the_middle_of_a_sync_is_seen_by_the_next(
 ) -> None:
     """One look is one snapshot: never half of a change."""
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     syncing = asyncio.create_task(service.sync(source))
     await looking.until_reached()
     published.execute("ALTER TABLE orders ADD COLUMN a int; CREATE TABLE lines (id int)")
@@ -146,12 +146,12 @@ async def test_failure_that_nobody_meets_again_is_forgotten(
     """Of a source that was deleted, say: it is in no report for ever."""
     source = add_source(config)
     await service.details(source)
-    await until(lambda: service.runtime.details.sources.failing)
+    await until(lambda: service.runtime.connections.failing)
     config.execute("DELETE FROM sources")
-    await service.runtime.details.sources.sweep()
-    assert set(service.runtime.details.sources.failing) == {source}
+    await service.runtime.connections.sweep()
+    assert set(service.runtime.connections.failing) == {source}
     monkeypatch.setattr(remote, "_FORGET_S", -60)
-    await service.runtime.details.sources.sweep()
+    await service.runtime.connections.sweep()
     assert (await service.client.get("/health/ready")).json()["sources_failing"] == {}
 
 

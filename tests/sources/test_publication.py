@@ -70,7 +70,7 @@ async def test_evictions_cause_no_remote_calls(
 ) -> None:
     """Not in the process that asked, and not in another one."""
     processes: list[Service] = [await start(), await start()]
-    asking = [Gate(monkeypatch, process.runtime.details.sources, "ask") for process in processes]
+    asking = [Gate(monkeypatch, process.runtime.connections, "fetch") for process in processes]
     for gate in asking:
         gate.open()
     for number in range(5):
@@ -86,7 +86,7 @@ async def test_remembered_without_redis_as_well(
 ) -> None:
     """Each process for itself."""
     service: Service = await start(redis_url="redis://127.0.0.1:1/0")
-    asking = Gate(monkeypatch, service.runtime.details.sources, "ask")
+    asking = Gate(monkeypatch, service.runtime.connections, "fetch")
     asking.open()
     for number in range(3):
         assert names((await service.details(source)).json()) == ["a", "b"]
@@ -149,7 +149,7 @@ async def test_answer_that_comes_late_mends_the_page(
     service: Service = await start(publication_budget_ms=1)
     published.execute("ALTER PUBLICATION rosetta DROP TABLE b")
     await service.settled(config)
-    asking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    asking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     early = (await service.details(source)).json()
     assert names(early) == ["a", "b"]
     assert early["meta"]["tables_from"] == "metadata"

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import runtime
+from service import concurrency
 from service.sources import schedule
 from service.telemetry.events import Evicted, ScheduledSync, SyncFinished
 from tests.fixtures.databases import Sql
@@ -111,7 +111,7 @@ async def test_at_most_so_many_at_a_time(start: Start, config: Sql, shop: Sql, s
         add_source(config, shop_dsn)
     service: Service = await start(sync_interval_s=1000, syncs_at_once=2)
     running, most = 0, 0
-    sources: Any = service.runtime.details.sources
+    sources: Any = service.runtime.connections
     ask = sources.ask
 
     async def counted(*arguments: Any) -> Any:
@@ -180,7 +180,7 @@ async def test_who_stops_gives_it_back_however_long_that_takes(
         stop = asyncio.ensure_future(service.runtime.stop())
         waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%give_back_syncs%'"
         await until(lambda: stop.done() or bool(rows(config, waiting)))
-        await asyncio.wait({stop}, timeout=2 * runtime._CANCEL_AGAIN_S)
+        await asyncio.wait({stop}, timeout=2 * concurrency._CANCEL_AGAIN_S)
     await stop
     assert rows(config, "SELECT FROM source_details_schedule WHERE claimed_until IS NOT NULL") == []
 
@@ -202,7 +202,7 @@ async def test_who_stops_gives_back_what_it_was_about_to_take(start: Start, conf
     config.execute("INSERT INTO source_details_schedule (source_id, due_at) SELECT id, now() FROM sources")
     await taken.wait()
     stop = asyncio.ensure_future(service.runtime.stop())
-    await asyncio.wait({stop}, timeout=2 * runtime._CANCEL_AGAIN_S)
+    await asyncio.wait({stop}, timeout=2 * concurrency._CANCEL_AGAIN_S)
     answered.set()
     await stop
     assert rows(config, "SELECT FROM source_details_schedule WHERE claimed_until IS NOT NULL") == []

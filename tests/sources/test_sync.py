@@ -1,14 +1,15 @@
 """Syncing with a real source: what is recorded, and what is reported."""
 
 import json
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from service.demo.servers import PASSWORD
-from service.sources.connections import Source, SourceConnection
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.proxy import Proxy
 from tests.fixtures.runtime import Service
 from tests.fixtures.shop import history, tables
 
@@ -129,27 +130,17 @@ async def test_refresh_endpoint_makes_the_next_read_new(
     assert set(tables((await service.details(source)).json())) == {"lines", "orders"}
 
 
-async def test_sync_is_one_round_trip_with_a_warm_connection(
-    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+async def test_second_sync_reuses_the_connection_of_the_first(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
 ) -> None:
-    """The second one reuses the first one's connection and asks one question."""
+    """The source sees one connection."""
     assert published
-    source = add_source(config, shop_dsn)
-    backends: list[int] = []
-    ask = service.runtime.details.sources.ask
-
-    async def counted(place: Source, budget: float, question: Any) -> Any:
-        async def noted(connection: SourceConnection) -> Any:
-            backends.append(connection.info.backend_pid)
-            return await question(connection)
-
-        return await ask(place, budget, noted)
-
-    monkeypatch.setattr(service.runtime.details.sources, "ask", counted)
-    await service.sync(source)
-    await service.sync(source)
-    assert len(backends) == 2
-    assert len(set(backends)) == 1
+    place = conninfo_to_dict(shop_dsn)
+    line = await proxy(str(place["host"]), int(str(place["port"])))
+    source = add_source(config, shop_dsn, pg_host="127.0.0.1", pg_port=line.port)
+    for _ in range(2):
+        assert (await service.sync(source))["meta"]["sync"]["outcome"] == "synced"
+    assert line.accepted == 1
 
 
 async def test_source_gets_no_password_but_its_own(

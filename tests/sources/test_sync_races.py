@@ -20,7 +20,7 @@ async def test_older_look_is_not_recorded_over_a_newer(
     """Two processes: one looked before a change and records after the other, which saw the change."""
     source = add_source(config, shop_dsn)
     slow, quick = await start(), await start()
-    looking = Gate(monkeypatch, slow.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, slow.runtime.connections, "fetch", after=True)
     late = asyncio.create_task(slow.sync(source))
     await looking.until_reached()
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")
@@ -37,7 +37,7 @@ async def test_sync_is_shared_only_by_who_called_before_it_began(
 ) -> None:
     """One running, one waiting: a caller during the first gets the second, and sees its own change."""
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     first = asyncio.create_task(service.sync(source))
     await looking.until_reached()
     published.execute("CREATE TABLE lines (id int)")
@@ -56,14 +56,14 @@ async def test_source_deleted_during_a_sync_is_a_404(
     """Nothing is recorded about what is gone."""
     assert published
     source = add_source(config, shop_dsn)
-    ask = service.runtime.details.sources.ask
+    fetch = service.runtime.connections.fetch
 
-    async def delete_meanwhile(*arguments: Any) -> Any:
-        answer = await ask(*arguments)
+    async def delete_meanwhile(*arguments: Any, **options: Any) -> Any:
+        answer = await fetch(*arguments, **options)
         config.execute("DELETE FROM sources")
         return answer
 
-    monkeypatch.setattr(service.runtime.details.sources, "ask", delete_meanwhile)
+    monkeypatch.setattr(service.runtime.connections, "fetch", delete_meanwhile)
     response = await service.client.post(f"/api/v1/sources/{source}/refresh")
     assert response.status_code == 404
 
@@ -74,7 +74,7 @@ async def test_program_that_wrote_after_the_look_is_not_reverted(
     """It saw a change that the look could not: the source is asked again, and no version is invented."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
-    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     syncing = asyncio.create_task(service.sync(source))
     await looking.until_reached()
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")
@@ -103,7 +103,7 @@ async def test_source_that_is_pointed_elsewhere_during_a_sync_is_asked_again(
     """What the old place said is recorded nowhere."""
     published.execute("CREATE TABLE lines (id int); CREATE PUBLICATION other FOR TABLE lines")
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     syncing = asyncio.create_task(service.sync(source))
     await looking.until_reached()
     config.execute("UPDATE sources SET publication_name = 'other'")
@@ -151,7 +151,7 @@ async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
         platform.execute("UPDATE table_metadata_list SET updated_at = now() WHERE table_name = 'lines'")
         # Somebody else commits, so that the subtransaction is not the newest one.
         config.execute("UPDATE rosetta_setting_configuration SET updated_at = now()")
-        looking = Gate(monkeypatch, service.runtime.details.sources, "ask", after=True)
+        looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
         syncing = asyncio.create_task(service.sync(source))
         await looking.until_reached()
         published.execute("ALTER TABLE orders ADD COLUMN total numeric")

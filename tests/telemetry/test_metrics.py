@@ -80,7 +80,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     # It rests in between, by what the last comparison cost.
     service.runtime.sampler._rests_until = 0
     redis.set(f"source_details:{source}", json.dumps(["not", "a", "page"]), ex=30)
-    await until(lambda: service.runtime.details.memory.get(source) is None)
+    await until(lambda: service.runtime.pages.memory.get(source) is None)
     seen = len(service.events.events)
     await service.client.get(f"/api/v1/sources/{source}/details")
     await service.events.until(Sampled, lambda event: event.age_s is not None, seen)
@@ -92,7 +92,7 @@ async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config
     source = add_source(config)
     await service.settled(config)
     await service.details(source)
-    answer = await service.runtime.details.read(source)
+    answer = await service.runtime.pages.read(source)
     config.execute("UPDATE sources SET name = 'renamed'")
     service.runtime.sampler.offer(source, answer.page)
     sampled = await service.events.until(Sampled)
@@ -104,7 +104,7 @@ async def test_sample_of_a_source_that_is_gone_is_no_failure(start: Start, confi
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
-    answer = await service.runtime.details.read(source)
+    answer = await service.runtime.pages.read(source)
     config.execute("DELETE FROM sources")
     service.runtime.sampler.offer(source, answer.page)
     await until(lambda: not service.runtime.sampler._busy)

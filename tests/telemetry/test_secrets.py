@@ -12,7 +12,7 @@ import redis as sync_redis
 import structlog
 
 from service.config.credentials import encrypt
-from service.sources.connections import Source
+from service.sources.connections import SourceAddress
 from service.telemetry.log_lines import configure_logging
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import ENCRYPTED_SECRET, KEY, SECRET, add_source
@@ -53,8 +53,8 @@ async def test_wrong_passwords_and_broken_ones_are_told_without_them(
 
 def test_source_does_not_show_its_password() -> None:
     """Not in its repr, nor in the key under which its publication is remembered."""
-    source = Source(1, "host", 5432, "db", "user", ENCRYPTED_SECRET, "publication", "slot")
-    assert ENCRYPTED_SECRET not in repr(source) + source.place
+    source = SourceAddress(1, "host", 5432, "db", "user", ENCRYPTED_SECRET, "publication", "slot")
+    assert ENCRYPTED_SECRET not in repr(source) + source.publication_key
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

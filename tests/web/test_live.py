@@ -93,7 +93,7 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
     # Somebody else has it read meanwhile: no end of a page's life makes up for the miss soon.
-    while runtime.details.memory.get(source) is None:
+    while runtime.pages.memory.get(source) is None:
         await site.service.details(source)
     async with asyncio.timeout(60):
         async for event in opened:
@@ -192,7 +192,7 @@ async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site
     async with site.events(source) as stream:
         await until(stream, lambda event: event.kind == "hello")
         config.execute("ALTER VIEW source_details_sources RENAME TO away")
-        await site.service.runtime.details.evict([source], "notification")
+        await site.service.runtime.pages.evict([source], "notification")
         trouble = await until(stream, lambda event: event.kind == "trouble")
         assert "config database cannot be reached" in trouble.data["message"]
         config.execute("ALTER VIEW away RENAME TO source_details_sources")

@@ -1,0 +1,168 @@
+"""What is degraded, for people and for gauges. A part that fails in the background is named where people look."""
+
+import contextlib
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import psycopg
+
+from service.cache.store import Cache
+from service.database.condition import find_troubles
+from service.database.connection import reason
+from service.database.pool import ConfigDatabase
+from service.errors import ConfigDatabaseUnavailableError
+from service.pages.listener import Listener
+from service.pages.memory import Memory
+from service.sources.connections import Connections
+from service.telemetry.metrics import Metrics
+
+# A task that failed starts again at once, and may fail only now and then: so long the report names it.
+_FAILURE_SHOWN_S = 60.0
+# A background task is late after this many of its intervals.
+_LATE_ROUNDS = 3
+
+
+class Health:
+    """The state of every dependency, as it was last looked at."""
+
+    def __init__(
+        self,
+        database: ConfigDatabase,
+        cache: Cache,
+        memory: Memory,
+        connections: Connections,
+        listener: Listener,
+        *,
+        sync_interval_s: int,
+        wal_interval_s: int,
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._memory = memory
+        self._connections = connections
+        self._listener = listener
+        self._intervals = {
+            "syncs_failing": sync_interval_s,
+            "syncs_late_s": sync_interval_s,
+            "slots_in_error": wal_interval_s,
+            "wal_round_late_s": wal_interval_s,
+        }
+        self._background: dict[str, Any] = dict.fromkeys(self._intervals, 0)
+        self._task_failures: dict[str, tuple[float, str]] = {}
+        self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
+
+    def add_gauges(self, metrics: Metrics) -> None:
+        """Shows the state as gauges; those that the database knows are as of the last look."""
+        gauge, listener = metrics.gauge, self._listener
+        gauge("redis_up", "Redis is used", lambda: self._cache.is_trusted)
+        gauge("listener_up", "changes are heard", lambda: listener.is_listening)
+        gauge("listener_canary_seconds", "the last canary's round trip", lambda: (listener.canary_ms or 0) / 1000)
+        gauge("config_database_up", "it answered when it was last asked", lambda: not self._database.is_down)
+        gauge("memory_cache_bytes", "pages in this process", lambda: self._memory.bytes)
+        gauge("sources_failing", "sources that did not answer", lambda: len(self._connections.failing))
+        for name, key, meaning in (
+            ("syncs_failing", "syncs_failing", "sources that fail in their turn, when last looked"),
+            ("slots_in_error", "slots_in_error", "slots in ERROR, when last looked"),
+            ("syncs_late_seconds", "syncs_late_s", "how overdue a background sync is"),
+            ("wal_round_late_seconds", "wal_round_late_s", "how overdue the WAL monitor is"),
+        ):
+            gauge(name, meaning, lambda key=key: self._in_background(key))  # type: ignore[misc]  # bound per gauge
+        gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
+        gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
+        gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
+
+    def note_failure(self, task: str, why: str) -> None:
+        """A background task failed; it starts again."""
+        self._task_failures[task] = monotonic(), why
+
+    async def look(self) -> None:
+        """Asks the config database, for the gauges."""
+        with contextlib.suppress(ConfigDatabaseUnavailableError):
+            self._view = dict(await self._database.fetch_one("view_state") or self._view)
+        with contextlib.suppress(ConfigDatabaseUnavailableError):
+            await self._look_at_background()
+
+    async def report(self) -> dict[str, Any]:
+        """Each dependency with its state. `status` is ready, degraded, or unavailable; `degraded` says why."""
+        degraded: list[str] = []
+        config: dict[str, Any] = {"status": "up", "pool": self._database.figures()}
+        view: dict[str, Any] = {}
+        try:
+            view = dict(await self._database.fetch_one("view_state") or {})
+            if unknown := await self._look_at_background():
+                degraded.append(unknown)
+        except ConfigDatabaseUnavailableError as error:
+            config = {"status": "down", "reason": error.message}
+            degraded.append("the config database cannot be reached: pages are as they were last known")
+        cache: dict[str, Any] = {"status": "up", "outside_deletes_heard": self._cache.is_tracked}
+        if not self._cache.is_trusted:
+            cache = {"status": "down", "reason": self._cache.failure}
+        elif self._cache.refusal:
+            cache["refuses"] = self._cache.refusal
+        degraded += self._degraded_cache()
+        if not self._listener.is_listening:
+            degraded.append("nobody listens for changes: pages may be as old as their TTL")
+        degraded += [f"{trouble.subject}: {trouble.says}; {trouble.remedy}" for trouble in find_troubles(view)]
+        degraded += self._degraded_background()
+        failing = self._connections.failing
+        if failing:
+            degraded.append(f"{len(failing)} source(s) do not answer: shown from what was last known")
+        status = "unavailable" if config["status"] == "down" else "degraded" if degraded else "ready"
+        return {
+            "status": status,
+            "degraded": degraded,
+            "config_database": config,
+            "redis": cache,
+            "listener": {
+                "status": "up" if self._listener.is_listening else "down",
+                "canary_ms": self._listener.canary_ms,
+            },
+            "view": view,
+            "background": {name: self._in_background(name) for name in self._intervals},
+            "sources_failing": {str(source_id): why for source_id, why in failing.items()},
+            "memory_cache_bytes": self._memory.bytes,
+        }
+
+    def _degraded_cache(self) -> Iterator[str]:
+        if not self._cache.is_trusted:
+            yield f"Redis is not used ({self._cache.failure}): serving from the process and PostgreSQL"
+        elif self._cache.refusal:
+            yield f"Redis does not store pages ({self._cache.refusal}): serving from the process and PostgreSQL"
+        elif not self._cache.is_tracked:
+            yield "CLIENT TRACKING is refused by Redis: pages are not kept in the process"
+
+    def _degraded_background(self) -> Iterator[str]:
+        if self._in_background("syncs_late_s") > _LATE_ROUNDS * self._intervals["syncs_late_s"]:
+            yield "background syncs are late: there are more sources than ROSETTA_SYNCS_AT_ONCE can sync in time"
+        if self._in_background("wal_round_late_s") > _LATE_ROUNDS * self._intervals["wal_round_late_s"]:
+            yield "the WAL monitor is late: a round takes longer than ROSETTA_WAL_INTERVAL_S"
+        if count := self._in_background("syncs_failing"):
+            which = _named(self._background["failing_ids"], count)
+            yield f"{count:.0f} source(s) fail to be synced in their turn ({which}): their pages say why"
+        if count := self._in_background("slots_in_error"):
+            which = _named(self._background["slot_error_ids"], count)
+            yield f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): their pages say why"
+        for task, (when, why) in self._task_failures.items():
+            if monotonic() - when < _FAILURE_SHOWN_S:
+                yield f"the {task} has failed, and begins anew: {why}"
+
+    async def _look_at_background(self) -> str | None:
+        """Why the background is not known, or None. Pages need nothing of it: migrations 012 and 013, or the rights on
+        what they make, may be missing during an update.
+        """
+        if not any(self._intervals.values()):
+            return None
+        try:
+            self._background = dict(await self._database.fetch_one("background_state") or self._background)
+        except (ConfigDatabaseUnavailableError, psycopg.Error) as error:
+            return f"the state of background work is not known ({reason(error)}): rosetta doctor says what is missing"
+        return None
+
+    def _in_background(self, name: str) -> float:
+        # What is switched off here is neither late nor failing, whatever it left behind.
+        return float(self._background[name]) if self._intervals[name] else 0.0
+
+
+def _named(ids: list[int], count: float) -> str:
+    return ", ".join(map(str, ids)) + (", ..." if count > len(ids) else "")
