@@ -53,5 +53,13 @@ CREATE INDEX IF NOT EXISTS idx_table_metadata_list_source_id_covering
 CREATE INDEX IF NOT EXISTS idx_pipelines_destination_composite
     ON public.pipelines_destination (pipeline_id, destination_id, is_error);
 
--- The pipelines of one source (the platform has it; a database made before that may not).
-CREATE INDEX IF NOT EXISTS idx_pipelines_source_id ON public.pipelines (source_id);
+-- The pipelines of one source. The platform has this index; a database made before that may not. The comment says which:
+-- uninstalling leaves the platform's own.
+DO $$
+BEGIN
+    IF to_regclass('public.idx_pipelines_source_id') IS NULL THEN
+        CREATE INDEX idx_pipelines_source_id ON public.pipelines (source_id);
+        COMMENT ON INDEX public.idx_pipelines_source_id IS 'made by source_details';
+    END IF;
+END
+$$;

@@ -1,54 +1,13 @@
--- 008: the tables of every source, precomputed.
+-- 008: what the service keeps in this database, and the materialized view.
 --
---   source_details_sources  what anybody may know of a source
---   source_details_live     one row per table, computed when it is read
---   source_details_tables   the same rows, stored: the materialized view
---   source_details_log      sources that changed since the stored rows were computed
+--   source_details_tables          one row for each table, stored: the materialized view
+--   source_details_log             sources that changed since the stored rows were computed
 --   source_details_refresh_state   which computation of the view the log belongs to
+--   source_details_sync_state      what the last sync of each source saw
 --
--- A reader takes the stored rows of a source that the log does not name, and the live rows of one that it does:
--- exact at every moment, between a commit and the next refresh as well.
-
--- Dates as the pages have always had them: ISO 8601, UTC, with a numeric offset, whatever the session's settings.
--- NULL for what has no such form: infinity, and years of other than four digits.
-CREATE OR REPLACE FUNCTION public.source_details_time(moment timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT
-        CASE
-            WHEN moment >= '0001-01-02 00:00:00+00' AND moment < '9999-12-31 00:00:00+00'
-                THEN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
-        END
-$$;
-
--- The first of two dates that has a form; the epoch where neither has: pages expect a date there.
-CREATE OR REPLACE FUNCTION public.source_details_some_time(first timestamptz, second timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT
-        coalesce(
-            public.source_details_time(first), public.source_details_time(second), public.source_details_time('epoch')
-        )
-$$;
-
--- The facts of a source that anybody may see, in the order in which pages show them. Never its password.
-CREATE OR REPLACE VIEW public.source_details_sources AS
-SELECT
-    public.source_details_some_time(s.created_at, s.updated_at) AS created_at,
-    public.source_details_some_time(s.updated_at, s.created_at) AS updated_at,
-    s.name,
-    s.pg_host,
-    s.pg_port,
-    s.pg_database,
-    s.pg_username,
-    s.publication_name,
-    s.replication_name,
-    s.id,
-    s.is_publication_enabled,
-    s.is_replication_enabled,
-    public.source_details_time(s.last_check_replication_publication) AS last_check_replication_publication,
-    s.total_tables
-FROM public.sources AS s;
+-- A reader takes the stored rows of a source that the log does not name, and computes those of one that it does name:
+-- exact at every moment, between a commit and the next refresh as well. How rows are computed is not told here but in
+-- migrations/present, which may change; apply its files after this one.
 
 -- What a sync learns about a table. Both are additive: programs that do not know them lose nothing.
 ALTER TABLE public.table_metadata_list
@@ -60,100 +19,23 @@ COMMENT ON COLUMN public.table_metadata_list.is_published IS
 COMMENT ON COLUMN public.table_metadata_list.column_order IS
 'The column names in the table''s own order, which the keys of schema_table cannot hold.';
 
--- The columns that a schema describes, each as pages show it. schema_table is an object keyed by column name, or a
--- list; whatever else stands there counts as no columns. One SELECT, so that the planner puts it in its caller's place.
-CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)
-RETURNS TABLE (ordinal bigint, column_name text, shown json)
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT
-        listed.ordinal,
-        listed.column_name,
-        row_to_json(shown) AS shown
-    FROM (
+-- The columns of a computed row are fixed here, so that the materialized view can be made; migrations/present replaces
+-- this empty view by the one that computes them.
+DO $$
+BEGIN
+    IF to_regclass('public.source_details_live') IS NULL THEN
+        CREATE VIEW public.source_details_live AS
         SELECT
-            0::bigint AS ordinal,
-            coalesce(pair.value ->> 'column_name', pair.key) AS column_name,
-            pair.value AS attributes
-        FROM
-            jsonb_each(
-                CASE WHEN jsonb_typeof(schema_table) = 'object' THEN schema_table ELSE '{}' END
-            ) AS pair
-        UNION ALL
-        SELECT
-            item.ordinal,
-            item.value ->> 'column_name' AS column_name,
-            item.value AS attributes
-        FROM
-            jsonb_array_elements(
-                CASE WHEN jsonb_typeof(schema_table) = 'array' THEN schema_table ELSE '[]' END
-            ) WITH ORDINALITY AS item (value, ordinal)
-    ) AS listed
-    CROSS JOIN LATERAL (
-        SELECT
-            listed.column_name,
-            CASE
-                WHEN upper(listed.attributes ->> 'is_nullable') IN ('NO', 'FALSE') THEN 'NO' ELSE 'YES'
-            END AS is_nullable,
-            upper(coalesce(listed.attributes ->> 'real_data_type', listed.attributes ->> 'data_type'))
-                AS real_data_type,
-            CASE
-                WHEN jsonb_typeof(listed.attributes -> 'numeric_precision') = 'number'
-                    THEN listed.attributes -> 'numeric_precision'
-            END AS numeric_precision,
-            CASE
-                WHEN jsonb_typeof(listed.attributes -> 'numeric_scale') = 'number'
-                    THEN listed.attributes -> 'numeric_scale'
-            END AS numeric_scale,
-            coalesce(lower(listed.attributes ->> 'is_primary_key') = 'true', false) AS is_primary_key,
-            coalesce(
-                lower(listed.attributes ->> 'has_default') = 'true',
-                listed.attributes ->> 'default_value' IS NOT NULL
-            ) AS has_default,
-            listed.attributes ->> 'default_value' AS default_value
-    ) AS shown
-    WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
+            NULL::integer AS table_id,
+            NULL::integer AS source_id,
+            NULL::text COLLATE "C" AS table_name,
+            NULL::boolean AS is_published,
+            NULL::integer AS version,
+            NULL::text AS fragment
+        WHERE false;
+    END IF;
+END
 $$;
-
--- One row per table with its share of the response as finished text, so that a read only concatenates.
-CREATE OR REPLACE VIEW public.source_details_live AS
-SELECT
-    t.id AS table_id,
-    t.source_id,
-    named.table_name COLLATE "C" AS table_name,
-    t.is_published,
-    versioned.version,
-    concat(
-        '{"id":', t.id,
-        ',"table_name":', to_json(named.table_name),
-        ',"version":', versioned.version,
-        ',"schema_table":[', described.columns, ']}'
-    ) AS fragment
-FROM public.table_metadata_list AS t
-CROSS JOIN LATERAL (SELECT coalesce(t.table_name, 'Unknown')::text AS table_name) AS named
--- max() reads one entry of idx_history_schema_evolution_table_version_composite, whatever the table's history.
-CROSS JOIN LATERAL (
-    SELECT
-        coalesce(
-            (
-                SELECT max(h.version_schema)
-                FROM public.history_schema_evolution AS h
-                WHERE h.table_metadata_list_id = t.id
-            ),
-            1
-        ) AS version
-) AS versioned
-CROSS JOIN LATERAL (
-    SELECT
-        string_agg(
-            listed.shown::text,
-            ',' ORDER BY
-                array_position(t.column_order, listed.column_name) NULLS LAST,
-                listed.ordinal,
-                listed.column_name COLLATE "C"
-        ) AS columns
-    FROM public.source_details_columns(t.schema_table) AS listed
-) AS described;
 
 -- The stored rows, computed at the first refresh: here, the tables are locked. One of them (the lowest id) also says
 -- which computation they come from: the snapshot that the refresh read with, and the transaction that ran it. On every
@@ -212,4 +94,3 @@ CREATE TABLE IF NOT EXISTS public.source_details_sync_state (
     synced_at timestamptz NOT NULL,
     number bigint NOT NULL DEFAULT 1                -- of the sync, counted per source
 );
-

@@ -1,11 +1,11 @@
 -- name: refresh_if_due
--- Refreshes the view where it is due; see migrations/009.
+-- Refreshes the view where it is due; see migrations/present/03_refresh.sql.
 SELECT r.outcome, r.wait_ms
 FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
 
 -- name: view_state
 -- For the health report: how many sources the view does not cover, since when it has its content, how many of the
--- triggers of migration 010 would not fire (pg_restore --disable-triggers leaves them enabled, but not always), and how
+-- triggers would not fire (pg_restore --disable-triggers leaves them enabled, but not always), and how
 -- full the notification queue is: once it is full, whoever changes metadata fails at COMMIT.
 SELECT
     (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
@@ -14,17 +14,17 @@ SELECT
     )::double precision AS uncovered_s,
     public.source_details_time(s.refreshed_at) AS refreshed_at,
     round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
-    32 AS triggers_wanted,
-    (
-        SELECT 32 - count(*) FILTER (WHERE t.tgenabled = 'A')
-        FROM pg_trigger AS t
-        WHERE t.tgname IN (
-            'source_details_insert', 'source_details_update', 'source_details_delete', 'source_details_truncate'
-        )
-    ) AS triggers_missing,
+    triggers.wanted AS triggers_wanted,
+    triggers.missing AS triggers_missing,
     EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger,
     pg_notification_queue_usage() AS notification_queue
 FROM public.source_details_refresh_state AS s
+CROSS JOIN (
+    SELECT
+        count(*)::int AS wanted,
+        count(*) FILTER (WHERE NOT t.is_right)::int AS missing
+    FROM public.source_details_triggers() AS t
+) AS triggers
 
 -- name: canary
 -- What the listener of this process has to hear, sent as every change is: by another session than its own.

@@ -69,6 +69,12 @@ def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:
     return FAILED
 
 
+def confirmed(question: str) -> bool:
+    """Whether a person says yes; no if there is nobody to ask."""
+    answer = input(f"{question} [y/N] ") if sys.stdin.isatty() else ""
+    return answer.strip().lower() in ("y", "yes")
+
+
 def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
     """Prints facts for a program, or their lines for a person."""
     if as_json:

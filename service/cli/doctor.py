@@ -13,7 +13,7 @@ from service.cache.store import CacheUnavailableError
 from service.cli.common import FAILED, FINE, Workbench, run, show
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
-from service.database.condition import find_troubles
+from service.database.condition import REPAIR, find_troubles
 from service.database.connection import conninfo, reason
 from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
@@ -42,11 +42,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)
     # Before anything is opened: what keeps the service from starting is what a person wants to hear about.
-    early = _early()
-    if early:
+    early, can_open = _early()
+    if not can_open:
         _tell(early, as_json=options.json)
         return FAILED
-    return run("doctor", functools.partial(_examine, options))
+    return run("doctor", functools.partial(_examine, options, early))
 
 
 def _tell(findings: list[Finding], *, as_json: bool) -> None:
@@ -59,22 +59,25 @@ def _tell(findings: list[Finding], *, as_json: bool) -> None:
     show([asdict(finding) for finding in findings], lines, as_json=as_json)
 
 
-def _early() -> list[Finding]:
+def _early() -> tuple[list[Finding], bool]:
+    """What is known before anything is opened, and whether the parts of the service can be opened."""
     try:
         chosen = settings.load()
     except StartError as error:
-        return [Finding("settings", "broken", str(error), "rosetta serve --help lists every setting")]
+        return [Finding("settings", "broken", str(error), "rosetta serve --help lists every setting")], False
     try:
         missing = check(chosen.config_dsn.get_secret_value())
     except StartError as error:
-        return [Finding("config database", "broken", str(error), "see ROSETTA_CONFIG_DSN, and who may connect")]
-    if missing:
-        return [Finding("migrations", "broken", f"missing: {', '.join(missing)}", "rosetta migrate applies them")]
-    return []
+        remedy = "see ROSETTA_CONFIG_DSN, and who may connect"
+        return [Finding("config database", "broken", str(error), remedy)], False
+    if missing.names:
+        finding = Finding("migrations", "broken", f"missing: {', '.join(missing.names)}", missing.remedy)
+        return [finding], not missing.files
+    return [Finding("migrations", "fine", "all are applied")], True
 
 
-async def _examine(options: argparse.Namespace, bench: Workbench) -> int:
-    findings = [Finding("settings", "fine", "valid"), Finding("migrations", "fine", "all are applied")]
+async def _examine(options: argparse.Namespace, early: list[Finding], bench: Workbench) -> int:
+    findings = [Finding("settings", "fine", "valid"), *early]
     findings += [finding async for finding in _lacking(bench)]
     # The others ask what is there: without a relation or the right to read it they could only fail.
     can_ask = not any(finding.subject == "relations" or finding.says.startswith("SELECT") for finding in findings)
@@ -90,7 +93,7 @@ async def _view(bench: Workbench) -> AsyncIterator[Finding]:
     try:
         view = await bench.database.fetch_one("view_state")
     except ServiceError as error:
-        yield Finding("config database", "broken", error.message, "rosetta migrate applies what is missing")
+        yield Finding("config database", "broken", error.message, REPAIR)
         return
     assert view is not None
     yield Finding("config database", "fine", "answers")
@@ -116,10 +119,9 @@ async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
     rows = await bench.database.fetch_all("lacking")
     for row in rows:
         what = row["what"]
-        again = f"apply migrations/{row['migration']} again: psql -f migrations/{row['migration']}_*.sql"
         match row["kind"]:
             case "missing":
-                by = "the platform's own" if row["migration"] == "001" else again
+                by = "the platform makes it" if row["is_platforms"] else REPAIR
                 yield Finding("relations", "broken", f"{what} does not exist", by)
             case "right":
                 remedy = "psql -f service/deploy/roles.sql grants what is needed"
@@ -127,7 +129,7 @@ async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
             case "broken index":
                 yield Finding("indexes", "broken", f"{what} is not valid", f"REINDEX INDEX CONCURRENTLY {what}")
             case _:
-                yield Finding("indexes", "broken", f"{what} is missing", again)
+                yield Finding("indexes", "broken", f"{what} is missing", REPAIR)
     if not rows:
         yield Finding("rights and indexes", "fine", "none is missing")
 

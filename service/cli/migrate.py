@@ -1,4 +1,4 @@
-"""`rosetta migrate`: applies the migrations to the config database."""
+"""`rosetta migrate`: makes, checks, repairs and removes the service's objects in the config database."""
 
 import argparse
 import os
@@ -7,30 +7,60 @@ import sys
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from service.cli.common import FAILED, FINE
-from service.database.migrations import check, migrate
+from service.cli.common import FAILED, FINE, confirmed
+from service.database import migrations
 from service.errors import StartError
 
 
 def main(arguments: list[str]) -> int:
-    """0 where everything is applied (now, or before for --check), 1 otherwise."""
+    """0 if everything is applied (now, or before for --check), 1 otherwise."""
     parser = argparse.ArgumentParser(
         prog="rosetta migrate",
-        description="Apply the migrations to the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for a "
-        "role with more rights).",
+        description="Make the service's objects in the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for "
+        "a role with more rights). Without an option: apply what is missing or has changed.",
     )
-    parser.add_argument("--check", action="store_true", help="only say what is missing; exit 1 if anything is")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="only say what is missing; exit 1 if anything is")
+    action.add_argument(
+        "--repair", action="store_true", help="apply every file again: makes what was dropped or disabled"
+    )
+    action.add_argument("--uninstall", action="store_true", help="remove every object of the service")
+    parser.add_argument("--yes", action="store_true", help="uninstall without asking")
     options = parser.parse_args(arguments)
     try:
-        missing = check(_dsn()) if options.check else migrate(_dsn(), say=print)
+        dsn = _dsn()
+        if options.check:
+            return _check(dsn)
+        if options.uninstall:
+            return _uninstall(dsn, is_confirmed=options.yes)
+        migrations.migrate(dsn, say=print, repair=options.repair)
     except StartError as error:
         print(f"rosetta migrate: {error}", file=sys.stderr)
         return FAILED
-    for name in missing if options.check else ():
+    return FINE
+
+
+def _check(dsn: str) -> int:
+    missing = migrations.check(dsn)
+    for name in missing.names:
         print(f"missing: {name}")
-    if options.check and not missing:
-        print("nothing is missing")
-    return FAILED if options.check and missing else FINE
+    if missing.names:
+        print(f"{missing.remedy} makes what is missing")
+        return FAILED
+    print("nothing is missing")
+    return FINE
+
+
+def _uninstall(dsn: str, *, is_confirmed: bool) -> int:
+    losses = migrations.losses(dsn)
+    for loss in losses:
+        print(f"this loses: {loss.count} {loss.what}")
+    if losses and not is_confirmed and not confirmed("remove the service's objects?"):
+        print("rosetta migrate: nothing was removed; --yes does it without asking", file=sys.stderr)
+        return FAILED
+    migrations.uninstall(dsn, say=print)
+    print("every object of the service is removed; its role stays (see service/deploy/roles.sql)")
+    return FINE
 
 
 def _dsn() -> str:

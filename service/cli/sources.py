@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from service.cli.common import FAILED, FINE, WRONG, Workbench, run, show, table
+from service.cli.common import FAILED, FINE, WRONG, Workbench, confirmed, run, show, table
 from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
@@ -157,9 +157,8 @@ async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
     if state is None:
         raise EntityNotFoundError("Source", str(options.id))
     if not options.yes:
-        question = f"forget {state['name']} with its {state['registered_tables']} tables and their versions? [y/N] "
-        answer = await asyncio.to_thread(input, question) if sys.stdin.isatty() else ""
-        if answer.strip().lower() not in ("y", "yes"):
+        question = f"forget {state['name']} with its {state['registered_tables']} tables and their versions?"
+        if not await asyncio.to_thread(confirmed, question):
             print("rosetta sources remove: nothing was removed; --yes does it without asking", file=sys.stderr)
             return FAILED
     await bench.database.fetch_nowait("remove_source", id=options.id)

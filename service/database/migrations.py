@@ -1,10 +1,17 @@
-"""Applies `migrations/*.sql` to the config database, in order, each once.
+"""The database's own side: a history and a present.
 
-Each file runs in one transaction with its record. Two deployments may start at once: the second waits for the first.
+`migrations/*.sql` are numbered and make what holds data: tables, columns, indexes, the materialized view. Each is
+applied once, in order, and never changed after its release. `migrations/present/*.sql` are the present text of what can
+be made anew: functions, views, triggers. They are applied together, in order, whenever one of them has changed.
+
+Every file applies again without harm, and by `psql -f` as well. Each runs in a transaction of its own. Two deployments
+may start at once: the second waits for the first.
 """
 
+import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,47 +33,153 @@ CREATE TABLE IF NOT EXISTS public.source_details_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+# The name under which the present is recorded.
+PRESENT = "present"
+# Files as they were before anything was released, by name and digest: they were rewritten or renamed once. A database
+# that has one of them recorded gets the files of today, which apply to it without harm.
+_BEFORE_RELEASE = {
+    ("007_optimize_source_details_performance.sql", "9277773b8e5be925556551a8289040bbce2fdf52bb8c9a8a709eadf589cb4125"),
+    ("008_source_details_view.sql", "d511b144c3ff772873743e9ac09b7baae253bc7b042e25b2b16d1032bf9b2f72"),
+    ("009_source_details_refresh.sql", "01a6aaeea932023c1e1d3691aa47bb695c7bcadcaa6c8f9dce3bb99935b81cc3"),
+    ("010_source_details_notify.sql", "81fbfd257f5439091265b84bb310135ad75e49ae84bd0b44fa3cc0128d1766ee"),
+    ("011_refresh_source_details.sql", "d60020cd59133ab70372f72577341de66da547c1023226483261de7353da69d3"),
+    ("012_source_details_schedule.sql", "7ca671e25543a2bfbffef4f4ae1b5a311d3cde071372ab748aa620027d42904b"),
+    ("013_source_details_wal.sql", "0498c75cd9f9b0ebf0dd4d6b9641346dd35d981cac7a18e5163ec72c9ba39f9f"),
+}
+_MADE = re.compile(
+    r"^\s*CREATE (?:OR REPLACE )?(?:UNIQUE )?(TABLE|INDEX|MATERIALIZED VIEW|VIEW|FUNCTION) (?:IF NOT EXISTS )?"
+    r"(?:public\.)?(\w+)\b(?!\.)",
+    re.MULTILINE,
+)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Say = Callable[[str], None]
 
 
-def _files() -> list[Path]:
-    return sorted(folder("migrations").glob("*.sql"))
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Files that are not applied (`PRESENT` if one of the present has changed), and objects that somebody dropped."""
+
+    files: list[str]
+    objects: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return self.files + self.objects
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes them."""
+        return "rosetta migrate --repair" if self.objects else "rosetta migrate"
 
 
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What uninstalling loses: how many of what."""
+
+    count: int
+    what: str
 
 
-def _connect(dsn: str) -> "psycopg.Connection[tuple[Any, ...]]":
+def numbered() -> list[Path]:
+    """The numbered files, in order."""
+    return sorted(folder("migrations").glob("[0-9]*.sql"))
+
+
+def present() -> list[Path]:
+    """The files of the present, in order."""
+    return sorted((folder("migrations") / "present").glob("*.sql"))
+
+
+def check(dsn: str) -> Missing:
+    """What is missing; objects are looked for only if every file is applied.
+
+    StartError if a numbered file has changed since it was applied.
+    """
+    with _connect(dsn) as connection:
+        if _first(connection, "SELECT to_regclass('public.source_details_migrations')") is None:
+            return Missing([*(path.name for path in numbered()), PRESENT], [])
+        files = _unapplied(connection)
+        return Missing(files, [] if files else _gone(connection))
+
+
+def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
+    """Applies what is missing and returns the names; with `repair` every file again.
+
+    StartError with the server's message if a file fails.
+    """
+    with _connect(dsn) as connection:
+        connection.add_notice_handler(lambda notice: _show_warning(notice, say))
+        # For the session: every file commits on its own, and the next deployment waits for the last of them.
+        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
+        connection.execute(_RECORD)
+        _forget_before_release(connection)
+        missing = _unapplied(connection)
+        if repair:
+            missing = [*(path.name for path in numbered()), PRESENT]
+        for path in (path for path in numbered() if path.name in missing):
+            say(f"applying {path.name}")
+            _apply(connection, path, say, record=path.name, digest=_digest([path]))
+        if PRESENT in missing:
+            *first, last = present()
+            for path in first:
+                say(f"applying present/{path.name}")
+                _apply(connection, path, say)
+            say(f"applying present/{last.name}")
+            # Recorded with the last: whoever is interrupted applies all of them again.
+            _apply(connection, last, say, record=PRESENT, digest=_digest(present()))
+        if not missing:
+            say("nothing to apply")
+        return missing
+
+
+def losses(dsn: str) -> list[Loss]:
+    """What `uninstall` would lose that nothing can compute again; empty if there is nothing."""
+    questions = {
+        "measurements of replication lag": "SELECT count(*) FROM public.source_details_lag",
+        "sources' last syncs": "SELECT count(*) FROM public.source_details_sync_state",
+        "tables that have left their publications": (
+            "SELECT count(*) FROM public.table_metadata_list WHERE NOT is_published"
+        ),
+    }
+    found = []
+    with _connect(dsn) as connection:
+        for what, question in questions.items():
+            try:
+                count = _first(connection, question)
+            except (errors.UndefinedTable, errors.UndefinedColumn):
+                continue
+            if count:
+                found.append(Loss(int(count), what))
+    return found
+
+
+def uninstall(dsn: str, say: Say) -> None:
+    """Takes away all that is the service's, and leaves the platform's tables as they were. StartError if that fails."""
+    with _connect(dsn) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
+        _apply(connection, folder("migrations") / "uninstall.sql", say)
+
+
+def _connect(dsn: str) -> Connection:
     try:
         return psycopg.connect(conninfo(dsn), autocommit=True)
     except psycopg.Error as error:
         raise StartError(f"cannot reach the config database: {reason(error)}") from None
 
 
-def check(dsn: str) -> list[str]:
-    """The names of the files that are not applied. StartError where one has changed since it was."""
-    with _connect(dsn) as connection:
-        exists = connection.execute("SELECT to_regclass('public.source_details_migrations')").fetchone()
-        return _missing(connection) if exists and exists[0] else [path.name for path in _files()]
+def _digest(paths: list[Path]) -> str:
+    # However a checkout ends its lines.
+    return sha256(b"".join(path.read_bytes().replace(b"\r\n", b"\n") for path in paths)).hexdigest()
 
 
-def migrate(dsn: str, say: Callable[[str], None]) -> list[str]:
-    """Applies what is missing and returns the names. StartError with the server's message where a file fails."""
-    with _connect(dsn) as connection:
-        connection.add_notice_handler(lambda notice: _show_warning(notice, say))
-        # For the session: every file commits on its own, and the next deployment waits for the last of them.
-        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
-        connection.execute(_RECORD)
-        missing = _missing(connection)
-        for path in (path for path in _files() if path.name in missing):
-            say(f"applying {path.name}")
-            _apply(connection, path, say)
-        if not missing:
-            say("nothing to apply")
-        return missing
+def _first(connection: Connection, statement: str) -> Any:
+    row = connection.execute(statement.encode()).fetchone()
+    return row[0] if row else None
 
 
-def _apply(connection: "psycopg.Connection[tuple[Any, ...]]", path: Path, say: Callable[[str], None]) -> None:
+def _apply(connection: Connection, path: Path, say: Say, *, record: str | None = None, digest: str = "") -> None:
     # Whoever waits for a lock on a table makes everybody wait who comes after, and one file needs several: so it gives
     # up soon, before it could be in a deadlock with a writer (deadlock_timeout is 1 s), and begins anew.
     connection.execute("SET lock_timeout = '500ms'")
@@ -75,10 +188,12 @@ def _apply(connection: "psycopg.Connection[tuple[Any, ...]]", path: Path, say: C
         try:
             with connection.transaction():
                 connection.execute(path.read_bytes())
-                connection.execute(
-                    "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s)",
-                    (path.name, _digest(path)),
-                )
+                if record:
+                    connection.execute(
+                        "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s) "
+                        "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, applied_at = now()",
+                        (record, digest),
+                    )
             return
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
@@ -92,20 +207,52 @@ def _apply(connection: "psycopg.Connection[tuple[Any, ...]]", path: Path, say: C
             raise StartError(f"{path.name}: {reason(error)}") from None
 
 
-def _missing(connection: "psycopg.Connection[tuple[Any, ...]]") -> list[str]:
-    rows = connection.execute("SELECT name, sha256 FROM public.source_details_migrations").fetchall()
-    applied: dict[str, str] = dict(rows)
+def _recorded(connection: Connection) -> dict[str, str]:
+    return dict(connection.execute("SELECT name, sha256 FROM public.source_details_migrations").fetchall())
+
+
+def _forget_before_release(connection: Connection) -> None:
+    for name, digest in _recorded(connection).items():
+        if (name, digest) in _BEFORE_RELEASE:
+            connection.execute("DELETE FROM public.source_details_migrations WHERE name = %s", (name,))
+
+
+def _unapplied(connection: Connection) -> list[str]:
+    recorded = _recorded(connection)
     missing = []
-    for path in _files():
-        recorded = applied.get(path.name)
-        if recorded is None:
+    for path in numbered():
+        digest = recorded.get(path.name)
+        if digest is None or (path.name, digest) in _BEFORE_RELEASE:
             missing.append(path.name)
-        elif recorded != _digest(path):
+        elif digest != _digest([path]):
             raise StartError(f"{path.name} has changed since it was applied; put the change into a new file instead")
+    if recorded.get(PRESENT) != _digest(present()):
+        missing.append(PRESENT)
     return missing
 
 
-def _show_warning(notice: errors.Diagnostic, say: Callable[[str], None]) -> None:
+def _gone(connection: Connection) -> list[str]:
+    """What the files made and somebody dropped, or disabled."""
+    gone = []
+    for path in [*numbered(), *present()]:
+        for kind, name in _MADE.findall(path.read_text(encoding="utf-8")):
+            catalog, column = ("pg_proc", "proname") if kind == "FUNCTION" else ("pg_class", "relname")
+            namespace = f"{column.removesuffix('name')}namespace"
+            found = connection.execute(
+                f"SELECT FROM pg_catalog.{catalog} WHERE {column} = %s AND {namespace} = 'public'::regnamespace",
+                (name,),
+            ).fetchone()
+            if found is None:
+                gone.append(f"{kind.lower()} {name}")
+    if "function source_details_triggers" not in gone:
+        rows = connection.execute(
+            "SELECT trigger_name, table_name FROM public.source_details_triggers() WHERE NOT is_right"
+        )
+        gone += [f"trigger {trigger} on {table}" for trigger, table in rows]
+    return gone
+
+
+def _show_warning(notice: errors.Diagnostic, say: Say) -> None:
     if notice.severity_nonlocalized == "WARNING":
         for line in (notice.message_primary, notice.message_detail, notice.message_hint):
             if line:

@@ -83,7 +83,7 @@ class ConfigDatabase:
         except psycopg.Error as error:
             raise StartError(f"ROSETTA_CONFIG_DSN: cannot reach the config database: {reason(error)}") from None
         if row is None:
-            raise StartError("ROSETTA_CONFIG_DSN: the database lacks the service's objects; run bin/migrate first")
+            raise StartError("ROSETTA_CONFIG_DSN: the database lacks the service's objects; run rosetta migrate first")
         await self._pool.open()
 
     async def close(self) -> None:
@@ -174,7 +174,9 @@ class ConfigDatabase:
             raise self._unavailable(why if failed_at >= started else reason(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
-            raise ConfigDatabaseUnavailableError("it lacks the service's objects: apply the migrations again") from None
+            raise ConfigDatabaseUnavailableError(
+                "it lacks the service's objects: run rosetta migrate --repair"
+            ) from None
         except psycopg.errors.QueryCanceled as error:
             # By an operator, or by a timeout of the role's: the others are answered.
             raise ConfigDatabaseUnavailableError(reason(error)) from None

@@ -70,7 +70,7 @@ def shell(
     commands = tmp_path / "bin"
     commands.mkdir()
     rosetta = commands / "rosetta"
-    rosetta.write_text(f'#!/bin/sh\nexec {sys.executable} -m service.cli "$@"\n')
+    rosetta.write_text(f'#!/bin/sh\nexec {sys.executable} -m service "$@"\n')
     redis_cli = commands / "redis-cli"
     real = shutil.which("redis-cli")
     (commands / "words.py").write_text(_REDIS_CLI)

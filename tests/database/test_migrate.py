@@ -10,10 +10,12 @@ from service.cli import migrate as command
 from service.database import migrations as migrate
 from service.database.queries import folder
 from service.errors import StartError
-from tests.fixtures.databases import Databases, connect
+from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_source
 
-FILES = sorted(path.name for path in folder("migrations").glob("*.sql"))
+NUMBERED = [path.name for path in migrate.numbered()]
+MISSING = [*NUMBERED, migrate.PRESENT]
+SAID = [f"applying {name}" for name in [*NUMBERED, *(f"present/{path.name}" for path in migrate.present())]]
 
 
 def test_two_deployments_may_start_at_once(databases: Databases) -> None:
@@ -27,7 +29,7 @@ def test_two_deployments_may_start_at_once(databases: Databases) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(applied) == [[], [], FILES]
+    assert sorted(applied) == [[], [], MISSING]
 
 
 @pytest.fixture
@@ -42,11 +44,11 @@ def other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases, other_files: Path) -> None:
     """By --check as well; nothing is applied."""
     dsn = databases.migrated()
-    with (other_files / FILES[1]).open("a") as file:
+    with (other_files / NUMBERED[1]).open("a") as file:
         file.write("-- one more line\n")
-    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
+    with pytest.raises(StartError, match=f"{NUMBERED[1]} has changed"):
         migrate.migrate(dsn, say=print)
-    with pytest.raises(StartError, match=f"{FILES[1]} has changed"):
+    with pytest.raises(StartError, match=f"{NUMBERED[1]} has changed"):
         migrate.check(dsn)
 
 
@@ -56,7 +58,7 @@ def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files
     (other_files / "999_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
     with pytest.raises(StartError, match=r"999_broken.sql: division by zero"):
         migrate.migrate(dsn, say=lambda _: None)
-    assert migrate.check(dsn) == ["999_broken.sql"]
+    assert migrate.check(dsn).names == ["999_broken.sql", migrate.PRESENT]
     with connect(dsn) as connection:
         assert connection.execute("SELECT to_regclass('half_written') AS it").fetchone() == {"it": None}
 
@@ -67,9 +69,10 @@ def test_check_says_what_is_missing(
     """Exit 1 with the names, and 0 where nothing is."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
     assert command.main(["--check"]) == 1
-    assert capsys.readouterr().out.splitlines() == [f"missing: {name}" for name in FILES]
+    told = [*(f"missing: {name}" for name in MISSING), "rosetta migrate makes what is missing"]
+    assert capsys.readouterr().out.splitlines() == told
     assert command.main([]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"applying {name}" for name in FILES]
+    assert capsys.readouterr().out.splitlines() == SAID
     assert command.main(["--check"]) == 0
     assert command.main([]) == 0
     assert capsys.readouterr().out.splitlines() == ["nothing is missing", "nothing to apply"]
@@ -85,7 +88,7 @@ def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(database
     """The file gives up and begins anew, and says so; the writer goes on, to the other tables as well."""
     dsn = databases.create()
     with connect(dsn) as writer:
-        writer.execute((folder("migrations") / FILES[0]).read_bytes())
+        writer.execute(migrate.numbered()[0].read_bytes())
         add_source(writer)
         waiting = threading.Event()
 
@@ -100,4 +103,36 @@ def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(database
             assert waiting.wait(60)
             writer.execute("UPDATE sources SET total_tables = 3")
     thread.join(60)
-    assert migrate.check(dsn) == []
+    assert migrate.check(dsn).names == []
+
+
+def test_check_names_the_remedy_for_what_was_dropped(
+    config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is the one remedy for all of it."""
+    monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
+    config.execute("DROP VIEW source_details_sources")
+    assert command.main(["--check"]) == 1
+    told = ["missing: view source_details_sources", "rosetta migrate --repair makes what is missing"]
+    assert capsys.readouterr().out.splitlines() == told
+    assert command.main(["--repair"]) == 0
+    assert capsys.readouterr().out.splitlines() == SAID
+    assert command.main(["--check"]) == 0
+
+
+def test_uninstalling_says_what_is_lost_and_asks(
+    config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an answer nothing happens; with nothing to lose nobody is asked."""
+    monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
+    source = add_source(config)
+    config.execute("INSERT INTO source_details_lag (source_id, lag_bytes) VALUES (%s, 1)", (source,))
+    assert command.main(["--uninstall"]) == 1
+    out, error = capsys.readouterr()
+    assert out.splitlines() == ["this loses: 1 measurements of replication lag"]
+    assert error.startswith("rosetta migrate: nothing was removed")
+    assert command.main(["--check"]) == 0
+    assert command.main(["--uninstall", "--yes"]) == 0
+    assert command.main(["--check"]) == 1
+    assert command.main([]) == 0
+    assert command.main(["--uninstall"]) == 0

@@ -2,21 +2,25 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from service.database import migrations as migrate
-from service.database.queries import folder, query
+from service.database.queries import query
 from service.demo.servers import wheel_binaries
 from tests import PROJECT
 from tests.fixtures.databases import Databases, Sql, connect, with_database
-from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
 
-FILES = sorted(path.name for path in folder("migrations").glob("*.sql"))
+# As an operator applies them: the numbered ones, then the present.
+FILES = [*migrate.numbered(), *migrate.present()]
+EARLIER = sorted((PROJECT / "tests/database/earlier").glob("*.sql"))
 
 
 @pytest.fixture(params=[15, 16, 18], ids=lambda version: f"postgres-{version}")
@@ -34,7 +38,7 @@ def by_migrate(dsn: str) -> None:
 
 def by_psql(dsn: str) -> None:
     """As an operator does it."""
-    for name in FILES:
+    for path in FILES:
         command = [
             str(wheel_binaries(18) / "psql"),
             "-X",
@@ -43,22 +47,36 @@ def by_psql(dsn: str) -> None:
             "-v",
             "ON_ERROR_STOP=1",
             "-f",
-            str(folder("migrations") / name),
+            str(path),
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{name}: {result.stderr}"
+        assert result.returncode == 0, f"{path.name}: {result.stderr}"
+
+
+def by_restoring(connection: Sql, path: Path) -> None:
+    """As pg_dump's output is applied: it leaves the session without a search path."""
+    connection.execute(path.read_bytes())
+    connection.execute("RESET search_path")
 
 
 def fingerprint(connection: Sql) -> dict[str, list[Any]]:
     """Everything that a migration could have changed, as the catalogs say it."""
     questions = {
         "columns": """
-            SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, attnum
-            FROM pg_attribute WHERE attnum > 0 AND attrelid IN
-                (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, 5""",
+            SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull
+            FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN
+                (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, attnum""",
         "views": """
             SELECT oid::regclass::text, pg_get_viewdef(oid) FROM pg_class
             WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace ORDER BY 1""",
+        "defaults": "SELECT adrelid::regclass::text, adnum, pg_get_expr(adbin, adrelid) FROM pg_attrdef ORDER BY 1, 2",
+        "relations": """
+            SELECT oid::regclass::text, relkind, relpersistence FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace ORDER BY 1""",
+        "comments": """
+            SELECT objoid::regclass::text, objsubid, description FROM pg_description
+            WHERE classoid = 'pg_class'::regclass
+                AND objoid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, 2""",
         "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
         "functions": """
             SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1""",
@@ -87,21 +105,21 @@ def test_every_file_applies_twice_without_harm(each_server: Databases, apply: Ca
         assert fingerprint(connection) == before
         assert connection.execute(shown).fetchall() == rows
     by_migrate(dsn)
-    assert migrate.check(dsn) == []
+    assert migrate.check(dsn).names == []
 
 
 def test_tables_of_the_platform_are_left_as_they_are(each_server: Databases) -> None:
     """001 over a database that the platform made: other defaults, more columns, changed thresholds."""
     dsn = each_server.create()
     with connect(dsn) as platform:
-        platform.execute((folder("migrations") / FILES[0]).read_bytes())
+        platform.execute(FILES[0].read_bytes())
         platform.execute(
             "ALTER TABLE sources ADD COLUMN owned_by text DEFAULT 'platform', ALTER COLUMN pg_port DROP DEFAULT"
         )
         platform.execute("ALTER TABLE history_schema_evolution ALTER COLUMN changes_type TYPE varchar(64)")
         platform.execute("DELETE FROM rosetta_setting_configuration WHERE config_key LIKE '%ERROR'")
         before = fingerprint(platform)
-        platform.execute((folder("migrations") / FILES[0]).read_bytes())
+        platform.execute(FILES[0].read_bytes())
         assert fingerprint(platform) == before
     by_migrate(dsn)
     with connect(dsn) as platform:
@@ -115,7 +133,7 @@ def test_covering_index_with_schema_table_is_replaced(each_server: Databases) ->
     """It made wide tables impossible to store; afterwards one of 1,600 columns is."""
     dsn = each_server.create()
     with connect(dsn) as connection:
-        connection.execute((folder("migrations") / FILES[0]).read_bytes())
+        connection.execute(FILES[0].read_bytes())
         connection.execute(
             "CREATE INDEX idx_table_metadata_list_source_id_covering "
             "ON table_metadata_list (source_id, id) INCLUDE (table_name, schema_table)"
@@ -176,13 +194,13 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
     """Each file commits on its own: what was written unheard, the last file reads."""
     dsn = databases.create()
     with connect(dsn) as connection:
-        for name in FILES:
-            if name.startswith("010"):
+        for path in FILES:
+            if path.name == "04_notify.sql":
                 source = add_source(connection)
                 add_table(connection, source, "a")
                 connection.execute("SELECT source_details_refresh()")
                 add_table(connection, source, "unheard")
-            connection.execute((folder("migrations") / name).read_bytes())
+            connection.execute(path.read_bytes())
         row = connection.execute(query("details"), {"id": source, "names": None}).fetchone()
         assert row is not None
         assert row["view_is_current"]
@@ -208,3 +226,152 @@ def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: D
         assert row is not None
         assert row["view_is_current"]
         assert row["published_names"] == ["orders"]
+
+
+def test_migrated_from_each_earlier_state_is_a_fresh_one(each_server: Databases) -> None:
+    """Object by object: from every file after which a migration may have stopped, and from those before 0.1.0."""
+    fresh_dsn = each_server.create()
+    by_migrate(fresh_dsn)
+    with connect(fresh_dsn) as connection:
+        fresh = fingerprint(connection)
+    states = [[path] for path in EARLIER] + [FILES[:count] for count in range(1, len(FILES) + 1)]
+    for state in states:
+        dsn = each_server.create()
+        with connect(dsn) as connection:
+            for path in state:
+                connection.execute(path.read_bytes())
+        by_migrate(dsn)
+        with connect(dsn) as connection:
+            if state[0] in EARLIER:
+                # Who made this index was not written down then; uninstalling leaves it.
+                connection.execute("COMMENT ON INDEX idx_pipelines_source_id IS 'made by source_details'")
+            upgraded = fingerprint(connection)
+            for what, objects in fresh.items():
+                assert upgraded[what] == objects, f"{what}, from {state[-1].name}"
+        assert migrate.check(dsn).names == []
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_earlier_database_keeps_its_data(databases: Databases, path: Path) -> None:
+    """And its pages are read from the view, as before."""
+    dsn = databases.create()
+    with connect(dsn) as connection:
+        by_restoring(connection, path)
+        by_migrate(dsn)
+        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        assert row is not None
+        assert row["view_is_current"]
+        assert row["published_names"] == ["orders"]
+        assert connection.execute("SELECT lag_bytes FROM source_details_lag").fetchall() == [{"lag_bytes": 42}]
+        assert connection.execute("SELECT source_id FROM source_details_sync_state").fetchall() == [{"source_id": 1}]
+        recorded = connection.execute("SELECT name FROM source_details_migrations ORDER BY name").fetchall()
+    assert [row["name"] for row in recorded] == [*(path.name for path in migrate.numbered()), migrate.PRESENT]
+
+
+@pytest.mark.parametrize("earlier", [None, *EARLIER], ids=lambda path: path.stem if path else "fresh")
+def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earlier: Path | None) -> None:
+    """Its own tables, and the index on pipelines that it may have made: as if the service had never been there."""
+    platform_dsn, dsn = each_server.create(), each_server.create()
+    with connect(platform_dsn) as platform, connect(dsn) as connection:
+        platform.execute(FILES[0].read_bytes())
+        if earlier is None:
+            for made in (platform, connection):
+                made.execute(FILES[0].read_bytes())
+                made.execute("CREATE INDEX idx_pipelines_source_id ON pipelines (source_id)")
+        else:
+            by_restoring(connection, earlier)
+            # Who made it is not known of such a database.
+            platform.execute("CREATE INDEX idx_pipelines_source_id ON pipelines (source_id)")
+        by_migrate(dsn)
+        add_table(connection, add_source(connection), "kept")
+        migrate.uninstall(dsn, say=lambda _: None)
+        assert fingerprint(connection) == fingerprint(platform)
+        assert connection.execute("SELECT FROM table_metadata_list WHERE table_name = 'kept'").fetchone() is not None
+        # What it had made by itself is gone as well, and it can come again.
+        by_migrate(dsn)
+        connection.execute("DROP INDEX idx_pipelines_source_id")
+        migrate.migrate(dsn, say=lambda _: None, repair=True)
+        migrate.uninstall(dsn, say=lambda _: None)
+        assert connection.execute("SELECT to_regclass('idx_pipelines_source_id') AS it").fetchone() == {"it": None}
+
+
+@pytest.mark.parametrize(
+    ("broken", "missing"),
+    [
+        ("DROP VIEW source_details_sources", "view source_details_sources"),
+        ("DROP FUNCTION source_details_refresh", "function source_details_refresh"),
+        ("DROP TRIGGER source_details_update ON wal_monitor", "trigger source_details_update on wal_monitor"),
+        ("ALTER TABLE sources DISABLE TRIGGER source_details_insert", "trigger source_details_insert on sources"),
+        ("DROP VIEW source_details_live CASCADE", "materialized view source_details_tables"),
+        ("DROP INDEX idx_pipelines_source_id", "index idx_pipelines_source_id"),
+        ("DROP TABLE source_details_lag", "table source_details_lag"),
+        ("DROP FUNCTION source_details_triggers", "function source_details_triggers"),
+    ],
+)
+def test_check_knows_what_was_dropped_and_repair_makes_it_again(
+    databases: Databases, broken: str, missing: str
+) -> None:
+    """Whatever it was: a repaired database is a fresh one."""
+    dsn, whole_dsn = databases.migrated(), databases.migrated()
+    with connect(dsn) as connection, connect(whole_dsn) as whole:
+        connection.execute(broken.encode())
+        assert missing in migrate.check(dsn).names
+        migrate.migrate(dsn, say=lambda _: None)
+        assert missing in migrate.check(dsn).names
+        migrate.migrate(dsn, say=lambda _: None, repair=True)
+        assert migrate.check(dsn).names == []
+        assert fingerprint(connection) == fingerprint(whole)
+
+
+def test_present_is_applied_again_when_its_text_has_changed(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its files, in order; not when only the ends of their lines are other ones."""
+    dsn = databases.migrated()
+    other = tmp_path / "migrations"
+    shutil.copytree(FILES[0].parent, other)
+    monkeypatch.setattr(migrate, "folder", lambda _: other)
+    for path in other.rglob("*.sql"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert migrate.check(dsn).names == []
+    changed = other / "present/02_views.sql"
+    changed.write_bytes(changed.read_bytes().replace(b"'Unknown'", b"'nameless'"))
+    assert migrate.check(dsn).names == [migrate.PRESENT]
+    with connect(dsn) as connection:
+        add_table(connection, add_source(connection), None)
+        assert migrate.migrate(dsn, say=lambda _: None) == [migrate.PRESENT]
+        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        assert row is not None
+        assert row["published_names"] == ["nameless"]
+        assert row["view_is_current"]
+    assert migrate.migrate(dsn, say=lambda _: None) == []
+
+
+def test_watching_one_more_column_is_one_line(config: Sql) -> None:
+    """And a table that is watched no longer loses its triggers; undone, the database is as it was."""
+    notify = next(path for path in FILES if path.name == "04_notify.sql").read_text()
+    line = "    ('destinations', 'name', NULL),\n"
+    more = notify.replace(line, line + line.replace("name", "type"))
+    less = re.sub(r"    \('wal_monitor', .*\n", "", notify)
+    assert notify not in (more, less)
+    before = fingerprint(config)
+    source = add_source(config)
+    add_pipeline(config, source, "warehouse")
+    config.execute("LISTEN source_details_changed")
+
+    def heard() -> list[str]:
+        config.execute("UPDATE destinations SET type = type || '!'")
+        config.execute("NOTIFY source_details_changed, 'last'")
+        return [notice.payload for notice in config.notifies(stop_after=1)] + [
+            notice.payload for notice in config.notifies(timeout=0)
+        ]
+
+    assert heard() == ["last"]
+    config.execute(more.encode())
+    assert heard() == [str(source), "last"]
+    config.execute(less.encode())
+    triggers = "SELECT FROM pg_trigger WHERE tgrelid = 'wal_monitor'::regclass AND NOT tgisinternal"
+    assert config.execute(triggers).fetchall() == []
+    config.execute(notify.encode())
+    assert heard() == ["last"]
+    assert fingerprint(config) == before

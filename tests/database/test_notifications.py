@@ -277,11 +277,11 @@ def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: 
 
 
 async def test_triggers_that_do_not_fire_always_are_told(service: Service, config: Sql) -> None:
-    """As pg_restore --disable-triggers leaves them; applying 010 again mends it."""
+    """As pg_restore --disable-triggers leaves them; applying the file that makes them mends it."""
     config.execute("ALTER TABLE wal_monitor DISABLE TRIGGER ALL")
     config.execute("ALTER TABLE wal_monitor ENABLE TRIGGER ALL")
     health = (await service.client.get("/health/ready")).json()
-    assert any("4 of 32 triggers" in why for why in health["degraded"])
-    config.execute((folder("migrations") / "010_source_details_notify.sql").read_bytes())
+    assert any("triggers: 4 of 32" in why for why in health["degraded"])
+    config.execute((folder("migrations") / "present/04_notify.sql").read_bytes())
     health = (await service.client.get("/health/ready")).json()
     assert not any("triggers" in why for why in health["degraded"])

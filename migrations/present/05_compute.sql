@@ -1,4 +1,4 @@
--- 011: computes the view, with the triggers of 010 in place: from here on nothing is written unheard.
+-- Computes the view, with the triggers of 04 in place: from here on every write is noticed. Evicts every cached page.
 --
 -- In a file of its own, so that no table is locked while the view is computed.
 SELECT public.source_details_refresh();

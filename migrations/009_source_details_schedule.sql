@@ -1,4 +1,4 @@
--- 012: when each source is synced next in the background, by whichever process is free, and what failed.
+-- 009: when each source is synced next in the background, by whichever process is free, and what failed.
 
 CREATE TABLE IF NOT EXISTS public.source_details_schedule (
     source_id integer PRIMARY KEY REFERENCES public.sources (id) ON DELETE CASCADE,

@@ -1,4 +1,4 @@
--- 009: refreshing the view, and knowing what a refresh has covered.
+-- Refreshing the view, and knowing what a refresh has covered.
 --
 -- Facts that this file stands on:
 -- * REFRESH takes its snapshot before it waits for its lock, so a refresh that waited may store older rows than

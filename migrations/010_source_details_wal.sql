@@ -1,4 +1,4 @@
--- 013: what the WAL monitor has seen of each source, for a day; and when its next round is due.
+-- 010: what the WAL monitor has seen of each source, for a day; and when its next round is due.
 
 CREATE TABLE IF NOT EXISTS public.source_details_lag (
     source_id integer NOT NULL REFERENCES public.sources (id) ON DELETE CASCADE,
@@ -6,14 +6,12 @@ CREATE TABLE IF NOT EXISTS public.source_details_lag (
     lag_bytes bigint,                               -- of what the slot's client has confirmed, behind the server
     retained_bytes bigint,                          -- of WAL that the slot keeps
     confirmed_lsn pg_lsn,
+    restart_lsn pg_lsn,
+    wal_status text,
+    safe_wal_size bigint,                           -- bytes that can still be written before the slot may be lost
+    inactive_since timestamptz,
     PRIMARY KEY (source_id, seen_at)
 );
-
-ALTER TABLE public.source_details_lag
-    ADD COLUMN IF NOT EXISTS restart_lsn pg_lsn,
-    ADD COLUMN IF NOT EXISTS wal_status text,
-    ADD COLUMN IF NOT EXISTS safe_wal_size bigint,  -- bytes that can still be written before the slot may be lost
-    ADD COLUMN IF NOT EXISTS inactive_since timestamptz;
 
 COMMENT ON TABLE public.source_details_lag IS
 'Replication lag of each source over the last day, as source_details'' WAL monitor saw it.';

@@ -1,0 +1,304 @@
+-- NOTIFY source_details_changed, with a source's id or '*', when something that its page shows has changed.
+--
+-- What pages depend on is the two lists below. From them this file makes one trigger function for each table, and its
+-- four triggers: statement-level, with transition tables, so that a statement costs one call however many rows it
+-- changes. To watch one more column, add one line to the second list; to watch one more table, one line to the first.
+--
+-- Each trigger compares only the listed columns: a no-op update, and columns that merely tick (updated_at, the LSNs, lags
+-- and timestamps of wal_monitor), notify nobody. Changes that the materialized view depends on are appended to the log as
+-- well. The functions run with their owner's rights, because the programs that write to these tables have none on the
+-- log.
+--
+-- Replacing a trigger takes a short lock on its table; those that are as they should be are left alone.
+-- PGOPTIONS='-c lock_timeout=500ms' makes psql give up rather than wait among writers (rosetta migrate does so, and tries
+-- again). Apply 05_compute.sql after this file: what was written without triggers is read there.
+
+-- The watched tables, each with an integer primary key `id`.
+--
+--   key         the expression for a row that leads to its source; `changed_row` is that row
+--   way         how a source is found: NULL where `key` is the source's id (0: every source), else a FROM clause over
+--               `keys`, in which `parent` has the source_id
+--   locks       which rows a trigger locks against writers that go their way over them, see below: those whose key
+--               'moved', or those that 'changed'
+--   is_in_view  whether the materialized view depends on it
+CREATE OR REPLACE VIEW public.source_details_watched_tables (table_name, key, way, locks, is_in_view) AS
+VALUES
+    ('sources', 'changed_row.id', NULL, NULL, false),
+    ('pipelines', 'changed_row.source_id', NULL, 'moved', false),
+    ('wal_monitor', 'changed_row.source_id', NULL, NULL, false),
+    ('table_metadata_list', 'changed_row.source_id', NULL, 'moved', true),
+    (
+        'rosetta_setting_configuration',
+        -- The thresholds decide every source's WAL class.
+        'CASE WHEN changed_row.config_key LIKE ''WAL\_MONITORING\_THRESHOLD\_%'' THEN 0 END',
+        NULL, NULL, false
+    ),
+    (
+        'history_schema_evolution',
+        'changed_row.table_metadata_list_id',
+        'public.table_metadata_list AS parent WHERE parent.id = ANY (keys)',
+        NULL, true
+    ),
+    (
+        'pipelines_destination',
+        'changed_row.pipeline_id',
+        'public.pipelines AS parent WHERE parent.id = ANY (keys)',
+        'moved', false
+    ),
+    (
+        'destinations',
+        'changed_row.id',
+        'public.pipelines_destination AS pd INNER JOIN public.pipelines AS parent ON parent.id = pd.pipeline_id '
+        'WHERE pd.destination_id = ANY (keys)',
+        'changed', false
+    );
+
+-- The watched columns. `shown_as`: what a page makes of the value, where most changes of it make no difference there;
+-- `value` is the value.
+CREATE OR REPLACE VIEW public.source_details_watched_columns (table_name, column_name, shown_as) AS
+VALUES
+    ('sources', 'name', NULL),
+    ('sources', 'pg_host', NULL),
+    ('sources', 'pg_port', NULL),
+    ('sources', 'pg_database', NULL),
+    ('sources', 'pg_username', NULL),
+    ('sources', 'publication_name', NULL),
+    ('sources', 'replication_name', NULL),
+    ('sources', 'is_publication_enabled', NULL),
+    ('sources', 'is_replication_enabled', NULL),
+    ('sources', 'total_tables', NULL),
+    ('sources', 'created_at', NULL),
+    ('pipelines', 'source_id', NULL),
+    ('pipelines', 'name', NULL),
+    ('pipelines', 'status', NULL),
+    ('pipelines_destination', 'pipeline_id', NULL),
+    ('pipelines_destination', 'destination_id', NULL),
+    ('pipelines_destination', 'is_error', NULL),
+    ('destinations', 'name', NULL),
+    ('wal_monitor', 'source_id', NULL),
+    ('wal_monitor', 'status', NULL),
+    ('wal_monitor', 'error_message', NULL),
+    ('wal_monitor', 'replication_slot_name', NULL),
+    ('wal_monitor', 'total_wal_size', 'public.source_details_wal_class(public.source_details_wal_bytes(value))'),
+    ('rosetta_setting_configuration', 'config_key', NULL),
+    ('rosetta_setting_configuration', 'config_value', NULL),
+    ('table_metadata_list', 'source_id', NULL),
+    ('table_metadata_list', 'table_name', NULL),
+    ('table_metadata_list', 'is_published', NULL),
+    ('table_metadata_list', 'schema_table', NULL),
+    ('table_metadata_list', 'column_order', NULL),
+    ('history_schema_evolution', 'table_metadata_list_id', NULL),
+    ('history_schema_evolution', 'version_schema', NULL);
+
+-- The triggers that the lists imply, and whether each is there and fires always: a restore may leave them disabled, or
+-- enabled for ordinary sessions alone.
+CREATE OR REPLACE FUNCTION public.source_details_triggers()
+RETURNS TABLE (table_name text, trigger_name text, event text, is_right boolean)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        w.table_name,
+        'source_details_' || e.event AS trigger_name,
+        e.event,
+        EXISTS (
+            SELECT
+            FROM pg_trigger AS t
+            WHERE
+                t.tgrelid = to_regclass('public.' || quote_ident(w.table_name))
+                AND t.tgname = 'source_details_' || e.event
+                AND t.tgfoid = to_regproc(format('public.source_details_%s_changed', w.table_name))
+                AND t.tgenabled = 'A'
+        ) AS is_right
+    FROM public.source_details_watched_tables AS w
+    CROSS JOIN (VALUES ('insert'), ('update'), ('delete'), ('truncate')) AS e (event)
+$$;
+
+-- Notifies of `changed` sources: NULL none, 0 all of them. Equal notifications of one transaction collapse into one.
+CREATE OR REPLACE FUNCTION public.source_details_announce(changed integer [], is_in_view boolean) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF changed IS NULL THEN
+        RETURN;
+    END IF;
+    IF is_in_view THEN
+        INSERT INTO public.source_details_log (source_id) SELECT unnest(changed) ON CONFLICT DO NOTHING;
+    END IF;
+    IF cardinality(changed) > 100 OR 0 = ANY (changed) THEN
+        PERFORM pg_notify('source_details_changed', '*');
+    ELSE
+        PERFORM pg_notify('source_details_changed', source_id::text) FROM unnest(changed) AS source_id;
+    END IF;
+END
+$$;
+
+-- Whether this transaction's lookups see what others have committed meanwhile.
+CREATE OR REPLACE FUNCTION public.source_details_sees_others() RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
+$$;
+
+-- Makes the trigger functions, and the triggers that are not as they should be.
+--
+-- Where a source is found over other rows (a destination's pipelines, a version's table), a transaction that is not
+-- visible yet may move one of these rows to another source. If neither saw the other, the source that the row moves to
+-- would keep what the change below it replaced. So:
+--   * a change below a row holds that row until its transaction ends (FOR KEY SHARE);
+--   * a move of a row waits for those changes (FOR UPDATE; the UPDATE itself takes a lock that lets them pass);
+--   * a change of a destination waits for pipelines that are being led to it: their foreign key holds the destination;
+--   * a change that finds a row held by a mover does not wait, since the mover may next change what is below and both
+--     would wait for ever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE READ),
+--     which cannot see where rows lead by now.
+-- A row that is deleted with all that is below it is gone when the changes below are looked at; its own trigger notifies.
+DO $make$
+DECLARE
+    watched record;
+    missing record;
+    unused record;
+BEGIN
+    FOR watched IN
+        SELECT
+            w.*,
+            replace(w.key, 'changed_row', 'o') AS old_key,
+            replace(w.key, 'changed_row', 'n') AS new_key,
+            (
+                SELECT
+                    string_agg(
+                        format('o.%1$I IS DISTINCT FROM n.%1$I', c.column_name)
+                        || CASE WHEN c.shown_as IS NOT NULL
+                            THEN format(
+                                ' AND %s IS DISTINCT FROM %s',
+                                replace(c.shown_as, '(value)', format('(o.%I)', c.column_name)),
+                                replace(c.shown_as, '(value)', format('(n.%I)', c.column_name))
+                            )
+                            ELSE ''
+                        END,
+                        E'\n                OR ' ORDER BY c.number
+                    )
+                FROM (
+                    SELECT c.*, row_number() OVER () AS number FROM public.source_details_watched_columns AS c
+                ) AS c
+                WHERE c.table_name = w.table_name
+            ) AS is_different
+        FROM public.source_details_watched_tables AS w
+    LOOP
+        EXECUTE format(
+            $function$
+CREATE OR REPLACE FUNCTION public.%1$I() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    keys integer [];
+    moved integer [];
+    changed integer [];
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT array_agg(DISTINCT %2$s) FILTER (WHERE %2$s IS NOT NULL) INTO keys FROM old_rows AS o;
+    ELSIF TG_OP = 'UPDATE' THEN
+        -- Joined once: with many wide rows that is most of what this trigger costs their writer.
+        SELECT
+            array_agg(DISTINCT shown.key) FILTER (WHERE shown.key IS NOT NULL),
+            array_agg(id) FILTER (WHERE %2$s IS DISTINCT FROM %3$s)
+        INTO keys, moved
+        FROM old_rows AS o
+        FULL JOIN new_rows AS n USING (id)
+        CROSS JOIN LATERAL (VALUES (%2$s), (%3$s)) AS shown (key)
+        WHERE
+            (
+                %4$s
+            );
+        %5$s
+    ELSE
+        changed := '{0}';
+    END IF;
+    %6$s
+    PERFORM public.source_details_announce(changed, is_in_view => %7$s);
+    RETURN NULL;
+END
+$body$
+            $function$,
+            format('source_details_%s_changed', watched.table_name),
+            watched.old_key,
+            watched.new_key,
+            watched.is_different,
+            CASE watched.locks
+                WHEN 'moved' THEN format(
+                    'IF moved IS NOT NULL THEN'
+                    ' PERFORM FROM public.%I AS t WHERE t.id = ANY (moved) FOR UPDATE; END IF;',
+                    watched.table_name
+                )
+                WHEN 'changed' THEN format(
+                    'PERFORM FROM public.%I AS t WHERE t.id = ANY (keys) FOR UPDATE;', watched.table_name
+                )
+            END,
+            CASE
+                WHEN watched.way IS NULL THEN 'changed := coalesce(changed, keys);'
+                ELSE format(
+                    $way$IF keys IS NOT NULL AND NOT public.source_details_sees_others() THEN
+        changed := '{0}';
+    ELSIF keys IS NOT NULL THEN
+        SELECT
+            CASE WHEN count(*) = (SELECT count(*) FROM %1$s)
+                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+                ELSE '{0}'
+            END
+        INTO changed
+        FROM (SELECT parent.source_id FROM %1$s FOR KEY SHARE SKIP LOCKED) AS held;
+    END IF;$way$,
+                    watched.way
+                )
+            END,
+            watched.is_in_view::text
+        );
+    END LOOP;
+
+    -- ENABLE ALWAYS: they fire for a writer with session_replication_role = replica, too.
+    FOR missing IN SELECT t.* FROM public.source_details_triggers() AS t WHERE NOT t.is_right LOOP
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER %I AFTER %s ON public.%I %s FOR EACH STATEMENT EXECUTE FUNCTION public.%I()',
+            missing.trigger_name, missing.event, missing.table_name,
+            CASE missing.event
+                WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
+                WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
+                WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows'
+            END,
+            format('source_details_%s_changed', missing.table_name)
+        );
+        EXECUTE format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER %I', missing.table_name, missing.trigger_name);
+    END LOOP;
+
+    -- What an earlier list implied, and this one does not.
+    FOR unused IN
+        SELECT t.tgrelid::regclass AS table_name, t.tgname AS trigger_name
+        FROM pg_trigger AS t
+        WHERE
+            t.tgname IN (
+                'source_details_insert', 'source_details_update', 'source_details_delete', 'source_details_truncate'
+            )
+            AND NOT EXISTS (
+                SELECT FROM public.source_details_watched_tables AS w
+                WHERE to_regclass('public.' || quote_ident(w.table_name)) = t.tgrelid
+            )
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', unused.trigger_name, unused.table_name);
+    END LOOP;
+    FOR unused IN
+        SELECT p.oid::regprocedure AS function
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = 'public'::regnamespace
+            AND p.proname LIKE 'source\_details\_%\_changed'
+            AND p.prorettype = 'trigger'::regtype
+            AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = p.oid)
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', unused.function);
+    END LOOP;
+END
+$make$;
