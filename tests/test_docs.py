@@ -6,6 +6,7 @@ import pytest
 
 from service.config import settings
 from tests import PROJECT
+from tests.test_layers import FLOORS
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "OPERATING.md"]
 
@@ -17,6 +18,15 @@ def test_readme_lists_every_setting_as_help_does() -> None:
     )
     described = [tuple(line.split(None, 2)) for line in settings.describe().splitlines()]
     assert rows == described
+
+
+def test_architecture_has_a_row_for_every_package() -> None:
+    """In the order of the floors, and none that is gone."""
+    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (PROJECT / "ARCHITECTURE.md").read_text(), re.M)
+    named = [name for row in table for name in re.findall(r"`(\w+)`", row)]
+    floors = [FLOORS[name] for name in named]
+    assert floors == sorted(floors)
+    assert set(named) == set(FLOORS) - {"__main__"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
