@@ -17,6 +17,8 @@ import pytest
 from service.demo.servers import free_port
 from tests.fixtures.secrets import Walker
 
+# It brings servers of its own, from wheels.
+pytestmark = pytest.mark.servers
 DEMO = [sys.executable, "-m", "service", "demo"]
 
 
