@@ -17,7 +17,7 @@ _TABLES, _TABLES_QUICKLY = 100_000, 10_000
 _SOURCES = 1_000
 _WRITERS = 4
 _PAUSE_S = 0.005
-# What the migrations give themselves to get a lock (service/migrate.py).
+# What the migrations give themselves to get a lock (service/database/migrations.py).
 _LOCK_TIMEOUT_S = 0.5
 
 

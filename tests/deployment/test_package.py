@@ -26,8 +26,8 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
     """Every file of sql/ and migrations/, inside the package; templates and what one deploys with."""
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("sql", "migrations"):
-        for path in (PROJECT / folder).glob("*.sql"):
-            assert f"service/{folder}/{path.name}" in names
+        for path in (PROJECT / folder).rglob("*.sql"):
+            assert f"service/{path.relative_to(PROJECT)}" in names
     for folder in ("web/templates", "web/static", "deploy"):
         for path in (PROJECT / "service" / folder).iterdir():
             assert f"service/{folder}/{path.name}" in names
