@@ -16,6 +16,8 @@ HEARTBEAT_S = 15.0
 # A page that is this many events behind is told to read everything anew.
 MOST_WAITING = 32
 _REMEMBERED_CHANGES = 64
+# A template's Markup is a subclass of str, which msgspec does not encode by itself.
+_ENCODER = msgspec.json.Encoder(enc_hook=str.__str__)
 
 
 class Watcher:
@@ -112,4 +114,4 @@ def event(kind: str, data: dict[str, Any]) -> bytes:
     """A server-sent event."""
     # Only what brings the page to a version has its id: a client that is cut off after any other event has missed it.
     number = f"id: {data['version']}\n" if kind == "changed" else ""
-    return b"".join((f"event: {kind}\n{number}data: ".encode(), msgspec.json.encode(data), b"\n\n"))
+    return b"".join((f"event: {kind}\n{number}data: ".encode(), _ENCODER.encode(data), b"\n\n"))
