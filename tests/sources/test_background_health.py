@@ -54,7 +54,7 @@ async def test_what_the_background_lacks_does_not_keep_pages_from_being_ready(st
         config.execute(statement)
         ready = await service.client.get("/health/ready")
         assert ready.status_code == 200
-        assert any("cannot be told" in why for why in ready.json()["degraded"])
+        assert any("is not known" in why for why in ready.json()["degraded"])
 
 
 async def test_task_that_fails_again_and_again_is_told_of(start: Start, config: Sql) -> None:
