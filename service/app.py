@@ -4,7 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import structlog
-from litestar import Litestar, MediaType, Response
+from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -18,19 +18,14 @@ from service.config import tokens
 from service.config.settings import Settings
 from service.errors import ServiceError
 from service.http import operations, sources, tables
-from service.http.caching_headers import GUESS_NOTHING
 from service.http.context import AppRequest
+from service.http.error_answers import error_answer
 from service.http.gate import Gate
 from service.http.hot_path import HotPath
 from service.http.request_log import log_requests
-from service.http.templates import SECURITY_HEADERS, error_page
 from service.runtime import Runtime
 from service.web import views
 from service.web.live import Live
-
-ErrorResponse = Response[dict[str, Any]] | Response[bytes]
-
-_TITLES = {404: "Not found", 503: "Not right now"}
 
 
 class App(NamedTuple):
@@ -97,11 +92,11 @@ def _cors(origins: list[str]) -> CORSConfig | None:
     )
 
 
-def _answer_error(request: AppRequest, error: ServiceError) -> ErrorResponse:
+def _answer_error(request: AppRequest, error: ServiceError) -> Response[bytes]:
     return _answer(request, error.status, error.body(), error.headers)
 
 
-def _answer_http_error(request: AppRequest, error: HTTPException) -> ErrorResponse:
+def _answer_http_error(request: AppRequest, error: HTTPException) -> Response[bytes]:
     status = 422 if error.status_code == 400 else error.status_code
     message = error.detail
     if status == 405 and request.scope["path"].startswith("/api"):
@@ -112,15 +107,12 @@ def _answer_http_error(request: AppRequest, error: HTTPException) -> ErrorRespon
     return _answer(request, status, {"error": kind, "message": message}, error.headers or {})
 
 
-def _answer_failure(request: AppRequest, error: Exception) -> ErrorResponse:
+def _answer_failure(request: AppRequest, error: Exception) -> Response[bytes]:
     structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
     message = "the request failed for a reason that is in the service's log"
     return _answer(request, 500, {"error": "InternalError", "message": message}, {})
 
 
-def _answer(request: AppRequest, status: int, body: dict[str, Any], headers: dict[str, str]) -> ErrorResponse:
-    """As JSON; to a person's browser as a page."""
-    if request.scope["path"].startswith("/api") or "text/html" not in request.headers.get("accept", ""):
-        return Response(body, status_code=status, headers=GUESS_NOTHING | headers, media_type=MediaType.JSON)
-    text = error_page(_TITLES.get(status, "That did not work"), body["message"])
-    return Response(text, status_code=status, headers=SECURITY_HEADERS | headers, media_type="text/html")
+def _answer(request: AppRequest, status: int, content: dict[str, Any], headers: dict[str, str]) -> Response[bytes]:
+    answer = error_answer(status, content, path=request.scope["path"], accept=request.headers.get("accept", ""))
+    return Response(answer.body, status_code=status, headers=answer.headers | headers, media_type=answer.media_type)

@@ -14,10 +14,9 @@ from urllib.parse import parse_qsl
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
-from msgspec import json
 
 from service.config.tokens import Token, digest
-from service.http.templates import SECURITY_HEADERS, error_page
+from service.http.error_answers import error_answer
 
 # What a load balancer asks, and what a page needs before it can ask for anything.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
@@ -95,18 +94,18 @@ def _operates(method: str, query: bytes) -> bool:
     return any(name in _COSTLY and value.lower() not in _FALSE for name, value in asked)
 
 
-async def _refuse(scope: HTTPScope, send: Send, status: Literal[401, 403], kind: str, message: str) -> None:
-    accepted = dict(scope["headers"]).get(b"accept", b"")
-    if b"text/html" in accepted and not scope["path"].startswith("/api"):
-        title = "A token is needed" if status == 401 else "That takes another token"
-        headers = SECURITY_HEADERS | {"Content-Type": "text/html; charset=utf-8"}
-        body = error_page(title, message)
-    else:
-        headers = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
-        body = json.encode({"error": kind, "message": message})
-    headers |= {"Content-Length": str(len(body)), "Cache-Control": "no-store"}
+async def _refuse(scope: HTTPScope, send: Send, status: Literal[401, 403], error: str, message: str) -> None:
+    answer = error_answer(
+        status,
+        {"error": error, "message": message},
+        path=scope["path"],
+        accept=dict(scope["headers"]).get(b"accept", b"").decode("latin-1"),
+        title="A token is needed" if status == 401 else "This token may not do that",
+    )
+    headers = {"Content-Type": answer.media_type} | answer.headers
+    headers |= {"Content-Length": str(len(answer.body)), "Cache-Control": "no-store"}
     raw = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
     if status == 401:
         raw += [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rosetta"')]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

@@ -10,9 +10,10 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.error_answers import json_body
 
 if sys.platform != "win32":
     import fcntl
@@ -99,7 +100,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         message = self._refusal.description or self._refusal.phrase
-        body = msgspec.json.encode({"error": self._refusal.phrase.replace(" ", ""), "message": message})
+        body = json_body(self._refusal.phrase.replace(" ", ""), message)
         head = (
             f"HTTP/1.1 {self._refusal.value} {self._refusal.phrase}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -27,10 +27,6 @@ SECURITY_HEADERS = {
     "Vary": "accept-encoding",
 }
 
-# Between the parts of a template whose output is taken apart again. No text of ours holds it, and none from outside
-# can: PostgreSQL stores no zero.
-CUT = "\0"
-
 _CHANGES = {
     "INITIAL_LOAD": "new table",
     "NEW COLUMN": "column added",
@@ -82,7 +78,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals.update(asset=asset, cut=CUT)
+    environment.globals.update(asset=asset)
     environment.filters.update(
         moment=_moment,
         bytes=amount,
@@ -100,6 +96,6 @@ def render(name: str, /, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
-def error_page(title: str, message: str) -> bytes:
-    """What a person's browser shows where a program would be told by JSON."""
-    return render("error.html", title=title, message=f"{message[:1].upper()}{message[1:]}.").encode()
+def macros(name: str) -> Any:
+    """The macros of a template, as attributes; each returns escaped HTML."""
+    return _environment().get_template(name).module

@@ -7,16 +7,15 @@ comes back what it missed.
 
 import asyncio
 import contextlib
-import contextvars
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import psycopg
-from markupsafe import Markup
 
 from service.concurrency import keep
 from service.database.pool import ConfigDatabase
@@ -26,7 +25,7 @@ from service.pages.page import Answer, Page
 from service.sources.connections import Connections
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.portrait import Portrait, draw
-from service.web.rooms import Change, Room, Watcher, event
+from service.web.rooms import Room, Watcher
 
 # However often a source changes, its open pages are told at most this often.
 _SPACING_S = 0.1
@@ -66,7 +65,7 @@ class Live:
         if isinstance(event, Evicted):
             affected = self._rooms if event.sources is None else self._rooms.keys() & event.sources
             for source_id in affected:
-                self._rooms[source_id].changed.set()
+                self._rooms[source_id].notice_change()
 
     async def portrait(self, source_id: int, *, reload: bool = False) -> tuple[Portrait, Answer]:
         """The source as it is now, and the page that it was drawn from; `reload` reads past the caches."""
@@ -102,6 +101,11 @@ class Live:
             self._portraits.popitem(last=False)
         return portrait
 
+    @property
+    def rooms(self) -> Mapping[int, Room]:
+        """The rooms that are open, by source id."""
+        return MappingProxyType(self._rooms)
+
     async def sync_errors(self, source_ids: list[int]) -> dict[int, str]:
         """Why those of the sources that fail in their turn do; nothing where that cannot be told."""
         rows = []
@@ -118,7 +122,7 @@ class Live:
         if len(self._lag) > _MOST_SOURCES:
             self._lag.popitem(last=False)
 
-    def freshness(self, portrait: Portrait, answer: Answer) -> Markup:
+    def freshness(self, portrait: Portrait, answer: Answer) -> str:
         """The part that says how old it is and where it is from."""
         since = self._connections.failing_since(portrait.source_id)
         return portrait.freshness(is_old=answer.found == "last known", failing_since=since)
@@ -140,35 +144,19 @@ class Live:
         self, source_id: int, new_room: Room, since: str | None, with_parts: bool
     ) -> AsyncIterator[bytes]:
         # From here until the watcher is in the room nothing is awaited: no change can come between what it is caught up
-        # with and what it is told later.
+        # with and what it receives later.
         self.streams += 1
         watcher = Watcher(with_parts)
         room = self._rooms.setdefault(source_id, new_room)
-        if room.task is None:
-            # In a context of its own: it outlives the request that came first, and its trace.
-            room.task = asyncio.create_task(
-                self._keep_telling(source_id, room), name=f"live {source_id}", context=contextvars.Context()
-            )
-        missed = {} if since is None else room.missed(since)
-        room.watchers.add(watcher)
+        first = room.join(watcher, since, lambda: self._keep_telling(source_id, room))
         try:
-            first = b"retry: 1000\n\n" + event("hello", room.facts)
-            if missed is None:
-                first += event("whole", room.facts)
-            elif since is not None:
-                missed |= {"part-freshness": room.freshness}
-                more = {"parts": missed} if with_parts else {}
-                first += event("changed", room.facts | {"changed": sorted(missed)} | more)
             yield first
             while (sent := await watcher.next()) is not None:
                 yield sent
         finally:
             self.streams -= 1
-            room.watchers.discard(watcher)
-            if not room.watchers and room.task is not None:
-                room.task.cancel()
-                if self._rooms.get(source_id) is room:
-                    del self._rooms[source_id]
+            if room.leave(watcher) and self._rooms.get(source_id) is room:
+                del self._rooms[source_id]
 
     async def _keep_telling(self, source_id: int, room: Room) -> None:
         while self._rooms.get(source_id) is room:
@@ -177,28 +165,24 @@ class Live:
             except Exception as error:
                 self._observe(TaskFailed(task=f"live {source_id}", reason=f"{type(error).__name__}: {error}"))
                 await asyncio.sleep(_TRY_AGAIN_S)
-                room.changed.set()
+                room.notice_change()
 
     async def _run(self, source_id: int, room: Room) -> None:
         troubled = False
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TRY_AGAIN_S if troubled else self._until_expiry(source_id)):
-                    await room.changed.wait()
-            # Before the reading: what changes meanwhile sets it again.
-            room.changed.clear()
+            await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
             try:
                 portrait, answer = await self.portrait(source_id)
             except ConfigDatabaseUnavailableError as error:
                 if not troubled:
-                    room.send("trouble", {"message": error.message})
+                    room.trouble(error.message)
                 troubled = True
                 continue
             except EntityNotFoundError as error:
                 del self._rooms[source_id]
                 room.end(error.message)
                 return
-            self._tell(room, portrait, self.freshness(portrait, answer), was_troubled=troubled)
+            room.show(portrait, self.freshness(portrait, answer), was_troubled=troubled)
             troubled = answer.found == "last known"
             await asyncio.sleep(_SPACING_S)
 
@@ -206,29 +190,11 @@ class Live:
         page = self._pages.memory.get(source_id)
         return max(page.expires - monotonic(), _SPACING_S) if page else _TRY_AGAIN_S
 
-    def _tell(self, room: Room, portrait: Portrait, freshness: str, *, was_troubled: bool) -> None:
-        before, room.portrait = room.portrait, portrait
-        changed = portrait.changes_since(before)
-        if changed is None:
-            room.log.clear()
-            room.freshness = freshness
-            room.send("whole", {})
-            return
-        if changed:
-            room.log.append(Change(before.version, changed))
-        if freshness != room.freshness or was_troubled:
-            changed = changed | {"part-freshness": freshness}
-            room.freshness = freshness
-        if changed:
-            room.send("changed", {"changed": sorted(changed)}, changed)
-
     def close(self) -> None:
         """Ends every stream: a server that stops waits for its connections."""
         self._is_closed = True
         for room in self._rooms.values():
-            room.end("the service stops")
-            if room.task is not None:
-                room.task.cancel()
+            room.close("the service stops")
 
 
 def _drawn(

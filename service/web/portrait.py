@@ -1,6 +1,6 @@
 """A source's page for people: HTML in parts, so that an open page is sent only those that changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -9,13 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from service.http.templates import CUT, amount, render
+from service.http.templates import amount, macros, render
 from service.pages.page import Page
 from service.sources.health import health
 
 # How the last check of the publication is told where it was a success.
 _ANSWERED = {"asked", "remembered"}
-_SECTIONS = ("part-health", "part-connection", "part-replication", "part-destinations", "part-count")
 _CHART_WIDTH, _CHART_HEIGHT = 240.0, 46.0
 _NOTHING_MORE: dict[str, Any] = {
     "synced_at": None,
@@ -52,7 +51,7 @@ class Portrait:
     parts: dict[str, str]
     rows: dict[str, Row]
     facts: dict[str, Any]
-    pages: dict[str, Page] = field(default_factory=dict)
+    _pages: dict[str, Page] = field(default_factory=dict)
 
     @cached_property
     def version(self) -> str:
@@ -72,11 +71,17 @@ class Portrait:
         """What it takes in memory, about: its own texts, and as much again for the page that is made of them."""
         return 2 * sum(map(len, self.parts.values())) + 3 * sum(len(row.html) for row in self.rows.values())
 
-    def freshness(self, *, is_old: bool, failing_since: datetime | None) -> Markup:
+    def freshness(self, *, is_old: bool, failing_since: datetime | None) -> str:
         """When and from where it was read. It is no part of the version: it changes whenever somebody reads."""
         since = failing_since.isoformat() if failing_since else None
-        text = render("freshness.html", is_old=is_old, failing_since=since, **self.facts)
-        return Markup(text.strip())  # noqa: S704  # from a template that escapes
+        return render("freshness.html", is_old=is_old, failing_since=since, **self.facts).strip()
+
+    def page(self, key: str, make: Callable[[], Page]) -> Page:
+        """The finished page of this state for a key, made once."""
+        page = self._pages.get(key)
+        if page is None:
+            page = self._pages[key] = make()
+        return page
 
     def changes_since(self, older: "Portrait") -> dict[str, str] | None:
         """The elements to be replaced, by id. None where rows came, left or moved: then the whole page is read."""
@@ -103,34 +108,31 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
     more = extras or _NOTHING_MORE
     lately = {int(table_id): change for table_id, change in more["changed_lately"].items()}
     check = meta["publication_check"]
-    texts = render(
-        "parts.html",
-        source=source,
-        wal=wal,
-        tables=tables,
-        destinations=details["destinations"],
-        # A page that a process of an earlier version stored has none, for its life.
-        drift=meta.get("drift"),
-        health=health(source, wal, is_failing=check not in _ANSWERED, sync_error=more["last_error"]),
-        extras=more,
-        lately=lately,
-        chart=_chart(lag),
-    ).split(CUT)
-    sections, rows = texts[: len(_SECTIONS)], texts[len(_SECTIONS) : -1]
+    draw_part = macros("parts.html")
+    parts = {
+        "part-health": draw_part.health(
+            health(source, wal, is_failing=check not in _ANSWERED, sync_error=more["last_error"])
+        ),
+        "part-connection": draw_part.connection(source, more),
+        "part-replication": draw_part.replication(source, wal, more, _chart(lag)),
+        "part-destinations": draw_part.destinations(details["destinations"], more),
+        # A page that a process of an earlier version stored has no drift, for its life.
+        "part-count": draw_part.count(tables, meta.get("drift")),
+    }
     return Portrait(
         source_id=source["id"],
         name=source["name"],
         digest=digest,
-        parts={name: text.strip() for name, text in zip(_SECTIONS, sections, strict=True)},
+        parts={name: _text(html) for name, html in parts.items()},
         rows={
             f"table-{table['id']}": Row(
-                text.strip(),
+                _text(draw_part.row(table, lately.get(table["id"]))),
                 table["table_name"],
                 table["version"],
                 len(table["schema_table"]),
                 lately[table["id"]][1] or "" if table["id"] in lately else "",
             )
-            for table, text in zip(tables, rows, strict=True)
+            for table in tables
         },
         facts={
             "as_of": meta["as_of"],
@@ -139,6 +141,11 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
             "synced_at": more["synced_at"],
         },
     )
+
+
+def _text(html: str) -> str:
+    # Markup is for templates: what it is put together with would be escaped.
+    return str.__str__(html).strip()
 
 
 def _chart(lag: Samples) -> dict[str, str]:

@@ -1,10 +1,13 @@
-"""Those who look at one source, and what each of them has still to be told.
+"""The open pages of one source, and what each of them has still to receive.
 
 Server-sent events: https://html.spec.whatwg.org/#server-sent-events.
 """
 
 import asyncio
+import contextlib
+import contextvars
 from collections import deque
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +19,10 @@ HEARTBEAT_S = 15.0
 # A page that is this many events behind is told to read everything anew.
 MOST_WAITING = 32
 _REMEMBERED_CHANGES = 64
-# A template's Markup is a subclass of str, which msgspec does not encode by itself.
-_ENCODER = msgspec.json.Encoder(enc_hook=str.__str__)
 
 
 class Watcher:
-    """One stream. What waits to be sent is bounded: who is too far behind reads the page anew instead."""
+    """One stream. What waits to be sent is bounded: a client that is too far behind reads the page anew."""
 
     def __init__(self, with_parts: bool) -> None:
         self.with_parts = with_parts
@@ -29,14 +30,19 @@ class Watcher:
         self._more = asyncio.Event()
         self._is_over = False
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be sent."""
+        return len(self._waiting)
+
     def end(self, last: bytes) -> None:
-        """Nothing comes after that."""
+        """Queues the last event of the stream."""
         self._waiting.append(last)
         self._is_over = True
         self._more.set()
 
     def send(self, plain: bytes, with_parts: bytes, instead: bytes) -> None:
-        """Has it sent what it asked for; `instead` where too much waits already."""
+        """Queues the requested form, or `instead` if the watcher is too far behind."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.clear()
             self._waiting.append(instead)
@@ -45,7 +51,7 @@ class Watcher:
         self._more.set()
 
     async def next(self) -> bytes | None:
-        """What is to be sent next; a comment where there is nothing for long; None at the end."""
+        """The next event; a comment if there is none for a heartbeat's time; None at the end."""
         try:
             async with asyncio.timeout(HEARTBEAT_S):
                 while not self._waiting:
@@ -59,7 +65,7 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class _Change:
     """The parts that changed after that version."""
 
     before: str
@@ -67,51 +73,119 @@ class Change:
 
 
 class Room:
-    """Those who look at one source."""
+    """The open pages of one source: what they show now, and the last changes that led there."""
 
     def __init__(self, portrait: Portrait, freshness: str) -> None:
-        self.portrait = portrait
-        self.watchers: set[Watcher] = set()
-        # Set: what changed between the portrait's drawing and this room's opening told nobody here.
-        self.changed = asyncio.Event()
-        self.changed.set()
-        self.log: deque[Change] = deque(maxlen=_REMEMBERED_CHANGES)
-        self.freshness = freshness
-        self.task: asyncio.Task[None] | None = None
+        self._portrait = portrait
+        self._freshness = freshness
+        self._watchers: set[Watcher] = set()
+        self._changed = asyncio.Event()
+        # A change between the drawing of the portrait and the opening of this room has reached nobody here.
+        self._changed.set()
+        self._log: deque[_Change] = deque(maxlen=_REMEMBERED_CHANGES)
+        self._task: asyncio.Task[None] | None = None
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What every event says."""
-        return {"version": self.portrait.version, "as_of": self.portrait.facts["as_of"]}
+    def watchers(self) -> frozenset[Watcher]:
+        """The streams that are open."""
+        return frozenset(self._watchers)
 
-    def missed(self, since: str) -> dict[str, str] | None:
-        """The parts that changed since that version; None where it is not known any more."""
-        if since == self.portrait.version:
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {"version": self._portrait.version, "as_of": self._portrait.facts["as_of"]}
+
+    def join(self, watcher: Watcher, since: str | None, run: Callable[[], Coroutine[Any, Any, None]]) -> bytes:
+        """Lets a watcher in and returns the first events of its stream: what changed since the version that it shows.
+
+        `run` keeps the room up to date; it starts with the first watcher.
+        """
+        if self._task is None:
+            # In a context of its own: it outlives the request that came first, and its trace.
+            self._task = asyncio.create_task(run(), context=contextvars.Context())
+        missed = {} if since is None else self._missed(since)
+        self._watchers.add(watcher)
+        first = b"retry: 1000\n\n" + event("hello", self._facts)
+        if missed is None:
+            return first + event("whole", self._facts)
+        if since is None:
+            return first
+        missed |= {"part-freshness": self._freshness}
+        parts = {"parts": missed} if watcher.with_parts else {}
+        return first + event("changed", self._facts | {"changed": sorted(missed)} | parts)
+
+    def leave(self, watcher: Watcher) -> bool:
+        """Lets a watcher out; true if it was the last one, and the room is closed."""
+        self._watchers.discard(watcher)
+        if self._watchers or self._task is None:
+            return False
+        self._task.cancel()
+        return True
+
+    def notice_change(self) -> None:
+        """Something on the page has changed: it is to be read again."""
+        self._changed.set()
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Returns after a change, or after that time. What changes from here on ends the next wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        self._changed.clear()
+
+    def show(self, portrait: Portrait, freshness: str, *, was_troubled: bool) -> None:
+        """Shows a newer portrait: sends the parts that differ, or says that everything has to be read."""
+        before, self._portrait = self._portrait, portrait
+        changed = portrait.changes_since(before)
+        if changed is None:
+            self._log.clear()
+            self._freshness = freshness
+            self._send("whole", {})
+            return
+        if changed:
+            self._log.append(_Change(before.version, changed))
+        if freshness != self._freshness or was_troubled:
+            changed = changed | {"part-freshness": freshness}
+            self._freshness = freshness
+        if changed:
+            self._send("changed", {"changed": sorted(changed)}, changed)
+
+    def trouble(self, message: str) -> None:
+        """Says that the page cannot be read now."""
+        self._send("trouble", {"message": message})
+
+    def end(self, why: str) -> None:
+        """Ends every stream."""
+        last = event("gone", self._facts | {"message": why})
+        for watcher in self._watchers:
+            watcher.end(last)
+
+    def close(self, why: str) -> None:
+        """Ends every stream and stops reading."""
+        self.end(why)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _missed(self, since: str) -> dict[str, str] | None:
+        """The parts that changed since that version; None if it is not known any more."""
+        if since == self._portrait.version:
             return {}
-        changes = list(self.log)
+        changes = list(self._log)
         for number in range(len(changes) - 1, -1, -1):
             if changes[number].before == since:
                 return {name: html for change in changes[number:] for name, html in change.parts.items()}
         return None
 
-    def send(self, kind: str, data: dict[str, Any], parts: dict[str, str] | None = None) -> None:
-        """Tells all; `parts` only those who asked for them."""
-        data = self.facts | data
+    def _send(self, kind: str, data: dict[str, Any], parts: dict[str, str] | None = None) -> None:
+        data = self._facts | data
         plain = event(kind, data)
         with_parts = plain if parts is None else event(kind, data | {"parts": parts})
-        instead = event("whole", self.facts)
-        for watcher in self.watchers:
+        instead = event("whole", self._facts)
+        for watcher in self._watchers:
             watcher.send(plain, with_parts, instead)
-
-    def end(self, why: str) -> None:
-        """Tells all that nothing comes any more."""
-        last = event("gone", self.facts | {"message": why})
-        for watcher in self.watchers:
-            watcher.end(last)
 
 
 def event(kind: str, data: dict[str, Any]) -> bytes:
     """A server-sent event."""
     # Only what brings the page to a version has its id: a client that is cut off after any other event has missed it.
     number = f"id: {data['version']}\n" if kind == "changed" else ""
-    return b"".join((f"event: {kind}\n{number}data: ".encode(), _ENCODER.encode(data), b"\n\n"))
+    return b"".join((f"event: {kind}\n{number}data: ".encode(), msgspec.json.encode(data), b"\n\n"))

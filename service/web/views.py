@@ -106,14 +106,11 @@ async def details_page(
     if q or order != "name":
         return await _html(request, _page(_details(portrait, freshness, came, q, order)))
     # What everybody looks at is put together and compressed once per state.
-    key = came + freshness
-    page = portrait.pages.get(key)
-    if page is None:
-        page = portrait.pages[key] = _page(_details(portrait, freshness, came, "", "name"))
+    page = portrait.page(came + freshness, lambda: _page(_details(portrait, freshness, came, "", "name")))
     return await _html(request, page)
 
 
-def _details(portrait: Portrait, freshness: Markup, came: str, search: str, sort: str) -> str:
+def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: str) -> str:
     rows = portrait.selected(search, sort)
     return render(
         "details.html",
@@ -121,7 +118,7 @@ def _details(portrait: Portrait, freshness: Markup, came: str, search: str, sort
         source_id=portrait.source_id,
         version=portrait.version,
         parts=portrait.marked_parts,
-        freshness=freshness,
+        freshness=Markup(freshness),  # noqa: S704  # from a template that escapes
         came=came,
         count=len(rows),
         listed=Markup("\n".join(rows)),  # noqa: S704  # from a template that escapes

@@ -123,7 +123,7 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
     for stream in streams:
         await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert service.app.live.streams == 0
-    assert service.app.live._rooms == {}
+    assert service.app.live.rooms == {}
 
 
 async def test_client_that_does_not_read_is_told_to_read_everything(
@@ -140,9 +140,9 @@ async def test_client_that_does_not_read_is_told_to_read_everything(
             config.execute("UPDATE sources SET pg_username = %s WHERE id = %s", (f"user {number}", source))
             await until(stream, shows(f"user {number}"))
     waiting = [await anext(slow)]
-    watcher = next(iter(site.service.app.live._rooms[source].watchers))
-    assert len(watcher._waiting) < rooms.MOST_WAITING
-    while watcher._waiting:
+    watcher = next(iter(site.service.app.live.rooms[source].watchers))
+    assert watcher.waiting < rooms.MOST_WAITING
+    while watcher.waiting:
         waiting.append(await anext(slow))
     assert waiting[0].startswith(b"event: whole")
     await slow.aclose()  # type: ignore[attr-defined]  # it is a generator
