@@ -101,7 +101,7 @@ def test_start_on_a_database_without_migrations_says_what_to_run(serve: StartPro
     """Not with an error from somewhere inside, later."""
     process = serve(ROSETTA_CONFIG_DSN=databases.create())
     assert process.wait() == 1
-    assert "run bin/migrate first" in process.log
+    assert "run rosetta migrate first" in process.log
 
 
 def test_port_that_is_taken_is_named(serve: StartProcess) -> None:

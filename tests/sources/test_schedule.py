@@ -111,19 +111,19 @@ async def test_at_most_so_many_at_a_time(start: Start, config: Sql, shop: Sql, s
         add_source(config, shop_dsn)
     service: Service = await start(sync_interval_s=1000, syncs_at_once=2)
     running, most = 0, 0
-    sources: Any = service.runtime.connections
-    ask = sources.ask
+    connections: Any = service.runtime.connections
+    fetch = connections.fetch
 
-    async def counted(*arguments: Any) -> Any:
+    async def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal running, most
         running += 1
         most = max(most, running)
         try:
-            return await ask(*arguments)
+            return await fetch(*arguments, **options)
         finally:
             running -= 1
 
-    sources.ask = counted
+    connections.fetch = counted
     config.execute(
         "INSERT INTO source_details_schedule (source_id, due_at) SELECT id, now() FROM sources "
         "ON CONFLICT (source_id) DO UPDATE SET due_at = now()"
