@@ -1,3 +1,3 @@
-"""Rosetta's source details service: one source's page from a materialized view, through Redis, evicted by NOTIFY."""
+"""Rosetta's source details service: pages of sources from a materialized view, cached in Redis, evicted by NOTIFY."""
 
 __version__ = "0.1.0"

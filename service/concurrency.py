@@ -1,4 +1,4 @@
-"""Waiting with a bound, sharing one piece of work among many callers, pausing longer after each failure."""
+"""Timeouts, work that callers share, pauses that grow with each failure, and supervised tasks."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ _left_behind: set[asyncio.Task[Any]] = set()
 
 
 def keep(task: asyncio.Task[Any]) -> None:
-    """Holds on to a task that nobody awaits, so that it is not collected, and reads its outcome."""
+    """Keeps a task that nobody awaits from being garbage-collected, and retrieves its exception."""
     _left_behind.add(task)
     task.add_done_callback(_forget)
 
@@ -27,10 +27,10 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The outcome of `work`, or TimeoutError after `seconds`; then `work` is cancelled and left to clean up alone.
+    """The outcome of `work`, or TimeoutError after `seconds`; `work` is then cancelled, and its cleanup is not awaited.
 
-    `asyncio.timeout` would wait for the cleaning up as well, which for a connection to a host that swallows packets
-    takes many seconds.
+    `asyncio.timeout` would wait for the cleanup as well, which takes many seconds for a connection to a host that
+    drops packets.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -47,14 +47,14 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 
 
 class Backoff:
-    """Pauses between attempts: each about twice the one before, with jitter, up to `longest_s`."""
+    """Pauses between attempts, each about twice as long as the last, with jitter, up to `longest_s`."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._failures = 0
 
     def reset(self) -> None:
-        """After a success: the next pause is short again."""
+        """Makes the next pause short again, after a success."""
         self._failures = 0
 
     async def pause(self) -> None:
@@ -64,10 +64,10 @@ class Backoff:
 
 
 class Turnstile(Generic[K, T]):
-    """Per key at most one piece of work running and one waiting, shared by all who call meanwhile.
+    """Runs one piece of work per key at a time, and lets callers share the one that waits behind it.
 
-    A caller never shares work that was already running when it called: that may have read what the caller knows to
-    be old. It shares the one that waits, which starts when the running one has ended.
+    A caller never shares work that was already running when it called: that work may have read what the caller knows
+    to be outdated. It shares the waiting one, which starts when the running one has ended.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Turnstile(Generic[K, T]):
         self._waiting: dict[K, asyncio.Task[T]] = {}
 
     async def pass_through(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
-        """The outcome of a run of `work` that starts after this call. A caller that leaves does not stop the run."""
+        """The outcome of a run of `work` that starts after this call. Cancelling a caller does not stop the run."""
         running = self._running.get(key)
         if running is None:
             task = self._running[key] = asyncio.ensure_future(self._run(key, work))
@@ -90,7 +90,7 @@ class Turnstile(Generic[K, T]):
         try:
             return await work()
         finally:
-            # The waiting one takes its place here, in the same step: a caller in between must find it running.
+            # The waiting run takes over here, in the same step: a caller that arrives in between must find it running.
             if (following := self._waiting.pop(key, None)) is not None:
                 self._running[key] = following
             else:
@@ -102,7 +102,7 @@ class Turnstile(Generic[K, T]):
 
 
 class Supervisor:
-    """Tasks that run until they are stopped. One that ends or fails starts again; `on_failure` hears of failures."""
+    """Runs tasks until they are stopped. A task that ends or fails is restarted; `on_failure` gets each failure."""
 
     def __init__(self, on_failure: Callable[[str, Exception], None]) -> None:
         self._on_failure = on_failure
@@ -114,7 +114,7 @@ class Supervisor:
         return sum(not task.done() for task in self._tasks)
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Keeps `run` running."""
+        """Runs `run`, and again whenever it ends."""
 
         async def supervise() -> None:
             while True:
@@ -131,7 +131,7 @@ class Supervisor:
         while pending := [task for task in self._tasks if not task.done()]:
             for task in pending:
                 task.cancel()
-            # Once may not be enough: asyncio.wait_for, which psycopg waits with, swallows a cancellation on Python 3.11
-            # if what it waits for comes in the same moment (https://github.com/python/cpython/issues/86296).
+            # Once may not be enough: on Python 3.11 asyncio.wait_for, which psycopg uses, swallows a cancellation if
+            # the awaited result arrives at the same moment (https://github.com/python/cpython/issues/86296).
             await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
         self._tasks.clear()

@@ -1,10 +1,10 @@
-"""What can go wrong with a request, each with its status and the JSON that the caller gets."""
+"""The errors that a request can end with, each with its HTTP status and the JSON that the caller gets."""
 
 from typing import Any
 
 
 class ServiceError(Exception):
-    """An answer that is an error: `status` (HTTP), `kind` (its name on the wire), a message for people, details."""
+    """A request that failed: `status` (HTTP), `kind` (its name in the JSON), a message for people, and details."""
 
     status = 500
     kind = "InternalError"
@@ -35,52 +35,52 @@ class EntityNotFoundError(ServiceError):
 
 
 class InvalidInputError(ServiceError):
-    """A parameter is not what it has to be (422)."""
+    """A parameter has an invalid value (422)."""
 
     status = 422
     kind = "ValidationError"
 
 
 class SyncError(ServiceError):
-    """A sync brought nothing; a page then shows what was last known. The message says why and holds no secret."""
+    """A sync failed; the page then shows the last known state. The message says why and contains no secret."""
 
 
 class SourceUnreachableError(SyncError):
-    """The source database cannot be asked (502)."""
+    """The source database cannot be queried (502)."""
 
     status = 502
     kind = "SourceUnreachableError"
 
 
 class SyncUnfinishedError(SyncError):
-    """A sync takes longer than its caller may wait (504)."""
+    """A sync did not finish while its caller may wait (504)."""
 
     status = 504
     kind = "SyncUnfinishedError"
 
     def __init__(self, source_id: int, waited_s: float) -> None:
         super().__init__(
-            f"the sync has not finished within {waited_s * 1000:.0f} ms; it goes on, and pages will show its outcome",
+            f"the sync has not finished within {waited_s * 1000:.0f} ms; it continues, and pages will show its outcome",
             source_id=source_id,
         )
 
 
 class SourceBusyError(SyncError):
-    """Another transaction holds the source's rows in the config database (503)."""
+    """Another transaction has locked the source's rows in the config database (503)."""
 
     status = 503
     kind = "SourceBusyError"
 
     def __init__(self, source_id: int) -> None:
         super().__init__(
-            "another transaction holds the source's rows in the config database; nothing was recorded, try again",
+            "another transaction has locked the source's rows in the config database; nothing was recorded, try again",
             source_id=source_id,
         )
         self.headers = {"Retry-After": "2"}
 
 
 class ConfigDatabaseUnavailableError(ServiceError):
-    """The config database cannot be asked (503), so that there is nothing true to answer with."""
+    """The config database cannot be queried (503), so there is no correct answer."""
 
     status = 503
     kind = "ConfigDatabaseUnavailableError"
@@ -91,17 +91,17 @@ class ConfigDatabaseUnavailableError(ServiceError):
 
 
 class CrossSiteError(ServiceError):
-    """Another site's page sent what it may not (403)."""
+    """A page of another site sent a request that it may not send (403)."""
 
     status = 403
     kind = "CrossSiteError"
 
     def __init__(self) -> None:
-        super().__init__("another site's page may not ask for a sync; ROSETTA_CORS_ORIGINS names those that may")
+        super().__init__("another site's page may not request a sync; ROSETTA_CORS_ORIGINS lists the sites that may")
 
 
 class TooManyRequestsError(ServiceError):
-    """A caller has had sources asked as often as it may (429)."""
+    """A caller has reached its limit of syncs per minute (429)."""
 
     status = 429
     kind = "TooManyRequestsError"
@@ -112,13 +112,13 @@ class TooManyRequestsError(ServiceError):
 
 
 class TooManyStreamsError(ServiceError):
-    """This process serves as many live streams as it may (503)."""
+    """This process already serves its maximum of live streams (503)."""
 
     status = 503
     kind = "TooManyStreamsError"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"this process serves {most} live streams already; try again shortly")
+        super().__init__(f"this process already serves {most} live streams; try again shortly")
         self.headers = {"Retry-After": "5"}
 
 

@@ -1,4 +1,4 @@
-"""What an operator sets: environment variables, and what is written in them.
+"""The settings that an operator makes in environment variables.
 
-Begin with `settings`. The other modules each know one kind of value: Redis URLs, host patterns, tokens, the key.
+Start with `settings`. Each other module parses one kind of value: Redis URLs, host patterns, tokens, the key.
 """

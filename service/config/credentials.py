@@ -22,7 +22,7 @@ class UndecryptablePasswordError(Exception):
 
 
 def parse_key(text: str) -> bytes:
-    """The 32 bytes of a key given as their base64, or else as 32 raw characters; ValueError for anything else."""
+    """The 32 bytes of a key that is given as base64 or as 32 characters. ValueError for anything else."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -35,13 +35,13 @@ def parse_key(text: str) -> bytes:
 
 
 def encrypt(key: bytes, password: str) -> str:
-    """`password` as `sources.pg_password` holds it."""
+    """Encrypts `password` for `sources.pg_password`."""
     nonce = os.urandom(_NONCE_BYTES)
     return base64.b64encode(nonce + AESGCM(key).encrypt(nonce, password.encode(), None)).decode()
 
 
 def decrypt(key: bytes, stored: str | None) -> str | None:
-    """The password behind a `sources.pg_password`; None where none is stored. UndecryptablePasswordError otherwise."""
+    """Decrypts a `sources.pg_password`; None if none is stored. Raises UndecryptablePasswordError."""
     if not stored:
         return None
     try:
@@ -50,5 +50,5 @@ def decrypt(key: bytes, stored: str | None) -> str | None:
             raise UndecryptablePasswordError
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
     except (binascii.Error, ValueError, InvalidTag):
-        # `from None`: a traceback must not carry what was tried.
+        # `from None`: a traceback must not contain the input.
         raise UndecryptablePasswordError from None

@@ -2,7 +2,7 @@
 
 `redis://user:password@host:6379/0`, `rediss://` with TLS, `unix:///path`; and with several hosts (TLS by `rediss+`)
 `redis+sentinel://user:password@host:26379,host:26379/SERVICE/0?sentinel_username=...&sentinel_password=...` and
-`redis+cluster://user:password@host:6379,host:6379`. Further options as redis-py knows them: `?ssl_ca_certs=/ca.pem`.
+`redis+cluster://user:password@host:6379,host:6379`. Other options are those of redis-py: `?ssl_ca_certs=/ca.pem`.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """`server` is a URL that redis-py reads; for Sentinels and clusters its host is a placeholder.
+    """`server` is a URL for redis-py; for Sentinels and clusters its host is a placeholder.
 
     `sentinel_login` holds the user name and password for the Sentinels themselves.
     """
@@ -30,9 +30,9 @@ class RedisUrl:
 
 
 def parse(url: str) -> RedisUrl:
-    """The parts of the URL. Raises ValueError with a message that quotes nothing of it.
+    """The parts of the URL. Raises ValueError, whose message quotes no part of it.
 
-    The options in its query are redis-py's: `cache.deployment` reads them.
+    `cache.deployment` checks the options in the query, which are redis-py's.
     """
     parts = urlsplit(url)
     transport, _, kind = parts.scheme.partition("+")
@@ -65,7 +65,7 @@ def parse(url: str) -> RedisUrl:
 
 
 def secrets(url: str) -> list[str]:
-    """The passwords in a URL, as they are written there and as they are meant."""
+    """The passwords in a URL, both as written there and percent-decoded."""
     parts = urlsplit(url)
     found = [values[0] for name, values in parse_qs(parts.query).items() if name.endswith("password")]
     if parts.password:

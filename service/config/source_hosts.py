@@ -1,4 +1,4 @@
-"""On which hosts sources may be: whoever can write a source must not make the service call whatever it reaches."""
+"""The hosts that sources may be on: a user who can edit sources must not make the service call any other host."""
 
 import re
 from fnmatch import fnmatchcase
@@ -8,9 +8,9 @@ _NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.*_-]*[A-Za-z0-9*])?")
 
 
 class SourceHosts:
-    """`text`: names (`*` stands for any part of one), addresses and networks, separated by commas; empty allows all.
+    """`text`: names (`*` matches any part), addresses and networks, separated by commas; empty allows all.
 
-    ValueError, which names the entry, for what is none of them.
+    Raises ValueError, which names the entry, for anything else.
     """
 
     def __init__(self, text: str) -> None:
@@ -21,17 +21,17 @@ class SourceHosts:
                 self._networks.append(ip_network(entry))
             except ValueError:
                 if not _NAME.fullmatch(entry):
-                    raise ValueError(f"'{entry}' is neither a host's name nor an address nor a network") from None
+                    raise ValueError(f"'{entry}' is neither a host name, an address nor a network") from None
                 self._names.append(entry.lower())
 
     def allow(self, host: str, address: str | None) -> bool:
-        """Whether a source may be there: by its host as it is given, or by the address that this leads to.
+        """Whether a source may be on `host`, whose address is `address`.
 
-        A name that is allowed may lead anywhere; one that is not has to lead into a network that is.
+        An allowed name may have any address; any other name must have one in an allowed network.
         """
         if not self._names and not self._networks:
             return True
-        # libpq takes a list for a host: "good,bad" would match "*bad" as one name.
+        # libpq accepts a list of hosts: "good,bad" would match "*bad" as one name.
         if "," in host:
             return all(self.allow(part, None) for part in host.split(","))
         if any(fnmatchcase(host.lower(), name) for name in self._names):

@@ -1,6 +1,6 @@
-"""Access tokens: made here, kept by whoever calls; the settings hold only hashes.
+"""Access tokens: made here and kept by callers; the settings contain only hashes.
 
-A token has 256 random bits, so that one round of SHA-256 is enough of a hash.
+A token has 256 random bits, so one round of SHA-256 is enough.
 """
 
 import re
@@ -16,7 +16,7 @@ _ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64}):(read|operate):([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who, what for ("operate" syncs as well), and the hash of what they say."""
+    """A caller's name, its scope ("operate" may also sync), and the hash of its token."""
 
     name: str
     scope: TokenScope
@@ -24,7 +24,7 @@ class Token:
 
 
 def new(name: str, scope: TokenScope) -> tuple[str, str]:
-    """A token, and its entry for the settings. ValueError for a name that an entry cannot have."""
+    """A token, and its entry for the settings. ValueError for an invalid name."""
     token = f"rosetta_{secrets.token_urlsafe(32)}"
     entry = f"{name}:{scope}:{digest(token)}"
     parse(entry)
@@ -37,7 +37,7 @@ def digest(token: str) -> str:
 
 
 def parse(text: str) -> list[Token]:
-    """The entries `name:scope:hash`, separated by commas. ValueError, which quotes none of them, for anything else."""
+    """Parses entries `name:scope:hash`, separated by commas. ValueError, which quotes no entry, for anything else."""
     tokens = []
     for number, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         found = _ENTRY.fullmatch(entry)

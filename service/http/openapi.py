@@ -62,7 +62,7 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
         "the sync takes longer than its budget, and goes on",
         {
             "error": "SyncUnfinishedError",
-            "message": "the sync has not finished within 5000 ms; it goes on, and pages will show its outcome",
+            "message": "the sync has not finished within 5000 ms; it continues, and pages will show its outcome",
             "details": {"source_id": 1},
         },
     ),

@@ -1,5 +1,5 @@
-"""What the service says of itself: events, and the metrics, log lines and traces that are made of them.
+"""What the service reports about itself: events, metrics, log lines and traces.
 
-Begin with `events`: every part of the service tells what happened by an event, and the rest of this package, and the
-tests, listen.
+Start with `events`: every part of the service reports what happened as an event. Metrics and log lines are derived from
+events, and tests wait for them.
 """

@@ -1,6 +1,6 @@
-"""What the service notices, as typed events. Logs are derived from them, and tests wait for them.
+"""Typed events. Log lines and metrics are derived from them, and tests wait for them.
 
-Events are about changes of state and finished work, never about one request that met a known state.
+An event reports a change of state or finished work, never a single request that met a known state.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CacheUp(Event):
-    """Redis answers, everything older is evicted, and it is used again. `tracking`: an outside DEL is heard."""
+    """Redis is used again, and everything older is evicted. `tracking`: Redis reports an outside DEL."""
 
     tracking: bool
 
@@ -37,7 +37,7 @@ class CacheDown(Event):
 
 @dataclass(frozen=True, slots=True)
 class CacheRefuses(Event):
-    """Redis answers and says no (out of memory, a missing right): pages are computed, but stored nowhere but here."""
+    """Redis answers but refuses to store (out of memory, a missing right): only the process cache keeps pages."""
 
     level: ClassVar[str] = "warning"
     reason: str
@@ -50,7 +50,7 @@ class CacheAccepts(Event):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseDown(Event):
-    """The config database cannot be reached: pages are as they were last known, or there are none."""
+    """The config database cannot be reached: only pages that a process still has are served."""
 
     level: ClassVar[str] = "error"
     reason: str
@@ -63,12 +63,12 @@ class DatabaseUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class ListenerUp(Event):
-    """LISTEN stands, and everything that may have been missed is evicted."""
+    """The listener is connected, and every page that a missed notification may concern is evicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerDown(Event):
-    """Nobody listens: pages may be as old as their TTL until the listener is back."""
+    """The listener is disconnected: until it is back, pages may be as old as their TTL."""
 
     level: ClassVar[str] = "warning"
     reason: str
@@ -76,7 +76,7 @@ class ListenerDown(Event):
 
 @dataclass(frozen=True, slots=True)
 class Evicted(Event):
-    """Pages dropped from both caches. `sources` None: all of them. `took_ms` from knowing to done."""
+    """Pages were dropped from both caches. `sources` None: all pages. `took_ms`: since the eviction became due."""
 
     level: ClassVar[str] = "debug"
     cause: Literal["notification", "reconnect", "sync", "late publication", "sample", "canary"]
@@ -86,8 +86,8 @@ class Evicted(Event):
 
 @dataclass(frozen=True, slots=True)
 class CanaryHeard(Event):
-    """A change that nobody reads was sent, heard and evicted as every other is. Both times are from before its commit:
-    `heard_ms` to its notification, `evicted_ms` to the answer of Redis.
+    """A canary was sent, notified and evicted like any change. Both times start before its commit: `heard_ms` ends with
+    its notification, `evicted_ms` with the answer of Redis.
     """
 
     level: ClassVar[str] = "debug"
@@ -97,8 +97,8 @@ class CanaryHeard(Event):
 
 @dataclass(frozen=True, slots=True)
 class Filled(Event):
-    """A page was computed. `outcome` says whether it is in Redis: "stored"; "refused", for an eviction came in between
-    and took its lease; "aside", for another fill had the lease, or Redis is not used.
+    """A page was computed. `outcome` says whether it is in Redis: "stored"; "refused": an eviction came in between and
+    took its lease; "aside": another fill had the lease, or Redis is not used.
     """
 
     level: ClassVar[str] = "debug"
@@ -110,7 +110,7 @@ class Filled(Event):
 
 @dataclass(frozen=True, slots=True)
 class Warmed(Event):
-    """A hot page was computed before somebody asked; `is_renewal`: before its life ended, and not after an eviction."""
+    """A hot page was computed before anyone requested it. `is_renewal`: before it expired, not after an eviction."""
 
     level: ClassVar[str] = "debug"
     source_id: int
@@ -119,15 +119,15 @@ class Warmed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ViewRefreshed(Event):
-    """The materialized view was computed anew by this process."""
+    """This process refreshed the materialized view."""
 
     took_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshSkipped(Event):
-    """A refresh was not made. "clean": nothing changed; "spaced": the last one is not long ago; "busy": another process
-    makes one.
+    """A refresh was skipped. "clean": nothing changed; "spaced": the last one was too recent; "busy": another process
+    is refreshing.
     """
 
     level: ClassVar[str] = "debug"
@@ -136,7 +136,7 @@ class RefreshSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed(Event):
-    """The view could not be refreshed; pages stay right and read live what changed."""
+    """The view could not be refreshed; pages stay correct, and changed sources are read live."""
 
     level: ClassVar[str] = "error"
     reason: str
@@ -144,8 +144,8 @@ class RefreshFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class SyncPhase(Event):
-    """A sync goes on to its next part: "connect", "source" (it is asked), "record" (what it said about `tables` tables
-    is compared and written).
+    """A sync began its next phase: "connect", "source" (it is queried), "record" (its answer about `tables` tables is
+    compared and written).
     """
 
     level: ClassVar[str] = "debug"
@@ -156,7 +156,7 @@ class SyncPhase(Event):
 
 @dataclass(frozen=True, slots=True)
 class SyncFinished(Event):
-    """A sync recorded what it saw (or found that a later one already had)."""
+    """A sync recorded what it saw, or found that a later sync already had."""
 
     source_id: int
     outcome: str
@@ -167,7 +167,7 @@ class SyncFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class SyncFailed(Event):
-    """A source could not be synced; its page shows what was last known."""
+    """A source could not be synced; its page shows the last known state."""
 
     level: ClassVar[str] = "warning"
     source_id: int
@@ -176,7 +176,7 @@ class SyncFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledSync(Event):
-    """A source's turn on the schedule is over; `error` says why it could not be synced."""
+    """A scheduled sync of a source ended; `error` is why it failed."""
 
     level: ClassVar[str] = "debug"
     source_id: int
@@ -185,7 +185,7 @@ class ScheduledSync(Event):
 
 @dataclass(frozen=True, slots=True)
 class WalRound(Event):
-    """Every source's slot was looked at by this process; `troubled` of them are not as they should be."""
+    """This process checked every source's slot; `troubled` of them have a problem."""
 
     level: ClassVar[str] = "debug"
     sources: int
@@ -195,7 +195,7 @@ class WalRound(Event):
 
 @dataclass(frozen=True, slots=True)
 class SourceDown(Event):
-    """A source does not answer; page loads leave it alone for a while."""
+    """A source does not answer; page loads skip it for a while."""
 
     level: ClassVar[str] = "warning"
     source_id: int
@@ -204,26 +204,26 @@ class SourceDown(Event):
 
 @dataclass(frozen=True, slots=True)
 class SourceUp(Event):
-    """A source that did not answer does again."""
+    """A source that did not answer answers again."""
 
     source_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled(Event):
-    """A served page was compared with the database. `age_s` None: they agree; else the age of the page that did not."""
+    """A served page was compared with the database. `age_s`: the page's age if they differ, None if they agree."""
 
     source_id: int
     age_s: float | None
 
     @property
-    def level(self) -> str:  # type: ignore[override]  # an agreement is no news
+    def level(self) -> str:  # type: ignore[override]  # agreement is not news
         return "debug" if self.age_s is None else "error"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed(Event):
-    """A part of the service failed in a way that nobody foresaw; it goes on."""
+    """A task failed unexpectedly; the service keeps running."""
 
     level: ClassVar[str] = "error"
     task: str
@@ -231,7 +231,7 @@ class TaskFailed(Event):
 
 
 class Observer:
-    """Takes events, logs them, and tells whoever subscribed."""
+    """Logs events and passes them to subscribers."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
@@ -244,7 +244,7 @@ class Observer:
             subscriber(event)
 
     def watch(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` aside; nobody waits for it, so its failure becomes an event."""
+        """Runs `work` in the background; nobody awaits it, so its failure becomes an event."""
 
         async def run() -> None:
             try:
@@ -255,6 +255,6 @@ class Observer:
         keep(asyncio.ensure_future(run()))
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
-        """Calls `subscriber` with every event from now on; returns what ends that."""
+        """Calls `subscriber` with every event from now on; returns a function that unsubscribes it."""
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)

@@ -1,4 +1,4 @@
-"""How log lines are written: one per event on standard error, JSON or for people, and never with a secret in it."""
+"""Log lines: one per event on standard error, as JSON or for people, with every secret masked."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ import structlog
 
 
 class _Enduring:
-    """A stream that may fail (a full disk, a reader that left): there is nowhere to tell of it, and work goes on."""
+    """Ignores a stream's write errors (full disk, closed pipe): they cannot be reported, and work must go on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -25,9 +25,9 @@ class _Enduring:
 
 
 def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> None:
-    """One line per event on standard error, JSON or for people; `secrets` never get into one.
+    """Writes one line per event to standard error, as JSON or for people; `secrets` are masked.
 
-    No event carries a secret; the masking is for what a library's own message might quote.
+    Events contain no secrets; the masking is for libraries whose messages might quote one.
     """
 
     def mask(_logger: Any, _method: str, line: Any) -> str:
@@ -59,5 +59,5 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> No
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # It warns at every attempt; DatabaseDown and DatabaseUp say the same once.
+    # It warns at every attempt; DatabaseDown and DatabaseUp report the same once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
 """Metrics for Prometheus, derived from events; one registry per process.
 
-https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_total` for what only grows.
+https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_total` for counters.
 """
 
 from collections.abc import Callable
@@ -30,31 +30,31 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """Counts what the observer sees, and what readers are served (`served`, `collapsed`)."""
+    """Counts events, and what readers are served (`served`, `responses`, `collapsed`)."""
 
     def __init__(self, observer: Observer) -> None:
         self._registry = CollectorRegistry()
         self.served = self._counter("pages", "pages served, by where they came from", "source")
-        self.responses = self._counter("responses", "HTTP answers, by status", "status")
-        self.collapsed = self._counter("pages_collapsed", "readers who shared another one's computation")
+        self.responses = self._counter("responses", "HTTP responses, by status", "status")
+        self.collapsed = self._counter("pages_collapsed", "readers who shared another reader's computation")
         self._fills = self._counter(
             "fills", "pages computed; refused: an eviction took the lease; aside: no lease", "outcome"
         )
-        self._warmed = self._counter("warmed", "hot pages computed before somebody asked, by what made it due", "cause")
+        self._warmed = self._counter("warmed", "hot pages computed before anyone requested them, by cause", "cause")
         self._evictions = self._counter("evictions", "evictions, by their cause", "cause")
-        self._eviction = self._histogram("eviction_seconds", "from hearing of a change to its eviction everywhere")
+        self._eviction = self._histogram("eviction_seconds", "from a change's notification to its eviction everywhere")
         self._canary = self._histogram(
-            "commit_to_eviction_seconds", "from a change's commit to its eviction, by canaries"
+            "commit_to_eviction_seconds", "from a change's commit to its eviction, measured by canaries"
         )
         self._refreshes = self._counter("view_refreshes", "refreshes of the view by this process", "outcome")
         self._refresh = self._histogram("view_refresh_seconds", "how long refreshing the view took")
         self._syncs = self._counter("syncs", "syncs with sources", "outcome")
-        self._sync = self._histogram("sync_seconds", "how long a sync took, in all")
-        self._scheduled = self._counter("scheduled_syncs", "syncs of sources in their turn", "outcome")
-        self._wal_looks = self._counter("wal_looks", "looks at sources' slots by the WAL monitor", "outcome")
-        self._sync_phase = self._histogram("sync_phase_seconds", "how long its phases took", "phase")
+        self._sync = self._histogram("sync_seconds", "how long a sync took, in total")
+        self._scheduled = self._counter("scheduled_syncs", "scheduled syncs of sources", "outcome")
+        self._wal_looks = self._counter("wal_looks", "checks of sources' slots by the WAL monitor", "outcome")
+        self._sync_phase = self._histogram("sync_phase_seconds", "how long each phase of a sync took", "phase")
         self._listener_losses = self._counter("listener_losses", "how often the listener lost its connection")
-        self._task_failures = self._counter("task_failures", "failures that nobody foresaw; the log has them", "task")
+        self._task_failures = self._counter("task_failures", "unexpected failures; the log has details", "task")
         self._samples = self._counter("samples", "served pages compared with the database", "outcome")
         self._sample_age = Gauge(
             "rosetta_sample_mismatch_age_seconds", "age of the last page that differed", registry=self._registry
@@ -62,11 +62,11 @@ class Metrics:
         observer.subscribe(self._count)
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
-        """A value that is read when it is asked for."""
+        """Adds a gauge; `read` gives its value at every scrape."""
         Gauge(f"rosetta_{name}", meaning, registry=self._registry).set_function(read)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -108,7 +108,7 @@ class Metrics:
             case ListenerDown():
                 self._listener_losses.inc()
             case TaskFailed():
-                # Some have a source's number at their end, which is no label.
+                # Some names end in a source's id, which must not become a label.
                 self._task_failures.labels(event.task.rstrip("0123456789 ")).inc()
             case Sampled():
                 self._samples.labels("same" if event.age_s is None else "different").inc()

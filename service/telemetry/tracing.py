@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: of a request, of what it asks Redis, the config database and sources.
+"""OpenTelemetry traces of requests, and of their calls to Redis, the config database and sources.
 
-Without ROSETTA_OTLP_ENDPOINT a span is nothing but a call. Spans carry names, never parameters: no password can be in
-one.
+Without ROSETTA_OTLP_ENDPOINT a span costs only a function call. Spans carry names, never parameters: they cannot
+contain a password.
 """
 
 import threading
@@ -13,15 +13,15 @@ from opentelemetry import trace
 import service
 from service.errors import StartError
 
-# A collector that is away must not hold up the end of the process.
+# An unreachable collector must not delay the end of the process.
 _END_S = 2
 _tracer = trace.get_tracer("rosetta", service.__version__)
 
 
 @contextmanager
 def span(name: str, **attributes: int | str) -> Iterator[None]:
-    """A part of a request that is traced; what the service does by itself is none. Where it fails only the error's kind
-    is told: a message may hold much.
+    """Traces a part of a request; background work is not traced. Of a failure only the error's type is recorded, since
+    its message may contain anything.
     """
     if not trace.get_current_span().get_span_context().is_valid:
         yield
@@ -37,10 +37,10 @@ def span(name: str, **attributes: int | str) -> Iterator[None]:
 
 
 def start(endpoint: str, share: float) -> Callable[[], None]:
-    """Sends a share of the traces to an OTLP collector (HTTP); returns what ends that, within 2 s. StartError where the
-    extra `tracing` is not installed.
+    """Sends a share of the traces to an OTLP collector (HTTP); returns a function that stops it within 2 s.
+    StartError if the extra `tracing` is not installed.
 
-    Who calls with a sampled `traceparent` (W3C Trace Context) is always followed.
+    A request with a sampled `traceparent` (W3C Trace Context) is always traced.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -58,7 +58,7 @@ def start(endpoint: str, share: float) -> Callable[[], None]:
     trace.set_tracer_provider(provider)
 
     def end() -> None:
-        # It would send every batch that is queued, each with its own time; a daemon does not outlive the process.
+        # It would send every queued batch, each with its own timeout; a daemon thread does not outlive the process.
         ending = threading.Thread(target=provider.shutdown, daemon=True)
         ending.start()
         ending.join(_END_S)
