@@ -1,4 +1,4 @@
-"""Finds Redis as it is deployed: one server, the primary that Sentinels name, or the primaries of a cluster."""
+"""Finds the servers of Redis: one server, the primary that Sentinels name, or the primaries of a cluster."""
 
 import random
 from typing import Any
@@ -17,13 +17,13 @@ from service.config.redis_url import Address, RedisUrl
 from service.errors import StartError
 
 _CONNECTIONS = 64
-# Eight are for evictions: those wait for no reader, and none waits so long for a connection that it seems lost.
+# Eight are left for evictions, which must not queue behind readers until Redis seems lost.
 MOST_AT_ONCE = _CONNECTIONS - 8
 
 
 class _Pool(BlockingConnectionPool):
-    """Leaves no connection behind. A command may be connecting while its pool is closed (the process stops, a cluster
-    has lost a primary); redis-py's own pool would take that connection back, and nobody would ever close it.
+    """A pool that leaks no connection. A command may be connecting while its pool is closed (the process stops, a
+    cluster has lost a primary); redis-py's own pool would take that connection back and never close it.
     """
 
     _is_closed = False
@@ -48,7 +48,7 @@ def server_options(url: RedisUrl) -> dict[str, Any]:
 
 
 def sentinel_options(url: RedisUrl, given: dict[str, Any]) -> dict[str, Any]:
-    """The options of redis-py's clients of Sentinels: a login of their own, TLS as for Redis."""
+    """The options of redis-py's clients for Sentinels: their own login, and TLS as for Redis."""
     tls = {name: value for name, value in given.items() if name.startswith("ssl_")} | {"ssl": True}
     return url.sentinel_login | (tls if url.is_tls else {})
 
@@ -77,7 +77,7 @@ class Deployment:
         self._clients: dict[Address | None, Client] = {}
 
     async def find(self) -> Primaries:
-        """The primaries as they are now; their connections are kept from one call to the next."""
+        """The current primaries; their connections are kept from one call to the next."""
         if self._url.kind == "cluster":
             return await self._find_cluster()
         address = None
@@ -96,7 +96,7 @@ class Deployment:
     async def _find_cluster(self) -> Cluster:
         known = {*self._url.hosts, *(address for address in self._clients if address)}
         failure: Exception | None = None
-        # In any order: the first may be cut off from the others, and not know what they have decided.
+        # In random order: the first may be cut off from the others and not know what they have decided.
         for address in random.sample(sorted(known), len(known)):
             try:
                 ranges = await self._client(address).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]  # bare
@@ -105,7 +105,7 @@ class Deployment:
                 continue
             slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
             for first, last, primary, *_ in ranges:
-                # No host means the one that was asked.
+                # An empty host means the server that was asked.
                 owner = ((primary[0] or b"").decode() or address[0], primary[1])
                 slots[first : last + 1] = [owner] * (last - first + 1)
             owners = [owner for owner in slots if owner is not None]
@@ -130,5 +130,5 @@ class Deployment:
 
 
 def operator_client(url: str) -> redis.Redis:
-    """A synchronous client of one server: what an operator with redis-cli has."""
+    """A synchronous client of one server, like an operator's redis-cli."""
     return redis.Redis.from_url(url)

@@ -1,4 +1,4 @@
-"""What commands ask Redis: what it holds of a source, and whether it does what the service needs."""
+"""What CLI commands ask Redis: what it holds of a source, and whether it can do what the service needs."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,17 @@ redis.call('SET', KEYS[1], 'probe', 'PX', 1000)
 redis.call('SET', KEYS[2], 'probe', 'PX', 1000)
 return redis.call('GET', KEYS[1])
 """)
-# No source has this number.
+# No source has this id.
 _NO_SOURCE = 0
 
 
 class CacheRefusesError(CacheUnavailableError):
-    """Redis answers, and refuses something that the service needs."""
+    """Redis answers, but refuses a command that the service needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What Redis holds of a source. Lives in ms."""
+    """What Redis holds of a source. TTLs are in ms."""
 
     page: bytes | None
     page_ttl_ms: int
@@ -39,7 +39,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What Redis can do for the service. `may_fill_up`: once its memory is full it refuses to store."""
+    """What Redis can do for the service. `may_fill_up`: it refuses to store once its memory is full."""
 
     primaries: int
     tracks: bool
@@ -47,7 +47,7 @@ class Ability:
 
 
 async def held(deployment: Deployment, source_id: int) -> Holding:
-    """What Redis holds of a source. CacheUnavailableError with the reason."""
+    """What Redis holds of a source. Raises CacheUnavailableError with the reason."""
     try:
         primaries = await deployment.find()
         page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, keys(source_id), [])
@@ -58,7 +58,7 @@ async def held(deployment: Deployment, source_id: int) -> Holding:
 
 
 async def examine(deployment: Deployment) -> Ability:
-    """Does once what the service does all the time. CacheRefusesError, CacheUnavailableError, with the reason."""
+    """Tries the commands that the service needs. Raises CacheRefusesError or CacheUnavailableError with the reason."""
     unused = keys(_NO_SOURCE)[:2]
     try:
         primaries = await deployment.find()

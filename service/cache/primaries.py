@@ -1,8 +1,8 @@
-"""The Redis servers that a session talks to, and where each key is: one primary, or those of a cluster.
+"""The Redis servers of a session, and which of them has each key: one primary, or the primaries of a cluster.
 
-Commands go to these servers alone. redis-py's own clients for Sentinel and Cluster follow a failover silently; but
-replication is asynchronous, and a promoted replica may lack the last evictions. So here a primary that the session
-does not know ends the session.
+Commands go only to these servers. redis-py's own clients for Sentinel and Cluster follow a failover silently, but
+replication is asynchronous, and a promoted replica may lack the last evictions. So a primary that the session does not
+know ends the session.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ Key = str | bytes
 
 
 class Script:
-    """Lua that a server knows by its digest once it has run it."""
+    """A Lua script. A server that has run it once knows it by its digest."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: Client, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """What it returns; its keys share a slot."""
+        """Runs the script, whose keys share a slot, and returns its result."""
         try:
             return await client.evalsha(self._digest, len(keys), *keys, *args)
         except NoScriptError:
@@ -39,11 +39,11 @@ class Script:
 
 
 class TopologyError(RedisError):
-    """Redis is not deployed as it was when the session began, or is being changed right now."""
+    """The servers or their slots have changed since the session began, or are changing right now."""
 
 
 class Primaries(Protocol):
-    """The servers of one session. Errors are redis-py's, or OSError."""
+    """The servers of one session. Raises redis-py's errors, or OSError."""
 
     clients: list[Client]
 
@@ -51,10 +51,10 @@ class Primaries(Protocol):
         """Runs a script whose keys share a slot."""
 
     async def delete(self, groups: Sequence[Sequence[Key]]) -> None:
-        """Deletes the keys. A group shares a slot, and goes in one command wherever its slot stays in its place."""
+        """Deletes the keys. A group shares a slot, and is deleted by one command unless its slot is moving."""
 
     async def delete_matching(self, patterns: Sequence[str]) -> None:
-        """Deletes what SCAN finds, pattern after pattern. ResponseError where the server takes no writes."""
+        """Deletes the keys that SCAN finds, pattern by pattern. ResponseError if a server takes no writes."""
 
 
 class SinglePrimary:
@@ -72,7 +72,8 @@ class SinglePrimary:
             await self._client.delete(*(key for group in groups[start : start + _BATCH] for key in group))
 
     async def delete_matching(self, patterns: Sequence[str]) -> None:
-        # Nothing has that name, and a replica refuses all the same: it would let us read otherwise, and miss evictions.
+        # No key has such a name, but a replica refuses the command. Without it we would read a replica, which misses
+        # evictions.
         await self._client.delete(*patterns)
         for pattern in patterns:
             async for found in _scan(self._client, pattern):
@@ -101,7 +102,7 @@ class Cluster:
             by_owner.setdefault(self._owner(group[0]), []).append(group)
         for left in await asyncio.gather(*(_delete(client, owned) for client, owned in by_owner.items())):
             for group in left:
-                # Backwards: a lease before its page, since a lease that stands would bring the page back.
+                # In reverse, a lease before its page: a lease that still exists would let a fill store the page again.
                 for key in reversed(group):
                     await self._delete_moving(key)
 
@@ -113,9 +114,9 @@ class Cluster:
                     groups: list[Sequence[Key]] = [(key,) for key in found]
                     if await _delete(client, groups):
                         raise TopologyError("slots of the cluster are moving")
-        # A key may have moved from a server that was not scanned yet to one that was.
+        # A key may have moved from a server that was not scanned yet to one that already was.
         if before != await self._layout():
-            raise TopologyError("slots of the cluster moved while everything was to be evicted")
+            raise TopologyError("slots of the cluster moved while everything was being evicted")
 
     def _owner(self, key: Key) -> Client:
         return self._clients[self._slots[key_slot(key if isinstance(key, bytes) else key.encode())]]
@@ -132,7 +133,7 @@ class Cluster:
         self._slots[error.slot_id] = address
 
     async def _delete_moving(self, key: Key) -> None:
-        # Where the owner lacks a key of a slot that is on its way, only the slot's next owner can have it.
+        # If the owner of a moving slot lacks one of its keys, only the slot's next owner can have the key.
         next_owner: Client | None = None
         for _ in range(_REDIRECTIONS):
             try:
@@ -150,7 +151,7 @@ class Cluster:
         raise TopologyError("a slot keeps moving")
 
     async def _layout(self) -> list[Any]:
-        """What each server serves. TopologyError where a slot is on its way."""
+        """The slots of each server. TopologyError if a slot is moving."""
         layout = []
         for client in self.clients:
             nodes = await client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]  # bare
@@ -172,7 +173,7 @@ async def _scan(client: Client, pattern: str) -> AsyncIterator[list[Key]]:
 
 
 async def _delete_asking(client: Client, key: Key) -> None:
-    """Deletes a key on the server that its slot is on its way to."""
+    """Deletes a key on the server that its slot is moving to."""
     pipeline = client.pipeline(transaction=False)
     pipeline.execute_command("ASKING")
     pipeline.delete(key)
@@ -180,7 +181,7 @@ async def _delete_asking(client: Client, key: Key) -> None:
 
 
 async def _delete(client: Client, groups: Sequence[Sequence[Key]]) -> list[Sequence[Key]]:
-    """Deletes each group by a command of its own; returns those that are not, or not all, on this server any more."""
+    """Deletes each group with its own command; returns the groups that have left this server, in part or entirely."""
     left: list[Sequence[Key]] = []
     for start in range(0, len(groups), _BATCH):
         batch = groups[start : start + _BATCH]

@@ -1,7 +1,7 @@
-"""How often one caller may have sources asked: counted in Redis, for all processes together.
+"""The limit on syncs per caller, counted in Redis for all processes together.
 
-Whole minutes are counted: simple, and at worst twice the limit within one minute. Where Redis is not used nothing is
-counted; syncs of one source are shared among all who ask for them in any case.
+Clock minutes are counted: simple, and at worst twice the limit within 60 s. Nothing is counted while Redis is not used;
+callers share the syncs of one source in any case.
 """
 
 from time import time
@@ -13,14 +13,14 @@ _MINUTE_S = 60
 
 
 class RateLimit:
-    """`spend` raises TooManyRequestsError, with the seconds until it is worth another try."""
+    """`spend` raises TooManyRequestsError, with the seconds until the next minute."""
 
     def __init__(self, cache: Cache, *, per_minute: int) -> None:
         self._limit = per_minute
         self._cache = cache
 
     async def spend(self, caller: str) -> None:
-        """Counts one for that caller."""
+        """Counts one sync for that caller."""
         if not self._limit:
             return
         minute, passed = divmod(int(time()), _MINUTE_S)

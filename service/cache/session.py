@@ -1,11 +1,11 @@
-"""The session with Redis: decides when the cache is trusted, and hears what others do to its keys.
+"""The session with Redis: decides when the cache is trusted, and notices when others change its keys.
 
 One connection to each primary stays subscribed to the invalidation of our keys (client-side caching in broadcast mode,
 redirected to the connection itself, which works with RESP2:
-https://redis.io/docs/latest/develop/reference/client-side-caching/). So a `DEL` by anybody reaches the process caches
-as well. While these connections live, Redis is the Redis that it was. When one ends (restart, failover, network) an
-eviction may have been lost, or undone by an older snapshot of the data: then nothing is read from Redis until a new
-session has found the primaries and evicted everything.
+https://redis.io/docs/latest/develop/reference/client-side-caching/). So a `DEL` by anyone reaches the process caches
+as well. While these connections live, Redis has kept every eviction. When one ends (restart, failover, network), an
+eviction may have been lost, or undone by an older snapshot of the data: nothing is read from Redis until a new session
+has found the primaries and evicted everything.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"
 _SILENCE_S = 1.0
-# A session that lasted this long was no accident; the next one is tried soon.
+# After a session that lasted this long, the next one is tried soon.
 _STEADY_S = 10.0
 _LONGEST_PAUSE_S = 5.0
 
@@ -42,7 +42,7 @@ class CacheSession:
         self.tried = asyncio.Event()
 
     async def run(self) -> None:
-        """Begins sessions until it is cancelled; with a growing pause while they do not last."""
+        """Begins sessions until it is cancelled, with growing pauses while they do not last."""
         backoff = Backoff(_LONGEST_PAUSE_S)
         was_up: bool | None = None
         while True:
@@ -62,7 +62,7 @@ class CacheSession:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
                 self._cache.end(reason)
-                # What the process holds could no longer be invalidated from outside.
+                # Pages in the process can no longer be invalidated from outside.
                 self._on_invalid(None)
                 for connection in connections:
                     await connection.disconnect(nowait=True)
@@ -75,24 +75,24 @@ class CacheSession:
             await backoff.pause()
 
     async def _begin(self, primaries: Primaries, connections: list[AbstractConnection]) -> None:
-        # What ended the session before may have ended idle connections too, without their noticing (a firewall that
-        # forgot them): each would be another loss.
+        # Whatever ended the last session may also have broken idle connections unnoticed (a firewall that forgot
+        # them): each of them would end this session.
         for client in primaries.clients:
             await client.connection_pool.disconnect(inuse_connections=False)
-        # All or none: where one is not heard, no page may stay in the process.
+        # All or none: if one server sends no invalidations, the process may keep no page.
         is_tracked = all([await _subscribe(connection) for connection in connections])
-        # Evictions go to Redis from here on, and so does the one of everything before: then nothing old is left.
+        # From here on evictions go to Redis. Everything older is evicted after that, so that nothing old is left.
         self._cache.begin(primaries)
         await self._cache.evict_all()
         if self._cache.failed.is_set():
-            # One that came meanwhile, over another connection, did not arrive.
+            # A concurrent eviction over another connection did not arrive.
             raise CacheUnavailableError
-        # Pages of the time without Redis are not in it: a DEL of them would be heard by nobody.
+        # Pages from the time without Redis are not in it: a DEL of such a page would invalidate nothing.
         self._on_invalid(None)
         self._cache.trust(is_tracked=is_tracked)
 
     async def _listen(self, connections: list[AbstractConnection]) -> None:
-        """Returns when a command failed; raises what ends the first of the connections."""
+        """Returns when a command has failed; raises the error that ends one of the connections."""
         hearing = [asyncio.ensure_future(self._hear_all(connection)) for connection in connections]
         tasks = [asyncio.ensure_future(self._cache.failed.wait()), *hearing]
         try:
@@ -102,7 +102,7 @@ class CacheSession:
         finally:
             for task in tasks:
                 task.cancel()
-            # Before the connections are closed: none must be read by two.
+            # Before the connections are closed: two readers must not share one.
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hear_all(self, connection: AbstractConnection) -> None:
@@ -129,7 +129,7 @@ class CacheSession:
 
 
 async def can_track(primaries: Primaries) -> bool:
-    """Whether these servers tell of changes to our keys. Errors are redis-py's, or OSError."""
+    """Whether these servers report changes of our keys. Raises redis-py's errors, or OSError."""
     connections = _connections(primaries)
     try:
         return all([await _subscribe(connection) for connection in connections])
@@ -146,12 +146,12 @@ def _connections(primaries: Primaries) -> list[AbstractConnection]:
 
 
 async def _subscribe(connection: AbstractConnection) -> bool:
-    """Whether this connection will hear of every change of a page's key; it is connected in any case."""
+    """Connects, and returns whether this connection will receive every change of a page's key."""
     await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
     try:
         own_id = await _ask(connection, "CLIENT", "ID")
         await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
-        # The answer is awaited: whether it is heard has to be known before anything is read.
+        # Awaits the answer: whether changes are reported must be known before anything is read.
         await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
     except ResponseError:
         # Not allowed, or a proxy in between: pages are then kept in Redis only.

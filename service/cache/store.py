@@ -1,11 +1,11 @@
 """Pages in Redis, and the leases that keep a slow reader from undoing an eviction.
 
-`source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` is who computes it now,
-`{source_details:{id}}:publication` what the source last said about its publication, `{source_details:{id}}:tables` the
-names of all its tables; all share the page's hash slot.
-A page is stored only while its lease stands. An eviction deletes page and lease in one command, so that what was read
-before it is refused afterwards. The script that reads a page begins with a write of nothing, which a replica
-refuses: a server that was demoted may lack evictions, and nothing is read from it.
+`source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` names the fill that
+computes it now, `{source_details:{id}}:publication` is the source's last answer about its publication,
+`{source_details:{id}}:tables` the names of all its tables; all share the page's hash slot.
+A page is stored only while its lease exists. An eviction deletes page and lease in one command, so that a page that was
+read before it is refused afterwards. The script that reads a page begins with a write that changes nothing, which a
+replica refuses: a demoted server may lack evictions, and nothing is read from it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _PAGE_KEY = re.compile(rb"source_details:([0-9]{1,10})")
 _PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
 _HOT_KEY = f"{{{PREFIX}hot}}"
 
-# A fill that takes longer than this has lost its claim, and another reader may start over.
+# A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
 
 _CLAIM = Script("""
@@ -71,8 +71,8 @@ end
 return 0
 """)
 
-# The number in front of a publication orders syncs as the config database recorded them; an answer between two syncs
-# has the number of the one before, and replaces none of a later one.
+# The number in front of a publication is the sync's, in the order in which the config database recorded them. An answer
+# between two syncs has the number of the earlier one, and does not replace the answer of a later one.
 _REMEMBER = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then
@@ -97,7 +97,7 @@ _RECALL_TEXT = Script("return redis.call('GET', KEYS[1])")
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What was kept of a publication; `number` as in `remember_publication`."""
+    """A publication as it was kept; `number` as in `remember_publication`."""
 
     number: int
     text: bytes
@@ -105,7 +105,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What Redis says to a reader: a page with its remaining life, or whether this reader is to compute it."""
+    """What Redis answers a reader: a page with its remaining TTL, or whether this reader has the lease."""
 
     page: bytes | None = None
     ttl_ms: int = 0
@@ -118,7 +118,7 @@ class CacheUnavailableError(Exception):
 
 
 def page_key(source_id: int) -> str:
-    """The key of a page, as people know it."""
+    """The key of a page, as operators know it."""
     return f"{PREFIX}{source_id}"
 
 
@@ -138,7 +138,7 @@ def _companion(source_id: int, name: str) -> str:
 
 
 def parse_publication(held: bytes | None) -> Remembered | None:
-    """What the key of a publication held: a number, then the text. None if it is neither: anybody can write there."""
+    """The value of a publication's key: a number, then the text. None for anything else: anyone can write there."""
     found = _PUBLICATION.fullmatch(held or b"")
     return Remembered(int(found[1]), found[2]) if found else None
 
@@ -146,7 +146,7 @@ def parse_publication(held: bytes | None) -> Remembered | None:
 class Cache:
     """The commands. Each raises CacheUnavailableError if Redis does not answer in time, or refuses.
 
-    The session says when they may be used (see `session`): it begins, trusts and ends the use of Redis.
+    The session (see `session`) decides when they may be used, with `begin`, `trust` and `end`.
     """
 
     def __init__(self, observer: Observer, *, eviction_wait_s: float) -> None:
@@ -167,22 +167,22 @@ class Cache:
 
     @property
     def is_trusted(self) -> bool:
-        """Every eviction has reached Redis as well; until then nothing is read or stored."""
+        """Every eviction has reached Redis; until then nothing is read or stored."""
         return self._is_trusted
 
     @property
     def is_tracked(self) -> bool:
-        """Redis tells of every change of a page's key, so that a process may keep what is in Redis too."""
+        """Redis reports every change of a page's key, so a process may keep pages as well."""
         return self._is_tracked
 
     @property
     def failure(self) -> str:
-        """Why Redis was last not used."""
+        """Why Redis is not used, or was last not used."""
         return self._failure
 
     @property
     def refusal(self) -> str | None:
-        """Why Redis, which answers, does not store; None if it does."""
+        """Why Redis answers but does not store; None if it stores."""
         return self._refusal
 
     @property
@@ -191,13 +191,13 @@ class Cache:
         return len(self._evicting)
 
     def begin(self, primaries: Primaries) -> None:
-        """Sends commands, evictions first of all, to these servers; failures of earlier ones no longer count."""
+        """Sends evictions to these servers from now on; failures of earlier servers no longer count."""
         self._primaries = primaries
         self.failed.clear()
         self._is_reachable = True
 
     def trust(self, *, is_tracked: bool) -> None:
-        """Begins to read and store: everything that was there before is evicted."""
+        """Allows reading and storing, now that everything older is evicted."""
         self._is_tracked = is_tracked
         self._is_trusted = True
 
@@ -208,11 +208,11 @@ class Cache:
         self._failure = reason
 
     async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
-        """The page, or the right to compute it; `force` takes that right whatever is there."""
-        # An eviction that is on its way must arrive first: its notification has been delivered.
+        """The page, or the lease to compute it; `force` takes the lease in any case."""
+        # An eviction that is under way must arrive first: its notification has been delivered.
         deadline = monotonic() + self._eviction_wait
         while pending := self._evicting.get(source_id) or self._evicting.get(None):
-            # With a bound, since a scan takes as long as Redis has keys; without Redis the page is as right.
+            # Bounded, since a scan is slow if Redis has many keys; a page computed without Redis is just as correct.
             await asyncio.wait({pending}, timeout=max(deadline - monotonic(), 0))
             if not pending.done():
                 raise CacheUnavailableError
@@ -223,7 +223,7 @@ class Cache:
             answer = await self._run(
                 _CLAIM, (*keys(source_id), _companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
-        # While the answer was under way the session may have ended, and with it the hearing of evictions.
+        # The session may have ended while the answer was under way: evictions since then may be missed.
         if not self._is_trusted or self._primaries is not primaries:
             raise CacheUnavailableError
         if answer[0] == b"page":
@@ -233,7 +233,7 @@ class Cache:
         )
 
     async def store(self, source_id: int, token: str, body: bytes, ttl_ms: int) -> bool:
-        """Stores a page while its lease stands; false where it was lost, or its life is over already."""
+        """Stores a page if its lease still exists; false if the lease was lost, or the page has expired."""
         if not self._is_trusted or ttl_ms <= 0:
             return False
         page, lease, _ = keys(source_id)
@@ -245,12 +245,12 @@ class Cache:
         return is_stored
 
     async def release(self, source_id: int, token: str) -> None:
-        """Gives a lease back, so that nobody waits for a fill that will not come."""
+        """Gives a lease back, so that nobody waits for a fill that will not finish."""
         if self._is_trusted:
             await self._run(_RELEASE, keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
-        """Keeps what a source said about its publication; `number` is that of the last sync, 0 without one."""
+        """Keeps a source's answer about its publication; `number` is that of the last sync, 0 if there is none."""
         if self._is_trusted:
             await self._run(_REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
 
@@ -259,15 +259,15 @@ class Cache:
         await self._remember_text(_companion(source_id, "tables"), tables, ttl_ms)
 
     async def recall_tables(self, source_id: int) -> bytes | None:
-        """What was remembered, if it still is."""
+        """The names that were kept, or None if they have expired."""
         return await self._recall_text(_companion(source_id, "tables"))
 
     async def remember_hot(self, source_ids: bytes, ttl_ms: int) -> None:
-        """Keeps which pages are asked for most."""
+        """Keeps the ids of the most requested pages."""
         await self._remember_text(_HOT_KEY, source_ids, ttl_ms)
 
     async def recall_hot(self) -> bytes | None:
-        """What was remembered, if it still is."""
+        """The ids that were kept, or None if they have expired."""
         return await self._recall_text(_HOT_KEY)
 
     async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
@@ -281,15 +281,15 @@ class Cache:
         return text
 
     async def count(self, name: str, ttl_ms: int) -> int:
-        """How often this name was counted since it first was. CacheUnavailableError without Redis."""
+        """Counts a name, and returns its count since the first time. CacheUnavailableError without Redis."""
         if not self._is_trusted:
             raise CacheUnavailableError
         return int(await self._run(_COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
-        """Deletes pages and leases; all of them for None. Until that is done no claim on them is answered."""
+        """Deletes pages and leases, all of them for None. Until that is done, no claim on them is answered."""
         if not self._is_reachable:
-            # Nothing is read either, and before it is the session evicts everything.
+            # Nothing is read from Redis either, and the session evicts everything before that changes.
             return
         ids = None if source_ids is None else list(source_ids)
         done = asyncio.get_running_loop().create_future()
@@ -309,16 +309,16 @@ class Cache:
                     del self._evicting[mark]
 
     async def evict_all(self) -> None:
-        """Deletes every page and lease that anybody stored, by SCAN: nothing blocks.
+        """Deletes every page and lease, whoever stored it, by SCAN, which blocks nothing.
 
-        Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second.
+        Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second pass.
         """
         patterns = (f"{{{PREFIX}*}}:lease", f"{PREFIX}*")
         await self._ask(lambda primaries: primaries.delete_matching(patterns), must_succeed=True)
 
     async def _run(self, script: Script, names: Sequence[str], *args: Any) -> Any:
-        # Readers queue here, where nobody counts the time: waiting for a connection until Redis seems lost would begin
-        # a new session, and that evicts everybody's pages.
+        # Readers queue here, without a timeout. If they queued for a connection, its timeout would make Redis seem lost
+        # and begin a new session, which evicts all pages.
         async with self._readers:
             if not self._is_trusted:
                 raise CacheUnavailableError
@@ -334,7 +334,7 @@ class Cache:
             self._fail(primaries, "the server belongs to a cluster; ROSETTA_REDIS_URL has to be redis+cluster://...")
             raise CacheUnavailableError from error
         except (AskError, TryAgainError) as error:
-            # The key's slot is on its way to another server of a cluster; the page is computed meanwhile.
+            # The key's slot is moving to another server of the cluster; in the meantime the page is computed.
             if must_succeed:
                 self._fail(primaries, str(error))
             raise CacheUnavailableError from error
@@ -342,7 +342,7 @@ class Cache:
             self._fail(primaries, f"no primary that takes writes: {error}")
             raise CacheUnavailableError from error
         except ResponseError as error:
-            # Redis is there and says no (out of memory, say); only an eviction that it refuses is a danger.
+            # Redis answers but refuses (out of memory, say); only a refused eviction is a danger.
             if self._refusal is None:
                 self._observe(CacheRefuses(reason=str(error)))
             self._refusal = str(error)
@@ -350,18 +350,18 @@ class Cache:
                 self._fail(primaries, str(error))
             raise CacheUnavailableError from error
         except (RedisError, OSError, TimeoutError) as error:
-            # One failure is enough: whatever follows would wait for the same timeout.
+            # One failure is enough: every later command would wait for the same timeout.
             self._fail(primaries, str(error) or type(error).__name__)
             raise CacheUnavailableError from error
 
     def _fail(self, primaries: Primaries, reason: str) -> None:
-        # An answer of servers that have been left since says nothing about those of now, and an eviction that did not
-        # reach the former has reached the latter: they began with the eviction of everything.
+        # A failure of an earlier session's servers says nothing about the present ones. An eviction that
+        # missed the former is not missing in the latter: their session began with the eviction of everything.
         if primaries is self._primaries:
             self.fail(reason)
 
     def fail(self, reason: str) -> None:
-        """Stops the use of Redis until the session has begun anew."""
+        """Stops using Redis until a new session has begun."""
         self._is_reachable = self._is_trusted = self._is_tracked = False
         self._failure = reason
         self.failed.set()

@@ -1,5 +1,5 @@
 """The config database: connections, named statements, migrations.
 
-Begin with `pool`, which runs the statements of `sql/` by name. `connection` knows how one connects, `migrations` makes
-and repairs the database's own side.
+Start with `pool`, which runs the statements of `sql/` by name. `connection` opens connections, `migrations` makes and
+repairs the service's objects in the database.
 """

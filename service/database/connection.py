@@ -1,4 +1,4 @@
-"""How one connects to the config database: its primary, directly or through a pooler."""
+"""Connections to the config database: to its primary, directly or through a pooler."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,9 +12,9 @@ from service.database.queries import query
 
 
 def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
-    """`dsn` with what this service needs where the DSN does not say otherwise.
+    """`dsn` with the defaults of this service for options that the DSN lacks.
 
-    The primary, also for reads: a standby may lag behind the notifications and would fill caches with older rows.
+    Reads go to the primary as well: a standby may lag behind the notifications and would fill caches with older rows.
     """
     wanted: dict[str, Any] = {
         "application_name": application_name,
@@ -29,7 +29,7 @@ def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a database could not be asked, in one line without the noise of several hosts."""
+    """Why a database could not be queried, in one line, even if several hosts failed."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -37,20 +37,18 @@ def reason(error: BaseException) -> str:
 
 
 def is_unreachable(error: psycopg.OperationalError) -> bool:
-    """Whether the server, and not the statement, is the trouble: no SQLSTATE, or one of 08, 53, and 57 where it shuts
-    down.
-    """
+    """Whether the server failed rather than the statement: no SQLSTATE, or one of class 08 or 53, or 57P (shutdown)."""
     return error.sqlstate is None or error.sqlstate[:2] in ("08", "53") or error.sqlstate[:3] == "57P"
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """`is_pooled`: a pooler is in between, and gives each transaction another server process."""
+    """`is_pooled`: a pooler is in between, which may give each transaction another server process."""
 
     is_pooled = False
 
 
 def connection_class(on_failure: Callable[[psycopg.OperationalError], None]) -> type[Connection]:
-    """Connections that tell why there is none: the pool itself only says that it took too long."""
+    """Connections that report why connecting failed: the pool itself only says that it took too long."""
 
     class Connecting(Connection):
         @classmethod
@@ -71,19 +69,19 @@ async def configure(connection: Connection) -> None:
     assert row is not None
     connection.is_pooled = row["pid"] != connection.info.backend_pid
     if connection.is_pooled:
-        # It keeps its statements for ever; only fetch() knows what to do when one no longer fits.
+        # The pooler keeps prepared statements forever; only fetch_nowait() can handle one that no longer fits.
         connection.prepare_threshold = None
     else:
-        # Behind a pooler they would be those of whoever comes next; so there each transaction begins with them.
+        # Behind a pooler the next client would inherit the settings; there each transaction begins with them instead.
         await connection.execute(query("session_settings"))
 
 
 @asynccontextmanager
 async def transaction(connection: Connection) -> AsyncIterator[None]:
-    """A transaction; in pipeline mode where no pooler is in between."""
+    """A transaction, in pipeline mode unless a pooler is in between."""
     if connection.is_pooled:
-        # Not in pipeline mode: psycopg's ends with a Flush behind its Sync. Where the pooler has answered the Sync
-        # before the Flush comes, it gives the Flush a server process, and keeps that: nothing answers a lone Flush.
+        # Not in pipeline mode: psycopg's ends with a Flush behind its Sync. If the pooler has answered the Sync before
+        # the Flush arrives, it assigns the Flush a server process and never frees it: nothing answers a lone Flush.
         async with connection.transaction():
             await connection.execute(query("transaction_settings"), prepare=True)
             yield

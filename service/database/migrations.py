@@ -1,11 +1,11 @@
-"""The database's own side: a history and a present.
+"""The service's objects in the config database: a history and a present.
 
 `migrations/*.sql` are numbered and make what holds data: tables, columns, indexes, the materialized view. Each is
 applied once, in order, and never changed after its release. `migrations/present/*.sql` are the present text of what can
-be made anew: functions, views, triggers. They are applied together, in order, whenever one of them has changed.
+be recreated: functions, views, triggers. They are applied together, in order, whenever one of them has changed.
 
-Every file applies again without harm, and by `psql -f` as well. Each runs in a transaction of its own. Two deployments
-may start at once: the second waits for the first.
+Every file can be applied again without harm, also by `psql -f`. Each runs in its own transaction. If two deployments
+start at once, the second waits for the first.
 """
 
 import re
@@ -35,8 +35,8 @@ CREATE TABLE IF NOT EXISTS public.source_details_migrations (
 """
 # The name under which the present is recorded.
 PRESENT = "present"
-# Files as they were before anything was released, by name and digest: they were rewritten or renamed once. A database
-# that has one of them recorded gets the files of today, which apply to it without harm.
+# Files that were rewritten or renamed before the first release, by name and digest. A database that has one of them
+# recorded gets the present files, which apply to it without harm.
 _BEFORE_RELEASE = {
     ("007_optimize_source_details_performance.sql", "9277773b8e5be925556551a8289040bbce2fdf52bb8c9a8a709eadf589cb4125"),
     ("008_source_details_view.sql", "d511b144c3ff772873743e9ac09b7baae253bc7b042e25b2b16d1032bf9b2f72"),
@@ -58,7 +58,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Files that are not applied (`PRESENT` if one of the present has changed), and objects that somebody dropped."""
+    """Files that are not applied (`PRESENT` if one of its files has changed), and objects that were dropped."""
 
     files: list[str]
     objects: list[str]
@@ -70,13 +70,13 @@ class Missing:
 
     @property
     def remedy(self) -> str:
-        """The command that makes them."""
+        """The command that adds them."""
         return "rosetta migrate --repair" if self.objects else "rosetta migrate"
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What uninstalling loses: how many of what."""
+    """Data that uninstalling loses: a count, and of what."""
 
     count: int
     what: str
@@ -93,7 +93,7 @@ def present() -> list[Path]:
 
 
 def check(dsn: str) -> Missing:
-    """What is missing; objects are looked for only if every file is applied.
+    """What is missing; objects are checked only if every file is applied.
 
     StartError if a numbered file has changed since it was applied.
     """
@@ -105,13 +105,13 @@ def check(dsn: str) -> Missing:
 
 
 def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
-    """Applies what is missing and returns the names; with `repair` every file again.
+    """Applies what is missing and returns the names; with `repair`, applies every file again.
 
     StartError with the server's message if a file fails.
     """
     with _connect(dsn) as connection:
         connection.add_notice_handler(lambda notice: _show_warning(notice, say))
-        # For the session: every file commits on its own, and the next deployment waits for the last of them.
+        # A session lock: every file commits on its own, and the next deployment has to wait for the last one.
         connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
         connection.execute(_RECORD)
         _forget_before_release(connection)
@@ -127,7 +127,7 @@ def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
                 say(f"applying present/{path.name}")
                 _apply(connection, path, say)
             say(f"applying present/{last.name}")
-            # Recorded with the last: whoever is interrupted applies all of them again.
+            # Recorded with the last file: after an interruption all of them are applied again.
             _apply(connection, last, say, record=PRESENT, digest=_digest(present()))
         if not missing:
             say("nothing to apply")
@@ -135,7 +135,7 @@ def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
 
 
 def losses(dsn: str) -> list[Loss]:
-    """What `uninstall` would lose that nothing can compute again; empty if there is nothing."""
+    """The data that `uninstall` would lose and that cannot be recomputed; empty if there is none."""
     questions = {
         "measurements of replication lag": "SELECT count(*) FROM public.source_details_lag",
         "sources' last syncs": "SELECT count(*) FROM public.source_details_sync_state",
@@ -156,7 +156,7 @@ def losses(dsn: str) -> list[Loss]:
 
 
 def uninstall(dsn: str, say: Say) -> None:
-    """Takes away all that is the service's, and leaves the platform's tables as they were. StartError if that fails."""
+    """Removes all of the service's objects, and leaves the platform's tables as they were. StartError if that fails."""
     with _connect(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
         _apply(connection, folder("migrations") / "uninstall.sql", say)
@@ -170,7 +170,7 @@ def _connect(dsn: str) -> Connection:
 
 
 def _digest(paths: list[Path]) -> str:
-    # However a checkout ends its lines.
+    # The same for either line ending of a checkout.
     return sha256(b"".join(path.read_bytes().replace(b"\r\n", b"\n") for path in paths)).hexdigest()
 
 
@@ -180,8 +180,8 @@ def _first(connection: Connection, statement: str) -> Any:
 
 
 def _apply(connection: Connection, path: Path, say: Say, *, record: str | None = None, digest: str = "") -> None:
-    # Whoever waits for a lock on a table makes everybody wait who comes after, and one file needs several: so it gives
-    # up soon, before it could be in a deadlock with a writer (deadlock_timeout is 1 s), and begins anew.
+    # A file that waits for a lock on a table makes every later writer queue behind it, and a file needs several locks.
+    # So it gives up soon, before it could deadlock with a writer (deadlock_timeout is 1 s), and starts over.
     connection.execute("SET lock_timeout = '500ms'")
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -198,8 +198,8 @@ def _apply(connection: Connection, path: Path, say: Say, *, record: str | None =
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"{path.name}: other programs held the tables for {_PATIENCE_S:.0f} s; nothing of it was applied, "
-                    "try again at a quieter time"
+                    f"{path.name}: other programs held locks on the tables for {_PATIENCE_S:.0f} s; nothing of it "
+                    "was applied, try again at a quieter time"
                 ) from error
             say("  waiting for other programs' transactions")
             time.sleep(_PAUSE_S)
@@ -232,7 +232,7 @@ def _unapplied(connection: Connection) -> list[str]:
 
 
 def _gone(connection: Connection) -> list[str]:
-    """What the files made and somebody dropped, or disabled."""
+    """The objects of the files that were dropped, or disabled."""
     gone = []
     for path in [*numbered(), *present()]:
         for kind, name in _MADE.findall(path.read_text(encoding="utf-8")):

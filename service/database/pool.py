@@ -37,7 +37,7 @@ class ConfigDatabase:
     `fetch_nowait`      gives up after 50 ms with psycopg's LockNotAvailable; its statement is prepared
     `fetch_one`, `fetch_all`   wait 2 s, then raise ConfigDatabaseUnavailableError
     `fetch_detached`    gives up after 50 ms; the server finishes it even if this process freezes
-    `in_transaction`    is up to the statements of its caller
+    `in_transaction`    depends on the caller's statements
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class ConfigDatabase:
             min_size=pool_min_size,
             max_size=pool_max_size,
             timeout=self._timeout,
-            # The pool's own retries come at growing intervals, so that it would find out late that the database is
-            # back. It gives up soon instead, and the next request tries again.
+            # The pool's own retries come at growing intervals, so it would notice late that the database is back.
+            # It gives up soon instead, and the next request tries again.
             reconnect_timeout=_RECONNECT_S,
             open=False,
             name="config",
@@ -74,9 +74,9 @@ class ConfigDatabase:
         self._connect_failure = (monotonic(), reason(error))
 
     async def open(self) -> None:
-        """Connects. StartError, with the reason, where nothing answers or the migrations are missing."""
+        """Connects. StartError, with the reason, if the database does not answer or lacks the migrations."""
         try:
-            # Once by hand: the pool would only say that it took too long, and retry without an end.
+            # Once without the pool, which would only say that it took too long, and retry forever.
             async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                 cursor = await connection.execute("SELECT FROM pg_trigger WHERE tgname = 'source_details_truncate'")
                 row = await cursor.fetchone()
@@ -99,7 +99,7 @@ class ConfigDatabase:
                 return await self._first_row(connection, name, parameters)
             except psycopg.errors.FeatureNotSupported:
                 # "cached plan must not change result type": a column was altered since the statement was prepared. It
-                # is prepared anew, as another text: a pooler would find its own old one for the same.
+                # is prepared again with a different text: for the same text a pooler would reuse its old statement.
                 self._edition = edition + 1
                 return await self._first_row(connection, name, parameters)
 
@@ -123,11 +123,11 @@ class ConfigDatabase:
             return await self._reached(run, timeout_s=timeout_s)
 
     async def fetch_one(self, name: str, /, **parameters: Any) -> DictRow | None:
-        """The first row, or None; waits for locks."""
+        """The first row, or None. Waits for locks."""
         return next(iter(await self.fetch_all(name, **parameters)), None)
 
     async def fetch_all(self, name: str, /, **parameters: Any) -> list[DictRow]:
-        """Every row; waits for locks."""
+        """Every row. Waits for locks."""
 
         async def run(connection: Connection) -> list[DictRow]:
             await connection.execute(query("wait_for_locks"), prepare=False)
@@ -148,8 +148,8 @@ class ConfigDatabase:
             return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The outcome of `work` in one transaction; in pipeline mode, so that no statement waits for the one before it,
-        where no pooler is in between.
+        """The outcome of `work` in one transaction. Without a pooler it runs in pipeline mode: no statement waits for
+        the one before it.
         """
 
         async def run(connection: Connection) -> T:
@@ -173,12 +173,12 @@ class ConfigDatabase:
             failed_at, why = self._connect_failure
             raise self._unavailable(why if failed_at >= started else reason(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
-            # Somebody drops our view to alter a column below it, and has not applied the migrations again yet.
+            # Someone dropped our view to alter a column below it, and has not applied the migrations again yet.
             raise ConfigDatabaseUnavailableError(
                 "it lacks the service's objects: run rosetta migrate --repair"
             ) from None
         except psycopg.errors.QueryCanceled as error:
-            # By an operator, or by a timeout of the role's: the others are answered.
+            # By an operator, or by the role's own timeout: other statements are answered.
             raise ConfigDatabaseUnavailableError(reason(error)) from None
         except psycopg.OperationalError as error:
             if not is_unreachable(error):
@@ -201,15 +201,15 @@ class ConfigDatabase:
             try:
                 if is_repeatable:
                     return await work(connection)
-                # Whether a transaction whose connection died was committed cannot be known: so it is asked before.
+                # If the connection died in a transaction, nobody would know whether it was committed. So it is checked first.
                 await self._pool.check_connection(connection)
             except psycopg.OperationalError as error:
                 if not is_unreachable(error):
                     raise
             else:
                 return await work(connection)
-        # Whatever was idle when the server went away is as dead as this one was; only fresh ones say how it is now.
-        # Once for all who find out together.
+        # Every connection that was idle when the server went away is as dead as this one; only new ones show the
+        # server's state. Callers that notice at the same time drain the pool once.
         if self._drained < taken:
             self._drained = monotonic()
             await self._pool.drain()
@@ -224,20 +224,20 @@ class ConfigDatabase:
                 connection = await self._pool.getconn(min(left, _RECONNECT_S))
                 break
             except PoolTimeout:
-                # A pool that gave up connecting is set going by who comes, not by who waits: so this comes again.
+                # A pool that gave up connecting tries again for new callers, not for waiting ones: so this calls again.
                 if left <= _RECONNECT_S:
                     raise
         try:
             yield connection
         finally:
             if connection.pgconn.pipeline_status:
-                # Whoever waited for it was cancelled before the last answer of its pipeline came. The pool looks at the
-                # transaction alone, and would give it to one who asks in vain.
+                # The caller was cancelled before the last answer of its pipeline came. The pool only checks the
+                # transaction's status, and would give the connection to a caller whose queries get no answer.
                 await connection.close()
             await self._pool.putconn(connection)
 
     async def drain(self) -> None:
-        """Replaces every connection, each when it is free."""
+        """Replaces every connection as soon as it is free."""
         await self._pool.drain()
 
     def figures(self) -> dict[str, int]:

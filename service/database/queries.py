@@ -45,10 +45,10 @@ def _complete(name: str) -> str:
 
 @cache
 def query(name: str) -> str:
-    """The statement called `name`, ready to be executed; KeyError where there is none.
+    """The statement called `name`, ready to be executed. KeyError if there is none.
 
-    Its name stands before it, for who looks at pg_stat_activity or the server's log; comments and indentation are left
-    out. psycopg parses a text of more than 4,096 characters anew each time.
+    It starts with its name, which identifies it in pg_stat_activity and the server's log; comments and indentation are
+    removed. psycopg parses a text of more than 4,096 characters again each time.
     """
     lines = (line.strip() for line in _COMMENT.sub("", _complete(name)).splitlines())
     return f"/* {name} */ " + "\n".join(line for line in lines if line)
