@@ -1,8 +1,8 @@
 -- name: details
 -- One source's page as finished bytes, and the names of its published tables, in one round trip. Exact at its own
--- snapshot: the stored rows where the log does not name the source and the log belongs to these very rows, the
--- live ones otherwise. Only one of the two branches runs (one-time filters). No row for an unknown id.
--- names: the tables that the source says are published now; NULL takes those that the last sync found published.
+-- snapshot: the stored rows if the log does not name the source and belongs to these very rows, the live rows
+-- otherwise. Only one of the two branches runs (one-time filters). No row for an unknown id.
+-- names: the tables that the source publishes now; NULL: those that the last sync found published.
 WITH
 -- include: source_text
 
@@ -33,9 +33,9 @@ known_tables AS (
 -- include: page
 
 -- name: session_settings
--- A page waits 50 ms for a lock, then it is read without the view: a plain REFRESH may hold that for long. Dates that
--- the platform keeps without a zone are UTC, wherever the server is. A page is planned once per connection: that takes
--- longer than to run it, and no value of its parameters asks for another plan.
+-- A page waits 50 ms for a lock, then it is read without the view, which a plain REFRESH may lock for long. Dates that
+-- the platform stores without a zone are UTC, whatever the server's zone. A page is planned once per connection:
+-- planning takes longer than running it, and no values of its parameters need another plan.
 SELECT
     set_config('lock_timeout', '50ms', false),
     set_config('TimeZone', 'UTC', false),
@@ -53,8 +53,8 @@ SELECT
 SET LOCAL lock_timeout = '2s'
 
 -- name: details_live
--- The same page without the materialized view: for the time in which an operator's plain REFRESH keeps it locked, or
--- while it holds nothing (REFRESH ... WITH NO DATA).
+-- The same page without the materialized view: while an operator's plain REFRESH locks the view, or while it is empty
+-- (REFRESH ... WITH NO DATA).
 WITH
 -- include: source_text
 
@@ -77,7 +77,7 @@ source_text AS MATERIALIZED (
 ),
 
 -- name: page
--- Part of the two above: what follows from the source and its tables.
+-- Part of the two above: the rest of the page.
 tables AS (
     SELECT
         string_agg(k.fragment, ',' ORDER BY k.table_name, k.table_id) FILTER (WHERE k.is_shown) AS body,

@@ -1,6 +1,6 @@
 -- name: lacking
 -- What the service needs and does not find, one row per finding: `kind` is missing (a relation), right, no index, or
--- broken index; `is_platforms`: the platform makes it.
+-- broken index; `is_platforms`: it belongs to the platform.
 -- The wanted rights are those of service/deploy/roles.sql; a test revokes each of them.
 WITH wanted (relation, privileges, is_platforms) AS (
     VALUES
@@ -92,7 +92,7 @@ LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = to_regclass('public.' || in
 WHERE i.indexrelid IS NULL OR NOT i.indisvalid
 
 -- name: encrypted_passwords
--- Each source with its password as it is stored.
+-- Each source with its password as stored: encrypted.
 SELECT
     s.id,
     s.name,

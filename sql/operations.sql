@@ -1,5 +1,5 @@
 -- name: add_source
--- Registers a source; its password as the platform stores it: encrypted.
+-- Registers a source. Its password is encrypted, as the platform stores it.
 INSERT INTO public.sources (
     name, pg_host, pg_port, pg_database, pg_username, pg_password, publication_name, replication_name
 )
@@ -9,13 +9,13 @@ VALUES (
 RETURNING id
 
 -- name: remove_source
--- Forgets a source and everything that is known of it. No row for an unknown id.
+-- Deletes a source and everything that is known about it. No row for an unknown id.
 DELETE FROM public.sources AS s
 WHERE s.id = %(id)s::int
 RETURNING s.name
 
 -- name: announce
--- Has every process evict a source's page; all pages for '*'.
+-- Makes every process evict a source's page, or all pages for '*'.
 SELECT pg_notify('source_details_changed', %(what)s::text)
 
 -- name: source_ids
@@ -27,7 +27,7 @@ FROM public.sources AS s
 ORDER BY s.id
 
 -- name: source_state
--- Why a source's page is as it is, on the database's side. No row for an unknown id.
+-- What the database knows about why a source's page is as it is. No row for an unknown id.
 SELECT
     s.name,
     (
@@ -55,6 +55,6 @@ SELECT
 FROM public.sources AS s
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
 LEFT JOIN public.source_details_schedule AS c
-    -- A sync by hand may have gone well since.
+    -- A manual sync may have succeeded since.
     ON c.source_id = s.id AND c.failing_since > coalesce(y.synced_at, '-infinity')
 WHERE s.id = %(id)s::int

@@ -1,5 +1,6 @@
 -- name: overview
--- One page of the list of sources: those whose name, host or database holds `search`, by name. `matching` counts all.
+-- One page of the list of sources: those whose name, host or database contains `search`, by name. `matching` counts
+-- all.
 SELECT
     s.id,
     s.name,
@@ -44,10 +45,10 @@ CROSS JOIN LATERAL (
 ORDER BY lower(s.name), s.id
 
 -- name: portrait_extras
--- What a source's web page shows beside its details: when it was last synced (and, where its turn on the schedule failed
--- since, from when on and why), the lag as the WAL monitor has seen it of late, what it saw of the slot at its last look
--- (with the bytes per minute by which the lag grew over the last quarter of an hour), its pipelines with their
--- destinations, and for each table whose newest version is of the last `days` days, what that changed and when. No row for an unknown id.
+-- What a source's web page shows besides its details: when it was last synced; if its scheduled syncs have failed
+-- since, from when on and why; the lag as the WAL monitor recently measured it; the slot at the monitor's last check,
+-- with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their destinations; and
+-- for each table whose newest version is of the last `days` days, what it changed and when. No row for an unknown id.
 SELECT
     public.source_details_time(y.synced_at) AS synced_at,
     public.source_details_time(failing.failing_since) AS failing_since,
@@ -121,6 +122,6 @@ SELECT
 FROM public.sources AS s
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
 LEFT JOIN public.source_details_schedule AS failing
-    -- A sync by hand may have gone well since.
+    -- A manual sync may have succeeded since.
     ON failing.source_id = s.id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
 WHERE s.id = %(id)s::int

@@ -1,12 +1,12 @@
 -- name: refresh_if_due
--- Refreshes the view where it is due; see migrations/present/03_refresh.sql.
+-- Refreshes the view if it is due; see migrations/present/03_refresh.sql.
 SELECT r.outcome, r.wait_ms
 FROM public.source_details_refresh_if_due(%(share)s::double precision) AS r
 
 -- name: view_state
--- For the health report: how many sources the view does not cover, since when it has its content, how many of the
--- triggers would not fire (pg_restore --disable-triggers leaves them enabled, but not always), and how
--- full the notification queue is: once it is full, whoever changes metadata fails at COMMIT.
+-- For the health report: how many sources the view does not cover and for how long, when it was refreshed, how many
+-- triggers are missing or not ENABLE ALWAYS (pg_restore --disable-triggers leaves them only enabled), and how full the
+-- notification queue is: once it is full, transactions that change metadata fail at COMMIT.
 SELECT
     (SELECT count(DISTINCT l.source_id) FROM public.source_details_log AS l) AS uncovered_sources,
     coalesce(
@@ -27,5 +27,5 @@ CROSS JOIN (
 ) AS triggers
 
 -- name: canary
--- What the listener of this process has to hear, sent as every change is: by another session than its own.
+-- The canary that this process's listener must receive. Like every change, another session than its own sends it.
 SELECT pg_notify(%(channel)s::text, %(token)s::text)

@@ -1,6 +1,6 @@
 -- name: remote_publication
--- On a source: the names of the tables that its publication holds now, and the
--- snapshot in which they were seen. No row for a publication that does not exist.
+-- On a source: the names of the tables in its publication now, and the snapshot in which they were read. No row for a
+-- publication that does not exist.
 SELECT
     coalesce(array_agg(named.table_name) FILTER (WHERE named.table_name IS NOT NULL), '{}') AS names,
     txid_current_snapshot()::text AS source_snapshot
@@ -16,8 +16,8 @@ WHERE p.pubname = %(publication)s
 GROUP BY p.oid
 
 -- name: remote_table_name
--- Part of the three others: a table of public goes by its own name, any other by schema.table. A part with a dot or a
--- double quote in it is quoted, so that no two tables share a name.
+-- Part of the three others: a table in schema public is named without its schema, any other as schema.table. A part
+-- that contains a dot or a double quote is quoted, so that no two tables share a name.
 CASE WHEN n.nspname <> 'public' THEN
     CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.'
     ELSE ''
@@ -27,7 +27,7 @@ END
 -- name: remote_state
 -- On a source, in one round trip: its publication, its slot, its WAL position, and the columns of every published
 -- table as information_schema.columns describes them (by its own functions; the view itself takes seconds at ten
--- thousand tables). txid_current_snapshot() and not its successor, for sources older than 13.
+-- thousand tables). txid_current_snapshot() instead of its successor, for servers older than 13.
 WITH
 published AS (
     SELECT
@@ -120,8 +120,8 @@ SELECT
     ) AS tables
 
 -- name: remote_tables
--- On a source: the names of its base tables, as information_schema.tables counts them: ordinary and partitioned ones, of
--- every schema but the server's own.
+-- On a source: the names of its base tables, as information_schema.tables counts them: ordinary and partitioned ones,
+-- in every schema except the server's own.
 SELECT
     coalesce(array_agg(named.table_name ORDER BY named.table_name COLLATE "C"), '{}') AS names
 FROM (
@@ -136,9 +136,9 @@ FROM (
 ) AS named
 
 -- name: remote_wal
--- On a source: where its WAL is, what its slot keeps and has confirmed, and how many tables its publication holds. What
--- only newer servers tell of a slot (wal_status and safe_wal_size from 13 on, inactive_since from 17 on) is NULL
--- elsewhere.
+-- On a source: its WAL position, what its slot retains and has confirmed, and how many tables its publication has. The
+-- columns of a slot that only newer servers have (wal_status and safe_wal_size from 13 on, inactive_since from 17 on)
+-- are NULL on older ones.
 SELECT
     here.lsn::text AS wal_lsn,
     (here.lsn - '0/0'::pg_lsn)::bigint AS wal_position,

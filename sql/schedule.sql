@@ -1,11 +1,11 @@
 -- name: lock_schedule
--- The first statement of a claim: two at the same time would each count the leases without the other's.
+-- The first statement of a claim: two concurrent claims would each count the leases without the other's.
 SELECT pg_advisory_xact_lock(hashtext('source_details_schedule'))
 
 -- name: claim_sync
--- Takes the source that has been due for longest, for `lease_s` seconds, so that no other process takes it; no row
--- where none is due, or `at_once` of them are taken already. A locked row is being written by another program, and is
--- passed over.
+-- Claims the source that has been due for longest, for `lease_s` seconds, so that no other process takes it. No row if
+-- none is due, or if `at_once` sources are claimed already. A locked row is being written by another program, and is
+-- skipped.
 UPDATE public.source_details_schedule AS c
 SET claimed_until = now() + make_interval(secs => %(lease_s)s)
 WHERE
@@ -27,15 +27,15 @@ WHERE
 RETURNING c.source_id
 
 -- name: give_back_syncs
--- These are due again at once: who had taken them stops.
+-- Makes sources due again at once, since the process that claimed them stops.
 UPDATE public.source_details_schedule AS c
 SET claimed_until = NULL
 WHERE c.source_id = ANY(%(ids)s::int [])
 RETURNING c.source_id
 
 -- name: schedule_new_sources
--- Sources that are not on the schedule yet come onto it, each at its own place within the first interval: many that come
--- at once are not synced at once. Says how long it is until the next one is due (seconds; NULL where there is none).
+-- Adds sources that are not on the schedule yet, spread over the first interval, so that many new sources are not
+-- synced at once. Returns how long it is until the next source is due (seconds; NULL if there is none).
 WITH added AS (
     INSERT INTO public.source_details_schedule (source_id, due_at)
     SELECT
@@ -43,7 +43,7 @@ WITH added AS (
         now() + make_interval(secs => %(interval_s)s * ((hashint4(s.id) & 65535) / 65536.0))
     FROM public.sources AS s
     WHERE NOT EXISTS (SELECT FROM public.source_details_schedule AS c WHERE c.source_id = s.id)
-    -- One that is being deleted right now would fail the foreign key.
+    -- A source that is being deleted right now would violate the foreign key.
     FOR KEY SHARE OF s SKIP LOCKED
     ON CONFLICT DO NOTHING
 )
@@ -55,7 +55,7 @@ SELECT
 FROM public.source_details_schedule AS c
 
 -- name: failing_sources
--- Those of `ids` whose turn on the schedule failed in whatever process had it, and that were not synced since.
+-- The sources of `ids` whose last scheduled sync failed, in any process, and that were not synced since.
 SELECT
     c.source_id,
     c.failing_since,
@@ -67,9 +67,8 @@ WHERE
     AND c.failing_since > coalesce(y.synced_at, '-infinity')
 
 -- name: background_state
--- For the health report: how many sources fail to be synced in their turn and which have failed longest, how many slots
--- are in ERROR and which, for how long the sync that is most overdue has been due (seconds), and the same of the WAL
--- monitor's round.
+-- For the health report: how many sources fail their scheduled syncs, and which have failed longest; how many slots are
+-- in ERROR, and which; for how long the most overdue sync and the WAL monitor's round have been due (seconds).
 SELECT
     count(*) FILTER (WHERE c.failing_since IS NOT NULL) AS syncs_failing,
     coalesce(

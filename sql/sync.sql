@@ -1,23 +1,23 @@
 -- name: lock_source
--- The first statement of a recording: syncs of one source write one after the other, and each compares with what the one
--- before it wrote (a lock taken inside the comparing statement would come after its snapshot).
+-- The first statement of a recording: syncs of one source write one after the other, and each compares with what the
+-- previous one wrote. (A lock inside the comparing statement would be taken after that statement's snapshot.)
 SELECT id FROM public.sources WHERE id = %(id)s::int FOR NO KEY UPDATE
 
 -- name: wait_for_recording
--- Pages give up a lock quickly; a recording waits for the one before it.
+-- Pages stop waiting for a lock quickly; a recording waits for the previous one.
 SET LOCAL lock_timeout = '4s'
 
 -- name: give_way
--- A program that holds one of the source's tables and waits for the source would be in a deadlock with a recording.
+-- A program that has locked one of the source's tables and waits for the source's row would deadlock with a recording.
 -- The recording gives up before deadlock_timeout (1 s) makes the server choose a victim.
 SET LOCAL lock_timeout = '500ms'
 
 -- name: record_sync
--- Compares what a sync saw on its source with what is recorded, writes the difference, and reports it. One statement:
--- all of it or nothing. A sync that read the source before the last recorded one did writes nothing (is_newest is false):
--- its caller's call is older than what is recorded already. Where another program was here since the source was asked
--- (is_overtaken) the caller rolls back and asks again: it may know of a change that the source had not made then, and
--- would be reverted; or the source leads elsewhere now.
+-- Compares what a sync read on its source with what is recorded, writes the difference, and reports it. One statement:
+-- all of it or nothing. A sync that read the source before the last recorded one did writes nothing (is_newest is
+-- false): what is recorded already is newer than its caller's call. If another program has written since the source was
+-- queried (is_overtaken), the caller rolls back and queries again: that program may know of a change that the source
+-- had not made then, and this sync would revert it; or the source has another address now.
 WITH
 incoming AS (
     SELECT
@@ -59,7 +59,7 @@ newest AS (
     RETURNING s.source_id, s.number
 ),
 
--- Where a database from before the unique constraint holds a name twice, its first row is the table.
+-- If a database from before the unique constraint has a name twice, the first row counts as the table.
 recorded AS (
     SELECT DISTINCT ON (t.table_name)
         t.id,
@@ -90,14 +90,14 @@ paired AS (
         r.schema_table IS DISTINCT FROM i.schema_table AS is_rewritten,
         r.column_order IS DISTINCT FROM i.column_order AS is_reordered,
         coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array'), true)
-        -- A table may have no columns; without a history nobody has looked yet.
+        -- A table may have no columns; without a history, its columns have not been read yet.
         OR (r.schema_table IN ('{}', '[]') AND r.highest IS NULL) AS is_missing
     FROM recorded AS r
     INNER JOIN incoming AS i ON i.table_name = r.table_name
     CROSS JOIN newest
 ),
 
--- Column by column, and only of tables whose text differs; the old text may be an object or a list.
+-- Column by column, only for tables whose text differs; the old text may be an object or a list.
 column_sides AS (
     SELECT p.id, e.key AS column_name, e.value AS attributes, false AS is_new
     FROM paired AS p
@@ -126,7 +126,7 @@ column_pairs AS (
     GROUP BY c.id, c.column_name
 ),
 
--- A key that the old text lacks is no change, nor is the case of a type's name, nor a number written as a string.
+-- These are no changes: a key that the old text lacks, the case of a type's name, a number written as a string.
 column_changes AS (
     SELECT
         c.id,
@@ -152,7 +152,7 @@ column_changes AS (
     WHERE c.old IS NULL OR c.new IS NULL OR d.keys IS NOT NULL
 ),
 
--- As the platform names them: whatever adds a column is a NEW COLUMN, else what drops one a DROP COLUMN.
+-- The platform's names: a change that adds a column is a NEW COLUMN, else one that drops a column is a DROP COLUMN.
 changed AS (
     SELECT
         p.id,

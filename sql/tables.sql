@@ -1,7 +1,7 @@
 -- name: table_versions
--- A table with `count` of its versions up to `highest` (NULL: its own), the newest first, each with its columns as pages
--- show them. No row for an unknown id; no version outside 1 to the table's own (`latest`). A version that the history
--- lacks has the columns that its neighbours tell of; the latest has those of the table itself.
+-- A table with `count` of its versions up to `highest` (NULL: the latest), newest first, each with its columns as pages
+-- show them. No row for an unknown id; no version outside 1 to `latest`. A version that the history lacks gets its
+-- columns from the versions next to it; the latest has those of the table itself.
 SELECT
     t.source_id,
     coalesce(t.table_name, 'Unknown') AS table_name,
@@ -76,7 +76,7 @@ CROSS JOIN LATERAL (SELECT least(coalesce(%(highest)s::int, own.latest), own.lat
 WHERE t.id = %(id)s::int
 
 -- name: registered_tables
--- The names of a source's tables as far as they are known here. No row for an unknown id.
+-- The names of a source's registered tables. No row for an unknown id.
 SELECT
     coalesce(
         array_agg(t.table_name ORDER BY t.table_name COLLATE "C") FILTER (WHERE t.table_name IS NOT NULL), '{}'

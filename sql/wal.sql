@@ -1,13 +1,13 @@
 -- name: claim_wal_round
--- Takes the round that is due, for one process of all; no row where it is not due, or another one has taken it.
+-- Claims the round that is due, for one process of all. No row if it is not due, or another process has claimed it.
 UPDATE public.source_details_wal_round AS r
 SET due_at = now() + make_interval(secs => %(interval_s)s)
 WHERE r.due_at <= now()
 RETURNING r.only_row
 
 -- name: wal_sources
--- Every source, with what it takes to reach it, and what its slot had confirmed a minute ago: clients confirm every ten
--- seconds or so (wal_receiver_status_interval), however often the service looks.
+-- Every source, how to connect to it, and what its slot had confirmed a minute ago: clients confirm about every ten
+-- seconds (wal_receiver_status_interval), however often the service checks.
 SELECT
     seen.confirmed_lsn::text AS confirmed_lsn,
     -- include: connection_columns
@@ -22,13 +22,13 @@ LEFT JOIN LATERAL (
 ORDER BY c.id
 
 -- name: record_wal
--- Writes what was seen into the platform's table and into the history, of which a day is kept. Where the source could
--- not be asked only its state and the reason are written. No row for a source that is gone.
+-- Writes what was measured into the platform's table, and into the history, which keeps one day. If the source could
+-- not be queried, only its status and the error are written. No row for a source that is gone.
 WITH source AS (
     SELECT s.id
     FROM public.sources AS s
     WHERE s.id = %(id)s::int
-    -- Waits for one that is being deleted, and then finds none.
+    -- Waits if the source is being deleted, and then finds none.
     FOR KEY SHARE
 ),
 

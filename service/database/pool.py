@@ -201,7 +201,8 @@ class ConfigDatabase:
             try:
                 if is_repeatable:
                     return await work(connection)
-                # If the connection died in a transaction, nobody would know whether it was committed. So it is checked first.
+                # If the connection died in a transaction, its outcome would be unknown. So the connection is checked
+                # first.
                 await self._pool.check_connection(connection)
             except psycopg.OperationalError as error:
                 if not is_unreachable(error):

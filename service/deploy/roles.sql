@@ -1,13 +1,13 @@
--- The rights that the service needs in the config database, and no more. Run it by the owner of the platform's tables,
+-- The rights that the service needs in the config database, and no more. Run it as the owner of the platform's tables,
 -- after the migrations and again after new ones:
 --
 --   psql -d rosetta_config -f roles.sql
 --   psql -d rosetta_config -c "ALTER ROLE rosetta_service PASSWORD '...'"
 --
--- The migrations themselves need the owner (ROSETTA_MIGRATE_DSN), and a superuser once, for the event trigger. What the
--- triggers and the refresh write they write with their owner's rights.
+-- The migrations themselves need the owner (ROSETTA_MIGRATE_DSN), and a superuser once, for the event trigger. The
+-- triggers and the refresh write with their owner's rights.
 --
--- In a source the service reads catalogs alone; it needs no right to any table there:
+-- In a source the service reads only catalogs; it needs no right on any table there:
 --
 --   CREATE ROLE rosetta_reader LOGIN PASSWORD '...';
 --   GRANT CONNECT ON DATABASE shop TO rosetta_reader;
@@ -22,7 +22,7 @@ $$;
 
 GRANT USAGE ON SCHEMA public TO rosetta_service;
 
--- What pages show. The password column is read to reach a source; it is encrypted.
+-- What pages show. The password column, which is encrypted, is read to connect to a source.
 GRANT SELECT ON
     public.sources, public.destinations, public.pipelines, public.pipelines_destination, public.wal_monitor,
     public.table_metadata_list, public.history_schema_evolution, public.rosetta_setting_configuration,
@@ -30,7 +30,7 @@ GRANT SELECT ON
     public.source_details_log, public.source_details_refresh_state
     TO rosetta_service;
 
--- What a sync learns.
+-- What a sync writes.
 GRANT UPDATE (
     is_publication_enabled, is_replication_enabled, last_check_replication_publication, total_tables, updated_at
 ) ON public.sources TO rosetta_service;
