@@ -9,11 +9,11 @@
 --     CREATE INDEX CONCURRENTLY idx_pipelines_destination_composite
 --         ON public.pipelines_destination (pipeline_id, destination_id, is_error);
 --
--- (DROP INDEX CONCURRENTLY idx_table_metadata_list_source_id_covering first, where it includes schema_table.)
+-- (DROP INDEX CONCURRENTLY idx_table_metadata_list_source_id_covering first, if it includes schema_table.)
 -- This file then finds them and changes nothing. An index that a failed CONCURRENTLY left invalid is built again.
 
--- The covering index leaves schema_table out on purpose: with it inside, a table of more than about 65 columns
--- cannot be stored at all ("index row size 2720 exceeds btree version 4 maximum 2704"). The finished text of
+-- The covering index omits schema_table on purpose: with it, a table of more than about 65 columns cannot be stored at
+-- all ("index row size 2720 exceeds btree version 4 maximum 2704"). The finished text of
 -- each table is read from the materialized view instead.
 DO $$
 DECLARE
@@ -45,7 +45,7 @@ $$;
 CREATE INDEX IF NOT EXISTS idx_history_schema_evolution_table_version_composite
     ON public.history_schema_evolution (table_metadata_list_id, version_schema DESC);
 
--- The tables of one source, ids and names without a visit to the table.
+-- The ids and names of one source's tables, without reading the table itself.
 CREATE INDEX IF NOT EXISTS idx_table_metadata_list_source_id_covering
     ON public.table_metadata_list (source_id, id) INCLUDE (table_name);
 
@@ -53,8 +53,8 @@ CREATE INDEX IF NOT EXISTS idx_table_metadata_list_source_id_covering
 CREATE INDEX IF NOT EXISTS idx_pipelines_destination_composite
     ON public.pipelines_destination (pipeline_id, destination_id, is_error);
 
--- The pipelines of one source. The platform has this index; a database made before that may not. The comment says which:
--- uninstalling leaves the platform's own.
+-- The pipelines of one source. The platform has this index, but older databases may not. The comment marks one that was
+-- made here: uninstalling keeps the platform's own.
 DO $$
 BEGIN
     IF to_regclass('public.idx_pipelines_source_id') IS NULL THEN

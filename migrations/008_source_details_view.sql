@@ -5,11 +5,11 @@
 --   source_details_refresh_state   which computation of the view the log belongs to
 --   source_details_sync_state      what the last sync of each source saw
 --
--- A reader takes the stored rows of a source that the log does not name, and computes those of one that it does name:
--- exact at every moment, between a commit and the next refresh as well. How rows are computed is not told here but in
+-- A reader takes the stored rows of a source that the log does not name, and computes the rows of one that it names:
+-- exact at every moment, also between a commit and the next refresh. How rows are computed is defined in
 -- migrations/present, which may change; apply its files after this one.
 
--- What a sync learns about a table. Both are additive: programs that do not know them lose nothing.
+-- What a sync records about a table. Both columns are additive: programs that do not know them work as before.
 ALTER TABLE public.table_metadata_list
     ADD COLUMN IF NOT EXISTS is_published boolean NOT NULL DEFAULT true,
     ADD COLUMN IF NOT EXISTS column_order text [];
@@ -19,8 +19,8 @@ COMMENT ON COLUMN public.table_metadata_list.is_published IS
 COMMENT ON COLUMN public.table_metadata_list.column_order IS
 'The column names in the table''s own order, which the keys of schema_table cannot hold.';
 
--- The columns of a computed row are fixed here, so that the materialized view can be made; migrations/present replaces
--- this empty view by the one that computes them.
+-- Fixes the columns of a computed row, so that the materialized view can be created; migrations/present replaces this
+-- empty view with the one that computes the rows.
 DO $$
 BEGIN
     IF to_regclass('public.source_details_live') IS NULL THEN
@@ -37,9 +37,9 @@ BEGIN
 END
 $$;
 
--- The stored rows, computed at the first refresh: here, the tables are locked. One of them (the lowest id) also says
--- which computation they come from: the snapshot that the refresh read with, and the transaction that ran it. On every
--- row they would make each refresh rewrite the whole view.
+-- The stored rows. The first refresh computes them, not this file, which locks the tables. One row (the lowest id) also
+-- says which refresh computed the rows: the snapshot that the refresh read with, and its transaction. On every row,
+-- these two values would make each refresh rewrite the whole view.
 CREATE MATERIALIZED VIEW IF NOT EXISTS public.source_details_tables AS
 SELECT
     live.table_id,
@@ -56,7 +56,7 @@ CROSS JOIN LATERAL (
 ) AS lowest
 WITH NO DATA;
 
--- REFRESH ... CONCURRENTLY compares by this one; it holds no NULL.
+-- REFRESH ... CONCURRENTLY compares rows by this index; table_id is never NULL.
 CREATE UNIQUE INDEX IF NOT EXISTS source_details_tables_table_id
     ON public.source_details_tables (table_id);
 CREATE INDEX IF NOT EXISTS source_details_tables_source_id
@@ -64,7 +64,7 @@ CREATE INDEX IF NOT EXISTS source_details_tables_source_id
 CREATE INDEX IF NOT EXISTS source_details_tables_view_snapshot
     ON public.source_details_tables ((true)) WHERE view_snapshot IS NOT NULL;
 
--- Source 0 stands for all of them.
+-- Source 0 stands for all sources.
 CREATE TABLE IF NOT EXISTS public.source_details_log (
     source_id integer NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -86,7 +86,7 @@ CREATE TABLE IF NOT EXISTS public.source_details_refresh_state (
 
 INSERT INTO public.source_details_refresh_state DEFAULT VALUES ON CONFLICT DO NOTHING;
 
--- What the last sync of each source saw, so that one that read the source earlier but arrives later is dropped.
+-- What the last sync of each source read, so that a sync that read the source earlier but arrives later is dropped.
 CREATE TABLE IF NOT EXISTS public.source_details_sync_state (
     source_id integer PRIMARY KEY REFERENCES public.sources (id) ON DELETE CASCADE,
     incarnation text NOT NULL,                      -- which server: system identifier and timeline

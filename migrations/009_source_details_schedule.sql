@@ -1,9 +1,9 @@
--- 009: when each source is synced next in the background, by whichever process is free, and what failed.
+-- 009: when each source is synced next in the background, by any free process, and what failed.
 
 CREATE TABLE IF NOT EXISTS public.source_details_schedule (
     source_id integer PRIMARY KEY REFERENCES public.sources (id) ON DELETE CASCADE,
     due_at timestamptz NOT NULL,
-    claimed_until timestamptz,                      -- a process is at it; past that it is taken to be gone
+    claimed_until timestamptz,                      -- a process is syncing it; after that, the process counts as gone
     failures integer NOT NULL DEFAULT 0,            -- in a row
     failing_since timestamptz,
     last_error text

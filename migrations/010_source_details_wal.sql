@@ -1,10 +1,10 @@
--- 010: what the WAL monitor has seen of each source, for a day; and when its next round is due.
+-- 010: what the WAL monitor measured of each source over the last day, and when its next round is due.
 
 CREATE TABLE IF NOT EXISTS public.source_details_lag (
     source_id integer NOT NULL REFERENCES public.sources (id) ON DELETE CASCADE,
     seen_at timestamptz NOT NULL DEFAULT now(),
-    lag_bytes bigint,                               -- of what the slot's client has confirmed, behind the server
-    retained_bytes bigint,                          -- of WAL that the slot keeps
+    lag_bytes bigint,                               -- how far the slot's client is behind the server
+    retained_bytes bigint,                          -- of WAL that the slot retains
     confirmed_lsn pg_lsn,
     restart_lsn pg_lsn,
     wal_status text,

@@ -1,13 +1,14 @@
--- Takes away everything that the other files here have made, and leaves the platform's tables as they were.
+-- Removes everything that the other files here made, and leaves the platform's tables as they were.
 --
--- rosetta migrate --uninstall runs it, after it has said what is lost. Stop the service first. The role of
+-- rosetta migrate --uninstall runs it, after it has listed what is lost. Stop the service first. The role of
 -- service/deploy/roles.sql stays: DROP OWNED BY rosetta_service; DROP ROLE rosetta_service.
 
 DO $$
 DECLARE
     ours record;
 BEGIN
-    -- Triggers first, and so the locks on the platform's tables; whoever waits for one gives up as for any file here.
+    -- Triggers first, and with them the locks on the platform's tables. A wait for a lock gives up, as in any file
+    -- here.
     FOR ours IN
         SELECT t.tgrelid::regclass AS table_name, t.tgname AS trigger_name
         FROM pg_trigger AS t

@@ -1,7 +1,7 @@
--- How values are written on pages.
+-- How pages format values.
 
--- Dates as the pages have always had them: ISO 8601, UTC, with a numeric offset, whatever the session's settings.
--- NULL for what has no such form: infinity, and years of other than four digits.
+-- Dates as pages have always shown them: ISO 8601, UTC, with a numeric offset, whatever the session's settings.
+-- NULL for dates that have no such form: infinity, and years that do not have four digits.
 CREATE OR REPLACE FUNCTION public.source_details_time(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -12,7 +12,7 @@ AS $$
         END
 $$;
 
--- The first of two dates that has a form; the epoch where neither has: pages expect a date there.
+-- The first of two dates that has such a form, or the epoch if neither has: pages expect a date there.
 CREATE OR REPLACE FUNCTION public.source_details_some_time(first timestamptz, second timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -23,7 +23,7 @@ AS $$
 $$;
 
 -- The columns that a schema describes, each as pages show it. schema_table is an object keyed by column name, or a
--- list; whatever else stands there counts as no columns. One SELECT, so that the planner puts it in its caller's place.
+-- list; anything else counts as no columns. A single SELECT, so that the planner inlines it.
 CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)
 RETURNS TABLE (ordinal bigint, column_name text, shown json)
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -77,7 +77,7 @@ AS $$
     WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
 $$;
 
--- The size of the WAL in bytes, from what wal_monitor keeps for people ('16 MB'); NULL where that is no size.
+-- The size of the WAL in bytes, from wal_monitor's text for people ('16 MB'); NULL if that is not a size.
 CREATE OR REPLACE FUNCTION public.source_details_wal_bytes(total_wal_size text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -86,7 +86,7 @@ AS $$
     FROM regexp_match(total_wal_size, '^\s*(\d{1,6}(?:\.\d{1,9})?)\s*(bytes|B|kB|MB|GB|TB)\s*$', 'i') AS part
 $$;
 
--- OK, WARNING or ERROR by the thresholds (MB) of rosetta_setting_configuration; NULL where the size is unknown.
+-- OK, WARNING or ERROR by the thresholds (MB) of rosetta_setting_configuration; NULL if the size is unknown.
 CREATE OR REPLACE FUNCTION public.source_details_wal_class(wal_bytes bigint) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp

@@ -1,6 +1,6 @@
 -- What pages show, computed when it is read. The materialized view (008) stores the rows of source_details_live.
 
--- The facts of a source that anybody may see, in the order in which pages show them. Never its password.
+-- The columns of a source that anyone may see, in the order in which pages show them. Never its password.
 CREATE OR REPLACE VIEW public.source_details_sources AS
 SELECT
     public.source_details_some_time(s.created_at, s.updated_at) AS created_at,
@@ -19,7 +19,7 @@ SELECT
     s.total_tables
 FROM public.sources AS s;
 
--- One row per table with its share of the response as finished text, so that a read only concatenates.
+-- One row per table, with its part of the response as finished text, so that a read only concatenates.
 CREATE OR REPLACE VIEW public.source_details_live AS
 SELECT
     t.id AS table_id,
@@ -35,7 +35,7 @@ SELECT
     ) AS fragment
 FROM public.table_metadata_list AS t
 CROSS JOIN LATERAL (SELECT coalesce(t.table_name, 'Unknown')::text AS table_name) AS named
--- max() reads one entry of idx_history_schema_evolution_table_version_composite, whatever the table's history.
+-- max() reads one entry of idx_history_schema_evolution_table_version_composite, however long the table's history is.
 CROSS JOIN LATERAL (
     SELECT
         coalesce(

@@ -1,15 +1,15 @@
--- Refreshing the view, and knowing what a refresh has covered.
+-- Refreshing the view, and recording what a refresh has covered.
 --
--- Facts that this file stands on:
+-- This file relies on two facts:
 -- * REFRESH takes its snapshot before it waits for its lock, so a refresh that waited may store older rows than
 --   the one before it. Every refresh therefore leaves its snapshot in the view, and readers trust the view only
 --   while that snapshot is the one that the log was pruned for.
--- * Two snapshots of one server are always nested: the later one sees all that the earlier one sees.
+-- * Two snapshots of one server are always nested: the later one sees everything that the earlier one sees.
 
--- Puts snapshots of one server in their order, by comparison: a later one has a higher xmax, or the same with fewer
--- transactions in progress. `own` is the transaction that took the snapshot: pg_current_snapshot() leaves it out
--- of what is in progress, and others do not. Without it two refreshes, one of which sees a commit more than the
--- other, could count the same.
+-- Orders snapshots of one server: a later one has a higher xmax, or the same xmax with fewer transactions in progress.
+-- `own` is the transaction that took the snapshot: its pg_current_snapshot() does not list it as in progress, those of
+-- other transactions do. Without `own`, two refreshes of which one sees one commit more than the other could compare as
+-- equal.
 CREATE OR REPLACE FUNCTION public.source_details_snapshot_order(seen pg_snapshot, own xid8 DEFAULT NULL)
 RETURNS bigint []
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -23,8 +23,8 @@ AS $$
     WHERE seen IS NOT NULL
 $$;
 
--- Whether the view holds anything (REFRESH ... WITH NO DATA empties it). A transaction with an old snapshot may see two
--- rows for it in pg_class, before and after a refresh.
+-- Whether the view is populated (REFRESH ... WITH NO DATA empties it). A transaction with an old snapshot may see two
+-- rows for the view in pg_class, from before and after a refresh.
 CREATE OR REPLACE FUNCTION public.source_details_is_populated() RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -37,9 +37,9 @@ AS $$
         )
 $$;
 
--- Takes note of the refresh that the view's content comes from: prunes the log rows that it covers.
+-- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before; nothing is
--- pruned and readers read live). An empty view cannot say its snapshot; then `at_least`, taken before the
+-- pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
 -- refresh in the same transaction, bounds what is pruned.
 CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -53,13 +53,13 @@ BEGIN
     IF NOT public.source_details_is_populated() THEN
         RETURN 'known';
     END IF;
-    -- A first look, for its lock alone: the view's lock comes before the state's, as in a refresh. The other
-    -- order could deadlock with one.
+    -- A first read, only for its lock: the view is locked before the state, as in a refresh. The other order could
+    -- deadlock with a refresh.
     PERFORM FROM public.source_details_tables AS v WHERE v.view_snapshot IS NOT NULL;
     SELECT s.view_snapshot, s.view_xid INTO STRICT noted
     FROM public.source_details_refresh_state AS s
     FOR UPDATE;
-    -- A second look, now that nobody else can take note: a refresh may have ended while this waited.
+    -- A second read, now that nobody else can note a refresh: one may have ended while this waited.
     SELECT v.view_snapshot, v.view_xid INTO seen, by_xid
     FROM public.source_details_tables AS v
     WHERE v.view_snapshot IS NOT NULL;
@@ -71,7 +71,7 @@ BEGIN
     IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
-    -- What is from the future was restored from another server's dump: its transaction numbers mean nothing here.
+    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here.
     DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
     IF
         pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
@@ -81,7 +81,7 @@ BEGIN
         RETURN 'late';
     END IF;
 
-    -- A transaction may write, refresh and write again: its own log rows wait for the next refresh.
+    -- A transaction may write, refresh and write again: its own log rows stay until the next refresh.
     DELETE FROM public.source_details_log AS l
     WHERE pg_visible_in_snapshot(l.xid, seen) AND l.xid <> by_xid;
     UPDATE public.source_details_refresh_state
@@ -91,7 +91,7 @@ END
 $$;
 
 -- Refreshes the view without blocking readers and prunes the log; for operators as well as for the service.
--- `evict`: tell the services to drop every cached page (the refresh may follow writes that no trigger saw).
+-- `evict`: every process drops every cached page, since the refresh may follow writes that no trigger saw.
 CREATE OR REPLACE FUNCTION public.source_details_refresh(evict boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -100,7 +100,8 @@ DECLARE
     started timestamptz;
     at_least pg_snapshot;
 BEGIN
-    -- In a statement before the REFRESH, so that its snapshot is taken after the wait: calls keep their order.
+    -- Waits for the lock in a statement before the REFRESH, whose snapshot is then taken after the wait: calls keep
+    -- their order.
     PERFORM pg_advisory_xact_lock(hashtext('source_details_refresh'));
     started := clock_timestamp();
     at_least := pg_current_snapshot();
@@ -123,7 +124,7 @@ BEGIN
 END
 $$;
 
--- What the service calls, in every process: refreshes if the log asks for it, nobody else is at it, and the
+-- Every process of the service calls this: it refreshes if the view is out of date, nobody else is refreshing, and the
 -- last refresh is long enough ago that refreshing takes at most `share` of the time.
 -- Outcomes: 'refreshed', 'clean' (nothing to do), 'busy' or 'spaced' (call again after wait_ms).
 CREATE OR REPLACE FUNCTION public.source_details_refresh_if_due(
@@ -136,7 +137,7 @@ DECLARE
     is_stale boolean := true;
     now_due record;
 BEGIN
-    -- A refresh by hand that no event trigger told of: whoever notes it tells.
+    -- A manual refresh that no event trigger announced: whoever notes it sends the notification.
     IF public.source_details_is_populated() THEN
         is_stale := false;
         IF EXISTS (
@@ -158,7 +159,7 @@ BEGIN
     FOR attempt IN 1..2 LOOP
         SELECT
             s.duration,
-            -- No longer than the pause itself, whatever became of the clock.
+            -- Never longer than the pause itself, even if the clock was set back.
             least(
                 s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp(), s.duration * (1 / share - 1)
             ) AS wait,
@@ -177,14 +178,14 @@ BEGIN
             wait_ms := greatest(ceil(extract(epoch FROM now_due.duration) * 1000), 20);
             RETURN;
         END IF;
-        -- Once more with the lock: whoever held it may have done the work in between.
+        -- Checks again with the lock: whoever held it may have done the work in between.
     END LOOP;
     PERFORM public.source_details_refresh(evict => false);
     outcome := 'refreshed';
 END
 $$;
 
--- An operator's REFRESH MATERIALIZED VIEW counts as well: it prunes what it covers and evicts every cached page.
+-- An operator's REFRESH MATERIALIZED VIEW counts too: it prunes what it covers and evicts every cached page.
 CREATE OR REPLACE FUNCTION public.source_details_on_refresh() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -200,8 +201,8 @@ BEGIN
         RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
             USING
                 ERRCODE = 'serialization_failure',
-                DETAIL = 'This one read the tables earlier, then waited: it would put older rows into the view.',
-                HINT = 'Nothing is lost. Run it again if the view should be computed once more.';
+                DETAIL = 'This refresh read the tables earlier, then waited: it would put older rows into the view.',
+                HINT = 'Nothing is lost. Run it again only if you want another refresh.';
     END IF;
     IF coalesce(current_setting('source_details.own_refresh', true), '') <> 'on' THEN
         PERFORM pg_notify('source_details_changed', '*');
@@ -226,7 +227,7 @@ EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'no event trigger: only a superuser may create one'
             USING
-                DETAIL = 'A REFRESH MATERIALIZED VIEW by hand is found by polling, within seconds, instead of at once.',
-                HINT = 'SELECT public.source_details_refresh() evicts at once in any case; or apply this file as a superuser.';
+                DETAIL = 'A manual REFRESH MATERIALIZED VIEW is found by polling, within seconds, instead of at once.',
+                HINT = 'SELECT public.source_details_refresh() always evicts at once; or apply this file as superuser.';
 END
 $$;

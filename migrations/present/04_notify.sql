@@ -1,26 +1,26 @@
 -- NOTIFY source_details_changed, with a source's id or '*', when something that its page shows has changed.
 --
--- What pages depend on is the two lists below. From them this file makes one trigger function for each table, and its
+-- The two lists below say what pages depend on. From them this file makes one trigger function for each table, and its
 -- four triggers: statement-level, with transition tables, so that a statement costs one call however many rows it
 -- changes. To watch one more column, add one line to the second list; to watch one more table, one line to the first.
 --
--- Each trigger compares only the listed columns: a no-op update, and columns that merely tick (updated_at, the LSNs, lags
--- and timestamps of wal_monitor), notify nobody. Changes that the materialized view depends on are appended to the log as
--- well. The functions run with their owner's rights, because the programs that write to these tables have none on the
--- log.
+-- Each trigger compares only the listed columns: a no-op update, and columns that merely tick (updated_at, the LSNs,
+-- lags and timestamps of wal_monitor), notify nobody. Changes that the materialized view depends on are also appended
+-- to the log. The functions run with their owner's rights, because the programs that write to these tables have no
+-- rights on the log.
 --
--- Replacing a trigger takes a short lock on its table; those that are as they should be are left alone.
--- PGOPTIONS='-c lock_timeout=500ms' makes psql give up rather than wait among writers (rosetta migrate does so, and tries
--- again). Apply 05_compute.sql after this file: what was written without triggers is read there.
+-- Replacing a trigger takes a short lock on its table; triggers that are correct are not replaced.
+-- PGOPTIONS='-c lock_timeout=500ms' makes psql give up rather than queue among writers (rosetta migrate does so, and
+-- tries again). Apply 05_compute.sql after this file: it reads what was written without triggers.
 
 -- The watched tables, each with an integer primary key `id`.
 --
---   key         the expression for a row that leads to its source; `changed_row` is that row
---   way         how a source is found: NULL where `key` is the source's id (0: every source), else a FROM clause over
+--   key         the expression that leads from a row, `changed_row`, to its source
+--   way         how a source is found: NULL if `key` is the source's id (0: every source), else a FROM clause over
 --               `keys`, in which `parent` has the source_id
---   locks       which rows a trigger locks against writers that go their way over them, see below: those whose key
---               'moved', or those that 'changed'
---   is_in_view  whether the materialized view depends on it
+--   locks       which rows a trigger locks against writers that find their source through these rows, see below: those
+--               whose key 'moved', or those that 'changed'
+--   is_in_view  whether the materialized view depends on the table
 CREATE OR REPLACE VIEW public.source_details_watched_tables (table_name, key, way, locks, is_in_view) AS
 VALUES
     ('sources', 'changed_row.id', NULL, NULL, false),
@@ -53,8 +53,8 @@ VALUES
         'changed', false
     );
 
--- The watched columns. `shown_as`: what a page makes of the value, where most changes of it make no difference there;
--- `value` is the value.
+-- The watched columns. `shown_as`: what a page shows instead of `value`, if most changes of the value make no
+-- difference there.
 CREATE OR REPLACE VIEW public.source_details_watched_columns (table_name, column_name, shown_as) AS
 VALUES
     ('sources', 'name', NULL),
@@ -90,8 +90,8 @@ VALUES
     ('history_schema_evolution', 'table_metadata_list_id', NULL),
     ('history_schema_evolution', 'version_schema', NULL);
 
--- The triggers that the lists imply, and whether each is there and fires always: a restore may leave them disabled, or
--- enabled for ordinary sessions alone.
+-- The triggers that the lists imply, and whether each exists and is ENABLE ALWAYS: a restore may leave them disabled,
+-- or enabled only for ordinary sessions.
 CREATE OR REPLACE FUNCTION public.source_details_triggers()
 RETURNS TABLE (table_name text, trigger_name text, event text, is_right boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -114,7 +114,7 @@ AS $$
     CROSS JOIN (VALUES ('insert'), ('update'), ('delete'), ('truncate')) AS e (event)
 $$;
 
--- Notifies of `changed` sources: NULL none, 0 all of them. Equal notifications of one transaction collapse into one.
+-- Sends notifications of `changed` sources: NULL is none, 0 is all. PostgreSQL sends equal ones of a transaction once.
 CREATE OR REPLACE FUNCTION public.source_details_announce(changed integer [], is_in_view boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -134,7 +134,7 @@ BEGIN
 END
 $$;
 
--- Whether this transaction's lookups see what others have committed meanwhile.
+-- Whether later statements of this transaction see what others have committed since it began.
 CREATE OR REPLACE FUNCTION public.source_details_sees_others() RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -142,18 +142,19 @@ AS $$
     SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
 $$;
 
--- Makes the trigger functions, and the triggers that are not as they should be.
+-- Makes the trigger functions, and the triggers that are missing or incorrect.
 --
--- Where a source is found over other rows (a destination's pipelines, a version's table), a transaction that is not
--- visible yet may move one of these rows to another source. If neither saw the other, the source that the row moves to
--- would keep what the change below it replaced. So:
---   * a change below a row holds that row until its transaction ends (FOR KEY SHARE);
+-- If a source is found through other rows (a destination's pipelines, a version's table), a transaction that is not
+-- visible yet may move one of these rows to another source. If neither transaction saw the other, the page of the
+-- source that the row moves to would keep what the change below the row replaced. So:
+--   * a change below a row locks that row until its transaction ends (FOR KEY SHARE);
 --   * a move of a row waits for those changes (FOR UPDATE; the UPDATE itself takes a lock that lets them pass);
---   * a change of a destination waits for pipelines that are being led to it: their foreign key holds the destination;
---   * a change that finds a row held by a mover does not wait, since the mover may next change what is below and both
---     would wait for ever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE READ),
---     which cannot see where rows lead by now.
--- A row that is deleted with all that is below it is gone when the changes below are looked at; its own trigger notifies.
+--   * a change of a destination waits for pipelines being linked to it: their foreign key locks the destination;
+--   * a change that finds a row locked by a mover does not wait, since the mover may next change what is below the row
+--     and both would wait forever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE
+--     READ), which cannot see to which sources rows belong by now.
+-- A row that is deleted with everything below it is gone when the changes below are processed; its own trigger
+-- notifies.
 DO $make$
 DECLARE
     watched record;
@@ -202,7 +203,7 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT %2$s) FILTER (WHERE %2$s IS NOT NULL) INTO keys FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
-        -- Joined once: with many wide rows that is most of what this trigger costs their writer.
+        -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer.
         SELECT
             array_agg(DISTINCT shown.key) FILTER (WHERE shown.key IS NOT NULL),
             array_agg(id) FILTER (WHERE %2$s IS DISTINCT FROM %3$s)
@@ -259,7 +260,7 @@ $body$
         );
     END LOOP;
 
-    -- ENABLE ALWAYS: they fire for a writer with session_replication_role = replica, too.
+    -- ENABLE ALWAYS: they also fire for a writer with session_replication_role = replica.
     FOR missing IN SELECT t.* FROM public.source_details_triggers() AS t WHERE NOT t.is_right LOOP
         EXECUTE format(
             'CREATE OR REPLACE TRIGGER %I AFTER %s ON public.%I %s FOR EACH STATEMENT EXECUTE FUNCTION public.%I()',
@@ -274,7 +275,7 @@ $body$
         EXECUTE format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER %I', missing.table_name, missing.trigger_name);
     END LOOP;
 
-    -- What an earlier list implied, and this one does not.
+    -- Triggers and functions that an earlier list implied, and this one does not.
     FOR unused IN
         SELECT t.tgrelid::regclass AS table_name, t.tgname AS trigger_name
         FROM pg_trigger AS t

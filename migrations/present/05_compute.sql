@@ -1,4 +1,4 @@
--- Computes the view, with the triggers of 04 in place: from here on every write is noticed. Evicts every cached page.
+-- Computes the view, now that the triggers of 04 notice every write. Evicts every cached page.
 --
 -- In a file of its own, so that no table is locked while the view is computed.
 SELECT public.source_details_refresh();
