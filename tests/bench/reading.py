@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from time import perf_counter
 
+from service.cache.deployment import Deployment
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_most, in_turn, percentile
 
@@ -31,12 +33,14 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
         fill(config, 1, 50)
         fill(config, 1, 1000)
         small, large = 1, 2
-        async with rig.runtime(config, memory_cache_mb=0) as service, await asynchronous(config) as plain:
+        (client,) = (await Deployment(rig.valkey.url, 1).find()).clients
+        async with (
+            rig.runtime(config, memory_cache_mb=0) as service,
+            await asynchronous(config) as plain,
+            aclosing(client),
+        ):
             await service.covered()
             pages = service.runtime.pages
-            redis = service.runtime.cache._primaries
-            assert redis is not None
-            client = redis.clients[0]
             await pages.read(small)
             ours, theirs = await in_turn(
                 repeats,

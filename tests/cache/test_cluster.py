@@ -1,10 +1,12 @@
-"""A Redis Cluster by its URL: pages on every primary, a failover, slots that move; nothing old is ever read."""
+"""A Redis Cluster by its URL: pages on every primary, a failover, slots that move; nothing outdated is ever read."""
 
 import asyncio
 
 import pytest
 from pydantic import SecretStr
 
+from service.cache.deployment import Deployment
+from service.cache.primaries import Primaries
 from service.telemetry.events import CacheDown, CacheUp
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
@@ -22,7 +24,7 @@ def page_key(source: int) -> str:
 
 
 async def started(start: Start, cluster: RedisCluster, **changes: object) -> Service:
-    """A service that has evicted what it had to, so that what happens next is all that happens."""
+    """A service whose first eviction of everything is done, so that only the test causes what happens next."""
     service: Service = await start(redis_url=SecretStr(cluster.url), **changes)
     await service.events.until(CacheUp)
     return service
@@ -36,7 +38,7 @@ def other_than(cluster: RedisCluster, node: Node) -> Node:
 async def test_pages_are_kept_and_evicted_on_every_primary(
     start: Start, config: Sql, redis_cluster: RedisCluster
 ) -> None:
-    """By two processes: what one stored the other reads, and what changed is gone from both and from the cluster."""
+    """One process reads what another stored; a changed page disappears from both processes and from the cluster."""
     one, other = await started(start, redis_cluster), await started(start, redis_cluster)
     sources = [add_source(config) for _ in range(12)]
     owners = {redis_cluster.owner(page_key(source)).server.port for source in sources}
@@ -62,7 +64,7 @@ async def test_pages_are_kept_and_evicted_on_every_primary(
 async def test_delete_by_hand_is_heard_from_every_primary(
     start: Start, config: Sql, redis_cluster: RedisCluster
 ) -> None:
-    """redis-cli DEL reaches the process caches, wherever the key lies."""
+    """redis-cli DEL reaches the process caches, whichever primary has the key."""
     service = await started(start, redis_cluster)
     sources = [add_source(config) for _ in range(6)]
     await service.settled(config)
@@ -95,7 +97,7 @@ async def test_promoted_replica_that_missed_an_eviction_is_not_believed(
     assert replica.client.dbsize()
     redis_cluster.fail_over(primary)
     seen = len(service.events.events)
-    # The first answer comes from the old primary, or finds out that there is a new one.
+    # The first answer comes from the old primary, or reveals that there is a new one.
     while not service.events.of(CacheDown):
         assert (await service.details(source)).json()["source"]["name"].endswith(" renamed")
     await service.events.until(CacheUp, after=seen)
@@ -111,7 +113,7 @@ async def test_promoted_replica_that_missed_an_eviction_is_not_believed(
 async def test_primary_that_dies_is_replaced(
     start: Start, config: Sql, redis_cluster: RedisCluster, bound: Bound
 ) -> None:
-    """Until its replica takes over pages come from the process and PostgreSQL; nobody gets an error."""
+    """Until its replica takes over, pages come from the process and PostgreSQL; nobody gets an error."""
     service = await started(start, redis_cluster)
     sources = [add_source(config) for _ in range(6)]
     await service.settled(config)
@@ -140,7 +142,7 @@ async def test_primary_that_dies_is_replaced(
 async def test_slot_on_its_way_is_evicted_wherever_its_keys_are(
     start: Start, config: Sql, redis_cluster: RedisCluster
 ) -> None:
-    """Page and lease at its old place, at its new one, half and half: an eviction leaves none of them."""
+    """Page and lease may be on the old primary, the new one, or one on each: an eviction deletes both."""
     service = await started(start, redis_cluster, memory_cache_mb=0)
     source = add_source(config)
     key = page_key(source)
@@ -150,7 +152,7 @@ async def test_slot_on_its_way_is_evicted_wherever_its_keys_are(
     await service.settled(config)
     for moved in ([], [key], [lease], [key, lease]):
         for name in (key, lease):
-            # No page at all: whoever is served this fails.
+            # Not a page: a reader that gets this fails the test.
             old.client.set(name, "old", px=30_000)
         redis_cluster.open_slot(key, old, new)
         for name in moved:
@@ -159,7 +161,7 @@ async def test_slot_on_its_way_is_evicted_wherever_its_keys_are(
         await service.settled(config)
         for node in (old, new):
             assert not node.client.dbsize(), moved
-        # Neither is to be trusted with it now: it is computed, and stored nowhere.
+        # Neither primary can be trusted with the page now: it is computed, and not stored.
         page = await service.details(source)
         assert "fwd=miss" in page.headers["cache-status"]
         assert "stored" not in page.headers["cache-status"]
@@ -177,7 +179,7 @@ async def test_slot_on_its_way_is_evicted_wherever_its_keys_are(
 async def test_everything_is_not_evicted_while_slots_move(
     start: Start, config: Sql, redis_cluster: RedisCluster
 ) -> None:
-    """A key could slip past the scan; so Redis is not used until they have arrived."""
+    """A key could slip past the scan, so Redis is not used until the slots have arrived."""
     service = await started(start, redis_cluster)
     source = add_source(config)
     await service.settled(config)
@@ -198,22 +200,29 @@ async def test_everything_is_not_evicted_while_slots_move(
 async def test_key_that_slipped_past_the_scan_is_not_read(
     start: Start, config: Sql, redis_cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slot moves, start to end, from a server that is still to be scanned to one that was: all begins again."""
+    """A slot moves from a server that is not scanned yet to one that already was: the session starts over."""
+    found: list[Primaries] = []
+    find = Deployment.find
+
+    async def remember(deployment: Deployment) -> Primaries:
+        found.append(await find(deployment))
+        return found[-1]
+
+    monkeypatch.setattr(Deployment, "find", remember)
     service = await started(start, redis_cluster, memory_cache_mb=0)
-    primaries = service.runtime.cache._primaries
-    assert primaries is not None
+    clients = found[-1].clients
     first, last = (
         next(
             node for node in redis_cluster.nodes if node.server.port == client.connection_pool.connection_kwargs["port"]
         )
-        for client in (primaries.clients[0], primaries.clients[-1])
+        for client in (clients[0], clients[-1])
     )
     source = next(
         source for source in (add_source(config) for _ in range(50)) if redis_cluster.owner(page_key(source)) is last
     )
     await service.settled(config)
     await service.details(source)
-    scanning = Gate(monkeypatch, primaries.clients[1], "scan")
+    scanning = Gate(monkeypatch, clients[1], "scan")
     seen = len(service.events.events)
     config.execute("UPDATE sources SET name = name || ' renamed'")
     config.execute("SELECT pg_notify('source_details_changed', '*')")
@@ -230,7 +239,7 @@ async def test_key_that_slipped_past_the_scan_is_not_read(
 async def test_plain_url_of_a_cluster_says_what_to_change(
     start: Start, config: Sql, redis_cluster: RedisCluster
 ) -> None:
-    """It is not used, and the reason names the setting."""
+    """The cluster is not used, and the reason names the setting."""
     service: Service = await start(redis_url=SecretStr(redis_cluster.nodes[0].server.url))
     sources = [add_source(config) for _ in range(6)]
     async with asyncio.timeout(60):

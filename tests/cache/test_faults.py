@@ -1,4 +1,4 @@
-"""Redis that is slow, and Redis that was restarted: what a reader waits at most, and that it heals by itself."""
+"""Redis that is slow or was restarted: how long a reader waits, and that the service recovers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 async def test_slow_redis_within_its_timeout_is_waited_for(
     start: Start, config: Sql, proxy: Callable[..., Awaitable[Proxy]], redis_url: str, bound: Bound
 ) -> None:
-    """A page costs the time of two commands, and nothing old is read however late evictions arrive."""
+    """A page costs the time of two commands, and nothing outdated is read, however late evictions arrive."""
     place = urlsplit(redis_url)
     between = await proxy(place.hostname, place.port)
     service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"), memory_cache_mb=0)
@@ -32,7 +32,7 @@ async def test_slow_redis_within_its_timeout_is_waited_for(
     for number in range(3):
         config.execute("UPDATE sources SET name = %s", (str(number),))
         await service.settled(config)
-        # Three commands, each on its way there and back, beside what is no matter of Redis.
+        # Three commands, each there and back, plus the time that does not depend on Redis.
         with bound("Redis slow, 100 ms a command: a miss and a hit", 3 * 2 * between.delay_s + 0.5):
             for found in ("stored", "detail=redis"):
                 page = await service.details(source)
@@ -44,7 +44,7 @@ async def test_slow_redis_within_its_timeout_is_waited_for(
 async def test_redis_slower_than_its_timeout_is_left_alone(
     start: Start, config: Sql, proxy: Callable[..., Awaitable[Proxy]], redis_url: str, bound: Bound
 ) -> None:
-    """The first to find out waits one timeout, nobody after that; it is used again once it is fast enough."""
+    """The first reader waits one timeout, later ones do not; Redis is used again once it is fast enough."""
     place = urlsplit(redis_url)
     between = await proxy(place.hostname, place.port)
     url = SecretStr(f"redis://127.0.0.1:{between.port}/0")
@@ -77,7 +77,7 @@ def own_redis(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_redis_restarted_empty(start: Start, config: Sql, own_redis: Valkey, how: str, bound: Bound) -> None:
-    """Scripts, tracking and pages are gone with it; all are back with the first reader."""
+    """Scripts, tracking and pages are lost; all are back with the first reader."""
     service: Service = await start(redis_url=SecretStr(own_redis.url))
     source = add_source(config)
     await service.settled(config)

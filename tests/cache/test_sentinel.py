@@ -1,4 +1,4 @@
-"""Redis under Sentinels by its URL, and servers that were demoted: the primary is found, nothing old is ever read."""
+"""Redis with Sentinels by its URL, and demoted servers: the primary is found, and nothing outdated is ever read."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 async def test_primary_is_found_and_followed(
     start: Start, config: Sql, redis_sentinels: RedisUnderSentinels, bound: Bound
 ) -> None:
-    """Killed with an eviction that no replica heard of: the promoted one still has the old page, and nobody gets it."""
+    """The primary dies before an eviction is replicated: the new one still has the old page, and no reader gets it."""
     service: Service = await start(redis_url=SecretStr(redis_sentinels.url), memory_cache_mb=0)
     source = add_source(config)
     key = f"source_details:{source}"
@@ -41,7 +41,7 @@ async def test_primary_is_found_and_followed(
             assert (await service.details(source)).json()["source"]["name"] == "renamed"
     page = await service.details(source)
     assert page.json()["source"]["name"] == "renamed"
-    # The Sentinel that was asked may have been told later than the one that told us.
+    # The Sentinel that the test asks may learn of the new primary later than the one that the service asked.
     eventually(lambda: redis_sentinels.primary is not primary)
     assert redis_sentinels.primary.client.exists(key)
     assert len(service.events.of(CacheDown)) == 1
@@ -50,7 +50,7 @@ async def test_primary_is_found_and_followed(
 async def test_without_a_primary_pages_come_from_the_database(
     start: Start, config: Sql, redis_sentinels: RedisUnderSentinels
 ) -> None:
-    """Sentinels that are away, or know no such service: degraded, with the reason."""
+    """Sentinels that are unreachable, or know no such service: degraded, with the reason."""
     service: Service = await start(redis_url=SecretStr(f"{redis_sentinels.url}-of-others"))
     source = add_source(config)
     assert (await service.details(source)).json()["source"]["id"] == source
@@ -61,7 +61,7 @@ async def test_without_a_primary_pages_come_from_the_database(
 
 @pytest.fixture
 def two_servers(servers: Servers) -> Iterator[tuple[Node, Node]]:
-    """Two that know nothing of each other."""
+    """Two servers that know nothing of each other."""
     with ExitStack() as stack:
         nodes = []
         for name in ("lone-1", "lone-2"):
@@ -73,7 +73,7 @@ def two_servers(servers: Servers) -> Iterator[tuple[Node, Node]]:
 
 
 async def test_server_that_was_demoted_is_not_read(start: Start, config: Sql, two_servers: tuple[Node, Node]) -> None:
-    """Its connections stay, and its keys come from elsewhere: it refuses the write of nothing that each claim makes."""
+    """It keeps its connections, but its keys are another server's: it refuses the empty write that each claim makes."""
     own, other = two_servers
     service: Service = await start(redis_url=SecretStr(own.server.url), memory_cache_mb=0)
     source = add_source(config)
@@ -95,7 +95,7 @@ async def test_server_that_was_demoted_is_not_read(start: Start, config: Sql, tw
 
 
 async def test_read_only_replica_is_no_cache(start: Start, config: Sql, two_servers: tuple[Node, Node]) -> None:
-    """A URL that leads to a replica from the start: what the primary holds is not served."""
+    """The URL leads to a replica from the start: keys of its primary are not served."""
     own, other = two_servers
     source = add_source(config)
     own.client.replicaof("127.0.0.1", other.server.port)

@@ -1,4 +1,4 @@
-"""Redis lost and found: pages stay right without it, and nothing old is left when it is back."""
+"""Redis goes away and comes back: pages stay correct without it, and nothing outdated is left afterwards."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -35,7 +35,7 @@ async def through(proxy: MakeProxy, redis_url: str) -> tuple[Proxy, SecretStr]:
 async def test_redis_cut_off_and_back(
     start: Start, config: Sql, proxy: MakeProxy, redis_url: str, redis: sync_redis.Redis, bound: Bound
 ) -> None:
-    """Meanwhile pages come from the process and PostgreSQL; afterwards what Redis kept from before is gone."""
+    """Without Redis, pages come from the process and PostgreSQL; afterwards Redis's older pages are gone."""
     between, url = await through(proxy, redis_url)
     service: Service = await start(redis_url=url)
     source = add_source(config)
@@ -68,7 +68,7 @@ async def test_redis_cut_off_and_back(
 async def test_redis_that_hangs_costs_one_timeout_in_all(
     start: Start, config: Sql, proxy: MakeProxy, redis_url: str, bound: Bound
 ) -> None:
-    """It accepts and never answers: the first reader finds out, and nobody waits after it."""
+    """It accepts connections and never answers: readers wait one timeout, and later readers do not wait."""
     between, url = await through(proxy, redis_url)
     service: Service = await start(redis_url=url, redis_timeout_ms=300, memory_cache_mb=0)
     sources = [add_source(config, pg_password="none") for _ in range(20)]
@@ -90,7 +90,7 @@ async def test_redis_that_hangs_costs_one_timeout_in_all(
 async def test_start_without_redis_serves_and_takes_it_in_later(
     start: Start, config: Sql, proxy: MakeProxy, redis_url: str
 ) -> None:
-    """Degraded from the first page on, and healed without a restart."""
+    """Degraded from the first page on, and recovered without a restart."""
     between, url = await through(proxy, redis_url)
     await between.cut()
     service: Service = await start(redis_url=url)
@@ -105,7 +105,7 @@ async def test_start_without_redis_serves_and_takes_it_in_later(
 async def test_redis_that_lost_everything_is_filled_again(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """FLUSHALL is honoured by the process cache too."""
+    """FLUSHALL empties the process cache too."""
     source = add_source(config)
     await service.settled(config)
     for _ in range(3):
@@ -118,7 +118,7 @@ async def test_redis_that_lost_everything_is_filled_again(
 
 @pytest.fixture(params=["no tracking", "no channels"])
 def restricted_url(request: pytest.FixtureRequest, redis_url: str, redis: sync_redis.Redis) -> Iterator[SecretStr]:
-    """Redis as a user that may not have keys tracked, or may not hear of it."""
+    """Redis as a user that may not track keys, or may not subscribe to the invalidations."""
     redis.acl_setuser(
         "plain",
         enabled=True,
@@ -138,7 +138,7 @@ def restricted_url(request: pytest.FixtureRequest, redis_url: str, redis: sync_r
 async def test_redis_without_tracking_keeps_pages_out_of_the_process(
     start: Start, config: Sql, restricted_url: SecretStr, redis: sync_redis.Redis
 ) -> None:
-    """Where an outside DEL could not be heard, only Redis holds pages, and the health report says so."""
+    """If an outside DEL could be missed, only Redis holds pages, and the health report says so."""
     service: Service = await start(redis_url=restricted_url)
     source = add_source(config)
     await service.settled(config)
@@ -153,14 +153,14 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
 
 
 def test_rights_are_those_of_the_readme() -> None:
-    """Which the next test has tried."""
+    """The next test tries them."""
     assert RIGHTS in Path("README.md").read_text()
 
 
 async def test_rights_that_the_readme_names_are_enough(
     start: Start, config: Sql, redis_url: str, redis: sync_redis.Redis
 ) -> None:
-    """Nothing of other people's keys, no command that is not needed."""
+    """No right on other keys, and no command that is not needed."""
     redis.execute_command("ACL SETUSER plain reset on >plain-word", *RIGHTS.split())  # type: ignore[no-untyped-call]  # bare
     place = urlsplit(redis_url)
     try:
@@ -179,7 +179,7 @@ async def test_rights_that_the_readme_names_are_enough(
 
 
 async def test_redis_that_refuses_to_store_is_told_once(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
-    """Out of memory, say: one event, a line in the health report, pages from the process; and it heals."""
+    """Out of memory, for example: one event, a line in the health report, pages from the process; then it recovers."""
     sources = [add_source(config) for _ in range(5)]
     await service.settled(config)
     redis.config_set("maxmemory", "1")
@@ -204,7 +204,7 @@ async def test_redis_that_refuses_to_store_is_told_once(service: Service, config
 async def test_eviction_that_fails_while_a_session_begins_is_not_forgotten(
     start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What did not arrive over another connection keeps the new session from being trusted."""
+    """An eviction that was lost on another connection keeps the new session from being trusted."""
     service: Service = await start()
     source = add_source(config)
     cache = service.runtime.cache
@@ -228,7 +228,7 @@ async def test_eviction_that_fails_while_a_session_begins_is_not_forgotten(
 async def test_reader_waits_for_an_eviction_of_everything_only_so_long(
     start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scan takes as long as Redis has keys; PostgreSQL knows the page meanwhile."""
+    """A scan is slow if Redis has many keys; in the meantime PostgreSQL has the page."""
     service: Service = await start(fill_wait_ms=200)
     source = add_source(config)
     await service.settled(config)
@@ -244,7 +244,7 @@ async def test_reader_waits_for_an_eviction_of_everything_only_so_long(
 async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """Thousands of keys go in batches by SCAN; keys of others stay."""
+    """Thousands of keys are deleted in batches by SCAN; other keys stay."""
     with redis.pipeline() as pipe:
         for number in range(5000):
             pipe.set(f"source_details:{number}", "x", ex=30)
@@ -262,7 +262,7 @@ async def test_eviction_by_many_ids_and_of_everything_blocks_nothing(
 async def test_keys_always_have_a_ttl(
     service: Service, config: Sql, redis: sync_redis.Redis, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left behind for ever, whatever happens to us."""
+    """No key stays forever, even if the process dies."""
     source = add_source(config)
     await service.settled(config)
     if key == "lease":
@@ -281,7 +281,7 @@ async def test_keys_always_have_a_ttl(
 
 
 async def test_closing_leaves_no_connection_of_a_command_under_way(redis_url: str, redis: sync_redis.Redis) -> None:
-    """However far the command has come: waiting for the pool, connecting, greeting, asking."""
+    """At every stage of the command: waiting for the pool, connecting, handshake, query."""
     is_asked, is_cut_off = False, False
     for steps in range(40):
         deployment = Deployment(redis_url, 5)
@@ -301,7 +301,7 @@ async def test_closing_leaves_no_connection_of_a_command_under_way(redis_url: st
 async def test_more_readers_than_connections_wait_and_are_no_loss(
     start: Start, proxy: MakeProxy, redis_url: str
 ) -> None:
-    """Redis answers each in time; how long the queue is says nothing about it."""
+    """Redis answers each in time; the length of the queue says nothing about Redis."""
     between, url = await through(proxy, redis_url)
     service: Service = await start(redis_url=url, redis_timeout_ms=1500)
     between.delay_s = 0.15
@@ -311,7 +311,7 @@ async def test_more_readers_than_connections_wait_and_are_no_loss(
 
 
 async def test_session_begins_without_the_connections_of_the_one_before(start: Start, redis: sync_redis.Redis) -> None:
-    """What ended that one may have ended them too, without their noticing."""
+    """Whatever ended that session may have broken its connections too, unnoticed."""
     service: Service = await start()
 
     def connections() -> dict[str, bool]:

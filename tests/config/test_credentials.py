@@ -15,7 +15,7 @@ def test_platforms_own_example() -> None:
 
 
 def test_what_is_encrypted_can_be_decrypted() -> None:
-    """And never looks the same twice."""
+    """And two results are never equal."""
     key = parse_key(KEY)
     once, again = encrypt(key, "pässword"), encrypt(key, "pässword")
     assert once != again
@@ -28,7 +28,7 @@ def test_what_is_encrypted_can_be_decrypted() -> None:
     "stored", ["plain text", "AAEC", "!", ENCRYPTED_SECRET[:-4] + "AAA=", ENCRYPTED_SECRET[:40], "\x00", "ü" * 40]
 )
 def test_what_cannot_be_decrypted_says_what_to_do(stored: str) -> None:
-    """Not what it is, and not what was tried."""
+    """The message does not contain the stored value, and the error has no cause that does."""
     with pytest.raises(UndecryptablePasswordError, match="CREDENTIAL_ENCRYPTION_KEY") as caught:
         decrypt(parse_key(KEY), stored)
     assert stored not in str(caught.value)
@@ -36,7 +36,7 @@ def test_what_cannot_be_decrypted_says_what_to_do(stored: str) -> None:
 
 
 def test_another_key_is_refused() -> None:
-    """The tag of AES-GCM tells."""
+    """The tag of AES-GCM does not match."""
     with pytest.raises(UndecryptablePasswordError):
         decrypt(b"x" * 32, ENCRYPTED_SECRET)
 

@@ -1,4 +1,4 @@
-"""Redis URLs of every kind, and what is wrong with others."""
+"""Redis URLs of every kind, and the errors of invalid ones."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_server_is_what_redis_py_knows() -> None:
 
 
 def test_option_that_redis_py_does_not_understand_stops_the_start() -> None:
-    """With the name of the variable, and of the option; not with its value."""
+    """The message names the variable and the option, but not its value."""
     with pytest.raises(StartError, match=r"^ROSETTA_REDIS_URL: .*socket_timeout") as caught:
         Deployment("redis://:secret@host?socket_timeout=soon", 1)
     assert "secret" not in str(caught.value)
@@ -70,7 +70,7 @@ def test_passwords_are_known_in_both_spellings() -> None:
     ],
 )
 def test_what_is_wrong_is_told(url: str, why: str) -> None:
-    """Without a word of the URL itself, which may hold a password."""
+    """The message quotes no part of the URL, which may contain a password."""
     with pytest.raises(ValueError, match=why) as caught:
         redis_url.parse(url)
     assert url not in str(caught.value)

@@ -28,7 +28,7 @@ WRONG = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with what has to be there, and nothing else of ours."""
+    """An environment with the required variables, and no others of the service."""
     for field in settings.Settings.model_fields:
         monkeypatch.delenv(settings.variable(field), raising=False)
     for name, value in GOOD.items():
@@ -38,7 +38,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_wrong_value_is_named_in_one_line(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """And the value itself, which may hold a secret, is not repeated."""
+    """The value itself, which may contain a secret, is not repeated."""
     environment.setenv(variable, value)
     with pytest.raises(StartError) as caught:
         settings.load()
@@ -50,14 +50,14 @@ def test_wrong_value_is_named_in_one_line(environment: pytest.MonkeyPatch, varia
 
 @pytest.mark.parametrize("variable", list(GOOD))
 def test_missing_value_is_named(environment: pytest.MonkeyPatch, variable: str) -> None:
-    """Nothing has a guess for it."""
+    """There is no default for it."""
     environment.delenv(variable)
     with pytest.raises(StartError, match=f"^{variable}: is not set$"):
         settings.load()
 
 
 def test_good_values_are_read_and_kept_secret(environment: pytest.MonkeyPatch) -> None:
-    """Several hosts, keyword form, a rediss URL; no repr shows a password."""
+    """Several hosts, keyword form, a rediss URL; no representation shows a password."""
     environment.setenv("ROSETTA_CONFIG_DSN", "postgresql://user:pw-of-config@one:5432,two:5433/rosetta_config")
     environment.setenv("ROSETTA_LISTENER_DSN", "host=one,two dbname=rosetta_config user=u password=pw-of-listener")
     environment.setenv("ROSETTA_REDIS_URL", "rediss://:pw-of-redis@cache:6380/1")

@@ -1,4 +1,4 @@
-"""Sources only where the setting says that they may be."""
+"""Sources may only be on allowed hosts."""
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.operations
     ],
 )
 def test_hosts_are_told_apart(text: str, host: str, address: str | None, *, allowed: bool) -> None:
-    """By name, by address, and by where a name leads."""
+    """By name, by address, and by the address of a name."""
     assert SourceHosts(text).allow(host, address) is allowed
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/99", "a b", "http://x", "[x"])
 def test_wrong_entry_stops_the_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """With one line that names it."""
+    """The message is one line that names the entry."""
     for name, value in (("CONFIG_DSN", "postgresql://x"), ("SOURCE_HOSTS", text)):
         monkeypatch.setenv(f"ROSETTA_{name}", value)
     monkeypatch.setenv("CREDENTIAL_ENCRYPTION_KEY", KEY)
@@ -49,7 +49,7 @@ def test_wrong_entry_stops_the_start(monkeypatch: pytest.MonkeyPatch, text: str)
 
 @pytest.mark.usefixtures("published")
 async def test_source_elsewhere_is_never_called(start: Start, config: Sql, shop_dsn: str) -> None:
-    """Its page is shown from what is known, and a sync says why."""
+    """Its page shows the last known state, and a sync says why."""
     allowed: Service = await start(source_hosts=str(conninfo_to_dict(shop_dsn)["host"]))
     elsewhere: Service = await start(source_hosts="192.0.2.0/24")
     source = add_source(config, shop_dsn)

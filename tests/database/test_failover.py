@@ -1,4 +1,4 @@
-"""The config database fails over to a standby, by real streaming replication: the service follows the new primary."""
+"""The config database fails over to a standby, with real streaming replication: the service follows the new primary."""
 
 import itertools
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def until_caught_up(primary: Sql, standby: Sql) -> None:
 
 
 async def test_service_follows_the_new_primary(start: Start, pair: tuple[Postgres, Postgres], bound: Bound) -> None:
-    """Both hosts are in the DSN; while there is no primary pages are as they were last known."""
+    """Both hosts are in the DSN; while there is no primary, the last known pages are served."""
     primary, standby = pair
     with connect(primary.dsn()) as config, connect(standby.dsn()) as replica:
         source = add_source(config)
@@ -61,7 +61,7 @@ async def test_service_follows_the_new_primary(start: Start, pair: tuple[Postgre
 
         primary.stop("immediate")
         await service.events.until(ListenerDown)
-        # A standby alone is not listened to, and not read from.
+        # The service neither listens to nor reads from a standby.
         page = await service.details(source)
         assert page.json()["source"]["name"] == "before"
         seen = service.events.events.index(service.events.of(ListenerDown)[0])
@@ -80,7 +80,7 @@ async def test_service_follows_the_new_primary(start: Start, pair: tuple[Postgre
 
 
 async def test_standby_alone_is_no_config_database(start: Start, pair: tuple[Postgres, Postgres]) -> None:
-    """It refuses LISTEN, and would give older rows: the start says so."""
+    """It refuses LISTEN and may return older rows: the start fails and says so."""
     _, standby = pair
     with pytest.raises(StartError, match=r"ROSETTA_CONFIG_DSN: cannot reach the config database: .*read-only"):
         await start(config_dsn=SecretStr(standby.dsn()))

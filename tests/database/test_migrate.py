@@ -1,4 +1,4 @@
-"""The command: what it refuses, what it waits for, what it says."""
+"""The command `rosetta migrate`: what it refuses, what it waits for, what it prints."""
 
 import shutil
 import threading
@@ -19,7 +19,7 @@ SAID = [f"applying {name}" for name in [*NUMBERED, *(f"present/{path.name}" for 
 
 
 def test_two_deployments_may_start_at_once(databases: Databases) -> None:
-    """One applies, the other waits for it and finds nothing to do."""
+    """One applies the files, the others wait for it and find nothing to do."""
     dsn = databases.create()
     applied: list[list[str]] = []
     threads = [
@@ -42,7 +42,7 @@ def other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases, other_files: Path) -> None:
-    """By --check as well; nothing is applied."""
+    """--check refuses it as well; nothing is applied."""
     dsn = databases.migrated()
     with (other_files / NUMBERED[1]).open("a") as file:
         file.write("-- one more line\n")
@@ -53,7 +53,7 @@ def test_file_that_changed_after_it_was_applied_is_refused(databases: Databases,
 
 
 def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files: Path) -> None:
-    """Not its first statement, and no record; what came before it stays."""
+    """Neither its first statement nor a record of it; earlier files stay applied."""
     dsn = databases.create()
     (other_files / "999_broken.sql").write_text("CREATE TABLE half_written (); SELECT 1 / 0;")
     with pytest.raises(StartError, match=r"999_broken.sql: division by zero"):
@@ -66,7 +66,7 @@ def test_file_that_fails_leaves_nothing_behind(databases: Databases, other_files
 def test_check_says_what_is_missing(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1 with the names, and 0 where nothing is."""
+    """Exit 1 with the names, or 0 if nothing is missing."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
     assert command.main(["--check"]) == 1
     told = [*(f"missing: {name}" for name in MISSING), "rosetta migrate makes what is missing"]
@@ -85,7 +85,7 @@ def test_check_says_what_is_missing(
 
 
 def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(databases: Databases) -> None:
-    """The file gives up and begins anew, and says so; the writer goes on, to the other tables as well."""
+    """The file gives up, starts over and says so; the writer can write to other tables as well."""
     dsn = databases.create()
     with connect(dsn) as writer:
         writer.execute(migrate.numbered()[0].read_bytes())
@@ -109,7 +109,7 @@ def test_lock_that_a_writer_holds_is_waited_for_without_blocking_others(database
 def test_check_names_the_remedy_for_what_was_dropped(
     config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Which is the one remedy for all of it."""
+    """One command repairs everything."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
     config.execute("DROP VIEW source_details_sources")
     assert command.main(["--check"]) == 1
@@ -123,7 +123,7 @@ def test_check_names_the_remedy_for_what_was_dropped(
 def test_uninstalling_says_what_is_lost_and_asks(
     config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without an answer nothing happens; with nothing to lose nobody is asked."""
+    """Without an answer nothing is removed; if there is nothing to lose, it does not ask."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
     source = add_source(config)
     config.execute("INSERT INTO source_details_lag (source_id, lag_bytes) VALUES (%s, 1)", (source,))

@@ -1,4 +1,4 @@
-"""The migrations: applied twice, by either way, over what the platform made, by two at once, without a superuser."""
+"""The migrations: applied twice, in either way, to the platform's tables, and without a superuser."""
 
 import os
 import re
@@ -18,26 +18,26 @@ from tests import PROJECT
 from tests.fixtures.databases import Databases, Sql, connect, with_database
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
 
-# As an operator applies them: the numbered ones, then the present.
+# In an operator's order: the numbered files, then the present.
 FILES = [*migrate.numbered(), *migrate.present()]
 EARLIER = sorted((PROJECT / "tests/database/earlier").glob("*.sql"))
 
 
 @pytest.fixture(params=[15, 16, 18], ids=lambda version: f"postgres-{version}")
 def each_server(request: pytest.FixtureRequest, every_database: Callable[[int], Databases]) -> Iterator[Databases]:
-    """Databases on every version that is supported."""
+    """Databases on every supported version."""
     databases = every_database(request.param)
     yield databases
     databases.drop()
 
 
 def by_migrate(dsn: str) -> None:
-    """As bin/migrate does it."""
+    """As bin/migrate applies them."""
     migrate.migrate(dsn, say=lambda _: None)
 
 
 def by_psql(dsn: str) -> None:
-    """As an operator does it."""
+    """As an operator applies them."""
     for path in FILES:
         command = [
             str(wheel_binaries(18) / "psql"),
@@ -54,13 +54,13 @@ def by_psql(dsn: str) -> None:
 
 
 def by_restoring(connection: Sql, path: Path) -> None:
-    """As pg_dump's output is applied: it leaves the session without a search path."""
+    """Restores pg_dump's output, which leaves the session without a search path."""
     connection.execute(path.read_bytes())
     connection.execute("RESET search_path")
 
 
 def fingerprint(connection: Sql) -> dict[str, list[Any]]:
-    """Everything that a migration could have changed, as the catalogs say it."""
+    """Everything that a migration could have changed, according to the catalogs."""
     questions = {
         "columns": """
             SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull
@@ -93,7 +93,7 @@ def fingerprint(connection: Sql) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("apply", [by_migrate, by_psql])
 def test_every_file_applies_twice_without_harm(each_server: Databases, apply: Callable[[str], None]) -> None:
-    """The second time changes nothing: not a definition, not a row, not what a page shows."""
+    """The second time changes nothing: no definition, no row, nothing that a page shows."""
     dsn = each_server.create()
     apply(dsn)
     with connect(dsn) as connection:
@@ -109,7 +109,7 @@ def test_every_file_applies_twice_without_harm(each_server: Databases, apply: Ca
 
 
 def test_tables_of_the_platform_are_left_as_they_are(each_server: Databases) -> None:
-    """001 over a database that the platform made: other defaults, more columns, changed thresholds."""
+    """001 on a database that the platform made: other defaults, more columns, changed thresholds."""
     dsn = each_server.create()
     with connect(dsn) as platform:
         platform.execute(FILES[0].read_bytes())
@@ -130,7 +130,7 @@ def test_tables_of_the_platform_are_left_as_they_are(each_server: Databases) -> 
 
 
 def test_covering_index_with_schema_table_is_replaced(each_server: Databases) -> None:
-    """It made wide tables impossible to store; afterwards one of 1,600 columns is."""
+    """It made wide tables impossible to store; afterwards a table of 1,600 columns can be stored."""
     dsn = each_server.create()
     with connect(dsn) as connection:
         connection.execute(FILES[0].read_bytes())
@@ -151,7 +151,7 @@ def test_covering_index_with_schema_table_is_replaced(each_server: Databases) ->
 
 
 def test_index_that_a_failed_build_left_invalid_is_built_again(databases: Databases) -> None:
-    """CREATE INDEX CONCURRENTLY leaves one when it fails, and IF NOT EXISTS would take it for good."""
+    """A failed CREATE INDEX CONCURRENTLY leaves an invalid index, which IF NOT EXISTS would accept."""
     dsn = databases.migrated()
     name = "idx_history_schema_evolution_table_version_composite"
     with connect(dsn) as connection:
@@ -162,7 +162,7 @@ def test_index_that_a_failed_build_left_invalid_is_built_again(databases: Databa
 
 
 def test_owner_without_superuser_rights_succeeds_and_is_told(each_server: Databases) -> None:
-    """Everything but the event trigger is there, and the message says what will work differently."""
+    """Everything except the event trigger exists, and the message says what works differently."""
     dsn = each_server.create()
     with connect(dsn) as admin:
         admin.execute("DROP ROLE IF EXISTS plain_owner")
@@ -191,7 +191,7 @@ def test_owner_without_superuser_rights_succeeds_and_is_told(each_server: Databa
 
 
 def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databases) -> None:
-    """Each file commits on its own: what was written unheard, the last file reads."""
+    """Each file commits on its own: the last file reads what was written before the triggers existed."""
     dsn = databases.create()
     with connect(dsn) as connection:
         for path in FILES:
@@ -208,7 +208,7 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
 
 
 def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: Databases) -> None:
-    """In one transaction: the views go, the column changes, the files bring everything back."""
+    """In one transaction: the views are dropped, the column is altered, the files recreate everything."""
     dsn = databases.migrated()
     recipe = re.search(r"```sh\n(psql --single-transaction.*?)```", (PROJECT / "README.md").read_text(), re.S)
     assert recipe is not None
@@ -243,7 +243,7 @@ def test_migrated_from_each_earlier_state_is_a_fresh_one(each_server: Databases)
         by_migrate(dsn)
         with connect(dsn) as connection:
             if state[0] in EARLIER:
-                # Who made this index was not written down then; uninstalling leaves it.
+                # Such a database does not record who made this index; uninstalling leaves it.
                 connection.execute("COMMENT ON INDEX idx_pipelines_source_id IS 'made by source_details'")
             upgraded = fingerprint(connection)
             for what, objects in fresh.items():
@@ -253,7 +253,7 @@ def test_migrated_from_each_earlier_state_is_a_fresh_one(each_server: Databases)
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
 def test_earlier_database_keeps_its_data(databases: Databases, path: Path) -> None:
-    """And its pages are read from the view, as before."""
+    """Its pages are read from the view, as before."""
     dsn = databases.create()
     with connect(dsn) as connection:
         by_restoring(connection, path)
@@ -270,7 +270,7 @@ def test_earlier_database_keeps_its_data(databases: Databases, path: Path) -> No
 
 @pytest.mark.parametrize("earlier", [None, *EARLIER], ids=lambda path: path.stem if path else "fresh")
 def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earlier: Path | None) -> None:
-    """Its own tables, and the index on pipelines that it may have made: as if the service had never been there."""
+    """Its own tables, and the index on pipelines if the platform made it: as if the service had never been there."""
     platform_dsn, dsn = each_server.create(), each_server.create()
     with connect(platform_dsn) as platform, connect(dsn) as connection:
         platform.execute(FILES[0].read_bytes())
@@ -280,14 +280,14 @@ def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earl
                 made.execute("CREATE INDEX idx_pipelines_source_id ON pipelines (source_id)")
         else:
             by_restoring(connection, earlier)
-            # Who made it is not known of such a database.
+            # Such a database does not record who made it.
             platform.execute("CREATE INDEX idx_pipelines_source_id ON pipelines (source_id)")
         by_migrate(dsn)
         add_table(connection, add_source(connection), "kept")
         migrate.uninstall(dsn, say=lambda _: None)
         assert fingerprint(connection) == fingerprint(platform)
         assert connection.execute("SELECT FROM table_metadata_list WHERE table_name = 'kept'").fetchone() is not None
-        # What it had made by itself is gone as well, and it can come again.
+        # An index that the service made is removed as well, and the service can be installed again.
         by_migrate(dsn)
         connection.execute("DROP INDEX idx_pipelines_source_id")
         migrate.migrate(dsn, say=lambda _: None, repair=True)
@@ -311,7 +311,7 @@ def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earl
 def test_check_knows_what_was_dropped_and_repair_makes_it_again(
     databases: Databases, broken: str, missing: str
 ) -> None:
-    """Whatever it was: a repaired database is a fresh one."""
+    """Whatever was dropped, a repaired database equals a fresh one."""
     dsn, whole_dsn = databases.migrated(), databases.migrated()
     with connect(dsn) as connection, connect(whole_dsn) as whole:
         connection.execute(broken.encode())
@@ -326,7 +326,7 @@ def test_check_knows_what_was_dropped_and_repair_makes_it_again(
 def test_present_is_applied_again_when_its_text_has_changed(
     databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of its files, in order; not when only the ends of their lines are other ones."""
+    """All of its files, in order; other line endings alone are no change."""
     dsn = databases.migrated()
     other = tmp_path / "migrations"
     shutil.copytree(FILES[0].parent, other)
@@ -348,7 +348,7 @@ def test_present_is_applied_again_when_its_text_has_changed(
 
 
 def test_watching_one_more_column_is_one_line(config: Sql) -> None:
-    """And a table that is watched no longer loses its triggers; undone, the database is as it was."""
+    """A table that is no longer watched loses its triggers; undoing the change restores the database."""
     notify = next(path for path in FILES if path.name == "04_notify.sql").read_text()
     line = "    ('destinations', 'name', NULL),\n"
     more = notify.replace(line, line + line.replace("name", "type"))

@@ -1,4 +1,4 @@
-"""What notifies, and what does not: by SQL alone, as the programs beside the service write."""
+"""What notifies, and what does not: in plain SQL, as the other programs write."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def heard(dsn: str) -> Iterator[list[str]]:
     with connect(dsn) as listener:
         listener.execute("LISTEN source_details_changed")
         yield payloads
-        # Notifications come in the order of their commits: with its own behind them, all of them have come.
+        # Notifications arrive in the order of their commits: once this one arrives, all others have arrived.
         listener.execute("NOTIFY source_details_changed, 'last'")
         for notification in listener.notifies(timeout=10):
             if notification.payload == "last":
@@ -29,7 +29,7 @@ def heard(dsn: str) -> Iterator[list[str]]:
 
 @pytest.fixture
 def filled(config: Sql) -> int:
-    """A source with everything that a page shows."""
+    """A source with a row of everything that a page shows."""
     source = add_source(config)
     table = add_table(config, source)
     config.execute(
@@ -98,7 +98,7 @@ def test_what_only_ticks_is_silent(config: Sql, config_dsn: str, filled: int, st
 
 
 def test_truncates_and_thresholds_reach_every_page(config: Sql, config_dsn: str, filled: int) -> None:
-    """Nobody can say which pages are meant."""
+    """Nothing says which pages they concern."""
     assert filled
     for statement in (
         "UPDATE rosetta_setting_configuration SET config_value = '1' WHERE config_key LIKE '%WARNING'",
@@ -112,7 +112,7 @@ def test_truncates_and_thresholds_reach_every_page(config: Sql, config_dsn: str,
 
 
 def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql, config_dsn: str) -> None:
-    """Past a bound, everything is meant."""
+    """Above a limit, all pages are evicted."""
     with heard(config_dsn) as payloads:
         config.execute(
             """
@@ -128,7 +128,7 @@ def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql,
 
 
 def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int) -> None:
-    """NOTIFY belongs to its transaction, and so does the log."""
+    """NOTIFY and the log are part of the transaction."""
     assert filled
     with heard(config_dsn) as payloads:
         with config.transaction(force_rollback=True):
@@ -139,7 +139,7 @@ def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int)
 
 
 def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str, filled: int) -> None:
-    """And nobody else."""
+    """And no other source."""
     second, third = add_source(config), add_source(config)
     add_pipeline(config, second, "warehouse")
     add_pipeline(config, third)
@@ -149,7 +149,7 @@ def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str
 
 
 def test_moved_table_reaches_both_sources(config: Sql, config_dsn: str, filled: int) -> None:
-    """The one it left and the one it came to; an id that changes is seen as well."""
+    """The source that it left and the one that it moved to; a changed source id is noticed as well."""
     second = add_source(config)
     with heard(config_dsn) as payloads:
         config.execute("UPDATE table_metadata_list SET source_id = %s, table_name = 'moved'", (second,))
@@ -157,7 +157,7 @@ def test_moved_table_reaches_both_sources(config: Sql, config_dsn: str, filled: 
 
 
 def test_replica_role_is_heard(config: Sql, config_dsn: str, filled: int) -> None:
-    """ENABLE ALWAYS: a program that writes with session_replication_role = replica is no exception."""
+    """ENABLE ALWAYS: triggers also fire for a program with session_replication_role = replica."""
     config.execute("SET session_replication_role = replica")
     with heard(config_dsn) as payloads:
         config.execute("UPDATE table_metadata_list SET table_name = 'other'")
@@ -166,7 +166,7 @@ def test_replica_role_is_heard(config: Sql, config_dsn: str, filled: int) -> Non
 
 
 def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: str, filled: int) -> None:
-    """The programs beside us need no new rights, whatever their search_path."""
+    """Other programs need no new rights, whatever their search_path."""
     config.execute("DROP ROLE IF EXISTS platform_writer")
     config.execute("CREATE ROLE platform_writer LOGIN PASSWORD 'w'")
     config.execute("GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO platform_writer")
@@ -189,7 +189,7 @@ def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: s
 def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
     config: Sql, config_dsn: str, filled: int
 ) -> None:
-    """The addition is not visible to the mover, nor the move to who adds: the move waits."""
+    """The mover cannot see the addition, nor the adding transaction the move: the move waits."""
     second = add_source(config)
     with heard(config_dsn) as payloads:
         with connect(config_dsn) as adding, adding.transaction():
@@ -202,7 +202,7 @@ def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
             moving.wait_for_lock(config)
         moving.join()
     assert moving.error is None
-    # Whoever hears the last of them reads both changes.
+    # A process that receives the last notification reads both changes.
     assert payloads[0] == str(filled)
     assert set(payloads[1:]) == {str(filled), str(second)}
 
@@ -217,7 +217,7 @@ def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
 async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where_it_went(
     service: Service, config: Sql, config_dsn: str, move: str
 ) -> None:
-    """The move waits for the renaming, so that no source is left with the old name."""
+    """The move waits for the renaming, so that no source keeps the old name."""
     here, there = add_source(config), add_source(config)
     add_pipeline(config, here, "warehouse")
     add_pipeline(config, there)
@@ -238,7 +238,7 @@ async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where
 def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
     config: Sql, config_dsn: str, filled: int
 ) -> None:
-    """Who changes a version holds its table where it is."""
+    """A change of a version locks its table against a move."""
     second = add_source(config)
     with heard(config_dsn) as payloads:
         with connect(config_dsn) as changing, changing.transaction():
@@ -251,7 +251,7 @@ def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
 
 
 def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, config_dsn: str, filled: int) -> None:
-    """Waiting could be a deadlock with who deletes the row and then what is below it: all pages are meant instead."""
+    """Waiting could deadlock with a transaction that deletes the row and then what is below it: it evicts all pages."""
     second = add_source(config)
     assert filled
     with connect(config_dsn) as moving, moving.transaction():
@@ -264,7 +264,7 @@ def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, co
 
 
 def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: str, filled: int) -> None:
-    """It cannot see who uses a destination by now."""
+    """It cannot see which sources use a destination by now."""
     second = add_source(config)
     with heard(config_dsn) as payloads, connect(config_dsn) as renaming:
         renaming.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -277,7 +277,7 @@ def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: 
 
 
 async def test_triggers_that_do_not_fire_always_are_told(service: Service, config: Sql) -> None:
-    """As pg_restore --disable-triggers leaves them; applying the file that makes them mends it."""
+    """As pg_restore --disable-triggers leaves them; applying the file that makes them repairs them."""
     config.execute("ALTER TABLE wal_monitor DISABLE TRIGGER ALL")
     config.execute("ALTER TABLE wal_monitor ENABLE TRIGGER ALL")
     health = (await service.client.get("/health/ready")).json()

@@ -44,7 +44,7 @@ RESET session_replication_role
 
 @pytest.fixture(scope="module")
 def large(every_database: Callable[[int], Databases]) -> Iterator[Sql]:
-    """The large database, vacuumed, so that its visibility maps and statistics are what autovacuum makes them."""
+    """The large database, vacuumed, with the visibility maps and statistics that autovacuum would make."""
     databases = every_database(18)
     dsn = databases.migrated()
     with connect(dsn) as connection:
@@ -64,7 +64,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def explain(connection: Sql, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """The executed nodes of a statement's plan as the service gets it: prepared, without knowing its parameters."""
+    """The executed nodes of a statement's plan, as the service gets it: prepared, with unknown parameters."""
     connection.execute("SET plan_cache_mode = force_generic_plan")
     statement = f"EXPLAIN (ANALYZE, FORMAT JSON) {query(name)}"
     row = connection.execute(statement, parameters, prepare=True).fetchone()
@@ -78,13 +78,13 @@ def used(plan: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def scanned(plan: list[dict[str, Any]]) -> set[str]:
-    """The large relations that were read from end to end; of the small ones that may be the quickest."""
+    """The large relations that were scanned sequentially; for small ones that may be fastest."""
     return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} & LARGE
 
 
 @pytest.mark.parametrize("names", [None, ["table_1", "table_2"]])
 def test_page_is_read_from_the_view_by_index(large: Sql, names: list[str] | None) -> None:
-    """No table is scanned, and neither the tables nor their history are touched at all."""
+    """No table is scanned, and the history is not read at all."""
     plan = explain(large, "details", {"id": SOURCE, "names": names})
     indexes = used(plan)
     assert indexes["source_details_tables_source_id"] in ("Index Scan", "Bitmap Index Scan")
@@ -94,7 +94,7 @@ def test_page_is_read_from_the_view_by_index(large: Sql, names: list[str] | None
 
 
 def test_page_of_a_changed_source_is_read_live_by_index(large: Sql) -> None:
-    """The highest version of each table is one entry of the composite index, without a visit to the history."""
+    """The highest version of each table is one entry of the composite index; the history itself is not read."""
     with large.transaction(force_rollback=True):
         large.execute("UPDATE table_metadata_list SET is_published = false WHERE source_id = %s", (SOURCE,))
         plan = explain(large, "details", {"id": SOURCE, "names": None})
@@ -107,7 +107,7 @@ def test_page_of_a_changed_source_is_read_live_by_index(large: Sql) -> None:
 
 
 def test_names_of_a_sources_tables_are_in_the_covering_index(large: Sql) -> None:
-    """Who only needs ids and names never reads the wide rows."""
+    """Ids and names are read without the wide rows."""
     row = large.execute(
         "EXPLAIN (ANALYZE, FORMAT JSON) SELECT id, table_name FROM table_metadata_list WHERE source_id = %s", (SOURCE,)
     ).fetchone()
@@ -117,7 +117,7 @@ def test_names_of_a_sources_tables_are_in_the_covering_index(large: Sql) -> None
 
 
 def test_sync_of_an_unchanged_source_reads_by_index(large: Sql) -> None:
-    """It compares a source's own tables, whatever else there is."""
+    """It compares only the source's own tables."""
     tables = json.dumps(
         [{"table_name": f"table_{n}", "columns": [{"column_name": "id"}]} for n in range(1, TABLES + 1)]
     )

@@ -1,4 +1,4 @@
-"""The config database as it is in real life: restarted, altered and locked by the programs beside us."""
+"""The config database in real life: restarted, altered and locked by other programs."""
 
 import asyncio
 from time import monotonic
@@ -23,13 +23,13 @@ def end_sessions(config_dsn: str, name: str) -> None:
 
 
 async def test_no_reader_meets_a_dead_connection(start: Start, config: Sql, config_dsn: str) -> None:
-    """After a restart every idle connection is dead; the first readers already get their answers."""
+    """After a restart every idle connection is dead; even the first readers get their answers."""
     service: Service = await start(pool_min_size=6)
     source = add_source(config)
     await asyncio.gather(*(service.client.get(f"/api/v1/sources/{source}") for _ in range(30)))
     end_sessions(config_dsn, config.info.dbname)
     paths = [f"/api/v1/sources/{source}", f"/api/v1/sources/{source}/details", "/api/v1/sources"]
-    # One after the other: each would find one dead connection, and another when it tries again.
+    # One after the other: each could get a dead connection, and another one on its second attempt.
     answers = [await service.client.get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [200] * 3
     end_sessions(config_dsn, config.info.dbname)
@@ -40,7 +40,7 @@ async def test_no_reader_meets_a_dead_connection(start: Start, config: Sql, conf
 async def test_who_waits_for_the_database_is_answered_when_it_is_back(
     start: Start, config: Sql, config_dsn: str
 ) -> None:
-    """Also those who came before the pool gave up connecting."""
+    """This includes readers who came before the pool gave up connecting."""
     service: Service = await start()
     source = add_source(config)
     name = config.info.dbname
@@ -48,7 +48,7 @@ async def test_who_waits_for_the_database_is_answered_when_it_is_back(
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         end_sessions(config_dsn, name)
         waiting = [asyncio.create_task(service.client.get(f"/api/v1/sources/{source}")) for _ in range(8)]
-        # Longer than the pool itself tries; there is nothing to see from outside while they wait.
+        # Longer than the pool itself tries; while they wait, nothing is visible from outside.
         done, _ = await asyncio.wait(waiting, timeout=2)
         assert not done
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
@@ -60,14 +60,14 @@ async def test_who_waits_for_the_database_is_answered_when_it_is_back(
 async def test_table_that_another_program_locks_is_waited_for(
     service: Service, config: Sql, config_dsn: str, statement: str
 ) -> None:
-    """A migration of the platform's own, say: pages come when it is done, and are never an error of ours."""
+    """For example by a migration of the platform: pages are served when it is done, never an error."""
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
     with connect(config_dsn) as other, other.transaction():
         other.execute(statement)
         waiting = asyncio.create_task(service.details(source))
-        # For longer than a page waits before it is read without the view.
+        # Blocked for longer than a page waits before it is read without the view.
         blocked = """
             SELECT count(*) AS n
             FROM pg_stat_activity
@@ -80,7 +80,7 @@ async def test_table_that_another_program_locks_is_waited_for(
 
 
 async def test_table_that_is_locked_for_long_is_a_503(service: Service, config: Sql, config_dsn: str) -> None:
-    """With Retry-After, and with a word on why."""
+    """With Retry-After and the reason."""
     source = add_source(config)
     await service.settled(config)
     with connect(config_dsn) as other, other.transaction():
@@ -94,7 +94,7 @@ async def test_table_that_is_locked_for_long_is_a_503(service: Service, config: 
 
 
 async def test_column_that_another_program_alters_breaks_no_statement(service: Service, config: Sql) -> None:
-    """Prepared statements whose result would change its type are prepared anew."""
+    """Prepared statements whose result type would change are prepared again."""
     source = add_source(config)
 
     async def read_all() -> list[Any]:
@@ -111,7 +111,7 @@ async def test_column_that_another_program_alters_breaks_no_statement(service: S
 async def test_rows_that_another_transaction_holds_make_a_sync_give_way(
     service: Service, config: Sql, config_dsn: str, shop: Sql, shop_dsn: str
 ) -> None:
-    """Before the server would choose a victim between the two; the page shows what is known and why."""
+    """Before the server would choose a deadlock victim; the page shows the last known state and why."""
     shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
     source = add_source(config, shop_dsn)
     await service.sync(source)
@@ -120,20 +120,20 @@ async def test_rows_that_another_transaction_holds_make_a_sync_give_way(
         other.execute("UPDATE table_metadata_list SET is_changes_schema = true")
         started = monotonic()
         page = await service.sync(source)
-        # Half a second; four without the giving way.
+        # Half a second; four seconds if the sync did not give way.
         assert monotonic() - started < 3
         assert page["meta"]["sync"]["outcome"] == "failed"
         assert "another transaction" in page["meta"]["sync"]["error"]
         assert [table["version"] for table in page["tables"]] == [1]
         refused = await service.client.post(f"/api/v1/sources/{source}/refresh")
         assert (refused.status_code, refused.json()["error"]) == (503, "SourceBusyError")
-        # It goes on to the source's own row, which a sync that held on would have locked: no deadlock for anybody.
+        # The transaction goes on to the source's row, which a waiting sync would have locked: there is no deadlock.
         other.execute("UPDATE sources SET total_tables = 5")
     assert [table["version"] for table in (await service.sync(source))["tables"]] == [2]
 
 
 async def test_cancelled_transaction_leaves_no_connection_that_answers_nobody(start: Start) -> None:
-    """Whenever the cancellation comes: in the midst of a pipeline as well, which would stay open."""
+    """Whenever the cancellation comes, even in the middle of a pipeline, which would stay open."""
     service: Service = await start(pool_min_size=1, pool_max_size=1)
     database = service.runtime.database
 
@@ -150,7 +150,7 @@ async def test_cancelled_transaction_leaves_no_connection_that_answers_nobody(st
 
 
 async def test_statement_that_is_cancelled_is_not_the_database_away(service: Service, config: Sql) -> None:
-    """By an operator, or by the role's own timeout: others are answered as before."""
+    """By an operator, or by the role's own timeout: other statements are answered as before."""
     assert config
 
     async def slow(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: pages by the pooler, the listener past it; and what goes wrong otherwise."""
+"""Behind PgBouncer in transaction mode: pages go through the pooler, the listener connects directly."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ async def test_pages_syncs_and_refreshes_through_the_pooler(
 
 
 def messages(said: bytes) -> str:
-    """The types of what a client of PostgreSQL sent after its startup message, a letter each."""
+    """The types of the messages that a PostgreSQL client sent after its startup message, one letter each."""
     types = ""
     start = int.from_bytes(said[:4])
     while start < len(said):
@@ -67,7 +67,7 @@ async def test_no_server_process_of_the_pooler_is_kept_for_nothing(
     shop_dsn: str,
     proxy: Callable[..., Awaitable[Proxy]],
 ) -> None:
-    """A Flush behind the last Sync gets one where the Sync is answered already; nothing answers it, so it stays."""
+    """A Flush that arrives after the last Sync was answered is assigned one for good: nothing answers a lone Flush."""
     published.execute("CREATE TABLE customers (id int PRIMARY KEY)")
     line = await proxy("127.0.0.1", pgbouncer.port)
     dsn = make_conninfo(config_dsn, host="127.0.0.1", port=line.port, sslmode="disable", gssencmode="disable")
@@ -85,7 +85,7 @@ async def test_no_server_process_of_the_pooler_is_kept_for_nothing(
 async def test_settings_of_other_clients_of_the_pooler_are_left_alone(
     pgbouncer: PgBouncer, start: Start, config: Sql, config_dsn: str
 ) -> None:
-    """Sessions are shared: a lock_timeout of ours would make the platform's own statements fail."""
+    """Sessions are shared: the service's lock_timeout would make the platform's statements fail."""
     service = await pooled(start, pgbouncer, config_dsn)
     sources = [add_source(config) for _ in range(8)]
     await service.settled(config)
@@ -98,7 +98,7 @@ async def test_settings_of_other_clients_of_the_pooler_are_left_alone(
 async def test_locked_view_is_passed_by_through_the_pooler(
     pgbouncer: PgBouncer, start: Start, config: Sql, config_dsn: str
 ) -> None:
-    """The short lock_timeout holds there as well."""
+    """The short lock_timeout applies there as well."""
     service = await pooled(start, pgbouncer, config_dsn)
     source = add_source(config)
     add_table(config, source)
@@ -115,7 +115,7 @@ async def test_locked_view_is_passed_by_through_the_pooler(
 async def test_altered_column_breaks_no_prepared_statement_of_the_pooler(
     pgbouncer: PgBouncer, start: Start, config: Sql, config_dsn: str
 ) -> None:
-    """It keeps its sessions' statements, whoever deallocates them: "cached plan must not change result type"."""
+    """It keeps its sessions' statements, even deallocated ones: "cached plan must not change result type"."""
     service = await pooled(start, pgbouncer, config_dsn, memory_cache_mb=0)
     sources = [add_source(config) for _ in range(8)]
     await service.settled(config)
@@ -131,6 +131,6 @@ async def test_altered_column_breaks_no_prepared_statement_of_the_pooler(
 async def test_listener_behind_the_pooler_is_refused_at_the_start(
     pgbouncer: PgBouncer, start: Start, config_dsn: str
 ) -> None:
-    """It would connect, LISTEN, and hear only itself."""
+    """It would connect and LISTEN, but receive only its own notifications."""
     with pytest.raises(StartError, match=r"ROSETTA_LISTENER_DSN: .*pooler"):
         await start(config_dsn=SecretStr(pgbouncer.dsn(config_dsn)))

@@ -1,4 +1,4 @@
-"""The materialized view is never a source of stale data: not before a refresh, and not when refreshes race."""
+"""The materialized view never causes outdated pages: not before a refresh, and not when refreshes race."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ CONCURRENTLY = "REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tab
 
 
 def read(config: Sql, source: int) -> dict[str, Any]:
-    """A page by the service's own statement."""
+    """A page, read with the service's own statement."""
     row = config.execute(query("details"), {"id": source, "names": None}).fetchone()
     assert row is not None
     return row
@@ -31,7 +31,7 @@ def log(config: Sql) -> list[int]:
 
 
 def agrees(config: Sql) -> bool:
-    """Whether the stored rows are the live ones."""
+    """Whether the stored rows equal the live rows."""
     row = config.execute(
         """
         SELECT count(*) AS differences
@@ -44,7 +44,7 @@ def agrees(config: Sql) -> bool:
 
 
 def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
-    """The log sends readers of that source, and of no other, to the live rows."""
+    """The log makes readers of that source, and of no other, read the live rows."""
     changed, other = add_source(config), add_source(config)
     add_table(config, changed, "a")
     add_table(config, other, "b")
@@ -62,7 +62,7 @@ def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
 
 @pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
 def test_change_during_a_waiting_refresh_is_not_lost(config: Sql, config_dsn: str, statement: str) -> None:
-    """The first race: a change commits while a refresh, its snapshot taken, waits for its lock."""
+    """The first race: a change commits while a refresh that has taken its snapshot waits for its lock."""
     source = add_source(config)
     add_table(config, source, "a")
     config.execute(REFRESH)
@@ -78,7 +78,7 @@ def test_change_during_a_waiting_refresh_is_not_lost(config: Sql, config_dsn: st
 
 
 def race_two_refreshes(config: Sql, config_dsn: str, source: int, late_statement: str) -> Aside:
-    """One that took its snapshot before a change ends after one that took it after the change."""
+    """A refresh with a snapshot from before a change ends after a refresh with a snapshot from after the change."""
     with connect(config_dsn) as newer, newer.transaction():
         newer.execute(CONCURRENTLY)
         late = Aside(config_dsn, late_statement)
@@ -91,7 +91,7 @@ def race_two_refreshes(config: Sql, config_dsn: str, source: int, late_statement
 
 @pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
 def test_refresh_that_would_go_backwards_is_rejected(config: Sql, config_dsn: str, statement: str) -> None:
-    """The second race, with the event trigger: the late one says so, and nothing is older than before."""
+    """The second race, with the event trigger: the late refresh fails and says so, and no row gets older."""
     source = add_source(config)
     add_table(config, source, "a")
     config.execute(REFRESH)
@@ -105,7 +105,7 @@ def test_refresh_that_would_go_backwards_is_rejected(config: Sql, config_dsn: st
 
 @pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
 def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, statement: str) -> None:
-    """The second race without the event trigger: readers read live until a refresh has mended the view."""
+    """The second race, without the event trigger: readers read live until a refresh has repaired the view."""
     source = add_source(config)
     add_table(config, source, "a")
     config.execute("DROP EVENT TRIGGER source_details_refreshed")
@@ -131,12 +131,12 @@ def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, 
     [
         pytest.param(("10:20:12,15", 12), ("10:21:12", 15), id="xmax is higher"),
         pytest.param(("10:20:12,15", 30), ("10:20:12", 30), id="one more has ended"),
-        # 11 took the older snapshot, which leaves 11 out; the newer one sees what 15 did. Both list one transaction.
+        # 11 took the older snapshot, which does not list 11; the newer one sees 15's. Each lists one transaction.
         pytest.param(("11:20:15", 11), ("11:20:11", 25), id="own transaction counts"),
     ],
 )
 def test_snapshots_have_an_order(config: Sql, older: tuple[str, int], newer: tuple[str, int]) -> None:
-    """By it a refresh that read the tables earlier is found to be late, however its lock delayed it."""
+    """It shows that a refresh that read the tables earlier is late, however long its lock delayed it."""
     places = [
         config.execute(
             "SELECT source_details_snapshot_order(%s::pg_snapshot, %s::text::xid8) AS place", (snapshot, own)
@@ -152,7 +152,7 @@ def test_snapshots_have_an_order(config: Sql, older: tuple[str, int], newer: tup
 def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
     config: Sql, config_dsn: str, has_event_trigger: bool
 ) -> None:
-    """Its number is in the refresh's snapshot, what it wrote later is not in the view."""
+    """The refresh's snapshot includes its transaction number, but the view lacks what it wrote later."""
     source = add_source(config)
     add_table(config, source, "a")
     if not has_event_trigger:
@@ -160,19 +160,19 @@ def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
     with config.transaction():
         config.execute("UPDATE table_metadata_list SET table_name = 'b'")
         with connect(config_dsn) as other:
-            # Ends after it has begun: only then is its number below the snapshot's end.
+            # This one ends after the first has begun: only then is the first one's number below the snapshot's xmax.
             other.execute("SELECT pg_current_xact_id()")
         config.execute(REFRESH)
         config.execute("UPDATE table_metadata_list SET table_name = 'c'")
     assert names(config, source) == ["c"]
-    # As the next poll does where no event trigger told of the refresh.
+    # As the next poll does if no event trigger announced the refresh.
     config.execute("SELECT source_details_note_refresh()")
     assert names(config, source) == ["c"]
     assert log(config) == [source]
 
 
 def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
-    """It cannot say its snapshot, and must neither lose a change nor ask for refreshes without an end."""
+    """It cannot hold its snapshot, and must neither lose a change nor cause endless refreshes."""
     source = add_source(config)
     table = add_table(config, source, "a")
     config.execute("SELECT source_details_refresh(false)")
@@ -187,7 +187,7 @@ def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
 
 
 def test_refresh_is_spaced_by_its_cost_and_runs_once(config: Sql, config_dsn: str) -> None:
-    """At most a share of the time; and never two at once, whoever asks."""
+    """Refreshing takes at most a share of the time, and two refreshes never run at once."""
     source = add_source(config)
     add_table(config, source)
     config.execute("UPDATE source_details_refresh_state SET duration = '1 minute', refreshed_at = now()")
@@ -195,7 +195,7 @@ def test_refresh_is_spaced_by_its_cost_and_runs_once(config: Sql, config_dsn: st
     assert row is not None
     assert row["outcome"] == "spaced"
     assert 500_000 < row["wait_ms"] <= 540_000
-    # A clock that was set back is no reason to wait for it.
+    # A clock that was set back does not make the pause longer.
     config.execute("UPDATE source_details_refresh_state SET refreshed_at = now() + interval '1 day'")
     row = config.execute("SELECT outcome, wait_ms FROM source_details_refresh_if_due(0.1)").fetchone()
     assert row == {"outcome": "spaced", "wait_ms": 540_000}
@@ -208,7 +208,7 @@ def test_refresh_is_spaced_by_its_cost_and_runs_once(config: Sql, config_dsn: st
 
 
 def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
-    """A dump carries transaction numbers that this server has not reached: the next refresh starts over."""
+    """A dump contains transaction numbers that this server has not reached: the next refresh starts over."""
     source = add_source(config)
     add_table(config, source)
     far = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000"
@@ -223,7 +223,7 @@ def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
 
 
 def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, config_dsn: str) -> None:
-    """REPEATABLE READ, and another refresh since its snapshot: the error says that it may be run again."""
+    """REPEATABLE READ, with another refresh since its snapshot: the error says that it can be retried."""
     source = add_source(config)
     add_table(config, source)
     with connect(config_dsn) as operator:

@@ -1,4 +1,4 @@
-"""What the service counts, and the sampler, which finds a page that is not what the database says."""
+"""The metrics, and the sampler, which finds pages that differ from the database."""
 
 import json
 import re
@@ -18,7 +18,7 @@ async def scraped(service: Service) -> dict[str, float]:
 
 
 async def test_reads_fills_and_evictions_are_counted(service: Service, config: Sql) -> None:
-    """And gauges say how things are."""
+    """And gauges show the current state."""
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
@@ -32,7 +32,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
     assert grown['rosetta_pages_total{source="computed"}'] == 1
     assert sum(grown.get(f'rosetta_pages_total{{source="{cache}"}}', 0) for cache in ("memory", "redis")) == 3
-    # Those of this process too, and the first look at the metrics.
+    # The pages from the process cache too, the sync, and the first scrape of the metrics.
     assert grown['rosetta_responses_total{status="200"}'] == 4 + 1 + 1
     assert grown['rosetta_fills_total{outcome="stored"}'] == 2
     assert after["rosetta_commit_to_eviction_seconds_count"] >= 1
@@ -45,7 +45,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
 
 
 async def test_sampler_agrees_while_all_is_well(start: Start, config: Sql) -> None:
-    """Ticks that ride on the TTL are no difference."""
+    """Columns that change without an eviction are not a difference."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     add_table(config, source)
@@ -61,7 +61,7 @@ async def test_sampler_agrees_while_all_is_well(start: Start, config: Sql) -> No
 async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     start: Start, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """However it got there; here somebody has disabled the triggers."""
+    """Whatever the cause; here the triggers are disabled."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
@@ -77,7 +77,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     counts = await scraped(service)
     assert counts['rosetta_samples_total{outcome="different"}'] == 1
 
-    # It rests in between, by what the last comparison cost.
+    # The sampler pauses between comparisons, in proportion to the last one's cost.
     service.runtime.sampler._rests_until = 0
     redis.set(f"source_details:{source}", json.dumps(["not", "a", "page"]), ex=30)
     await until(lambda: service.runtime.pages.memory.get(source) is None)
@@ -87,7 +87,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
 
 
 async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config: Sql) -> None:
-    """The notification comes, and the page goes: nothing was wrong."""
+    """The notification arrives and evicts the page: nothing was wrong."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
@@ -100,7 +100,7 @@ async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config
 
 
 async def test_sample_of_a_source_that_is_gone_is_no_failure(start: Start, config: Sql) -> None:
-    """It was deleted between the two looks."""
+    """It was deleted between the page's read and the comparison."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)

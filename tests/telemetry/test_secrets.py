@@ -1,4 +1,4 @@
-"""No secret leaves, whatever fails: the walk over the whole run is in fix_secrets, here is what provokes it most."""
+"""No secret leaks, whatever fails. fixtures/secrets.py watches the whole run; these tests provoke leaks."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from tests.fixtures.secrets import SECRETS, Walker
 
 
 def test_walker_finds_a_secret() -> None:
-    """A walk that cannot find anything proves nothing."""
+    """A walker that finds nothing would prove nothing."""
     for secret in SECRETS:
         walker = Walker()
         walker.look("responses", f"... {secret} ...")
@@ -52,14 +52,14 @@ async def test_wrong_passwords_and_broken_ones_are_told_without_them(
 
 
 def test_source_does_not_show_its_password() -> None:
-    """Not in its repr, nor in the key under which its publication is remembered."""
+    """Neither in its repr, nor in the key of its remembered publication."""
     source = SourceAddress(1, "host", 5432, "db", "user", ENCRYPTED_SECRET, "publication", "slot")
     assert ENCRYPTED_SECRET not in repr(source) + source.publication_key
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_secrets_in_a_librarys_own_message_are_masked(log_format: str) -> None:
-    """The last line of defence: a library that quotes a DSN, in its message or in an exception."""
+    """The last line of defense: a library that quotes a DSN in its message or in an exception."""
     configured = structlog.get_config()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -84,7 +84,7 @@ def test_secrets_in_a_librarys_own_message_are_masked(log_format: str) -> None:
 
 
 def test_full_disk_stops_nothing_that_logs() -> None:
-    """There is nowhere to tell of it; a request, or a task that has failed, goes on."""
+    """The error cannot be reported anywhere; a request, or a failed task, goes on."""
     configured = structlog.get_config()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

@@ -1,4 +1,4 @@
-"""Traces, as a collector gets them: over OTLP, from a process of its own."""
+"""Traces as a collector receives them: over OTLP, from a separate process."""
 
 import http.server
 import socket
@@ -22,7 +22,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Collector:
-    """What came, over HTTP at `url`."""
+    """The spans that arrived over HTTP at `url`."""
 
     def __init__(self, walker: Walker) -> None:
         self.spans: list[Span] = []
@@ -41,7 +41,7 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, *arguments: object) -> None:
-                """Says nothing."""
+                """Logs nothing."""
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
@@ -56,7 +56,7 @@ class Collector:
             self._changed.notify_all()
 
     def until(self, name: str, count: int = 1) -> list[Span]:
-        """So many spans of that name."""
+        """Waits for `count` spans of that name, and returns them."""
 
         def found() -> list[Span]:
             return [span for span in self.spans if span.name == name]
@@ -68,7 +68,7 @@ class Collector:
 
 @pytest.fixture
 def collector(no_leaks: Walker) -> Iterator[Collector]:
-    """A collector that listens."""
+    """A running collector."""
     made = Collector(no_leaks)
     thread = threading.Thread(target=made.server.serve_forever)
     thread.start()
@@ -82,7 +82,7 @@ def collector(no_leaks: Walker) -> Iterator[Collector]:
 def test_a_request_is_one_trace_down_to_its_source(
     serve: StartProcess, config: Sql, shop_dsn: str, collector: Collector
 ) -> None:
-    """Under the caller's own span; a page from this process has one too; a hit needs nothing below it."""
+    """Below the caller's span; a page from the process cache has a span too, with no spans below it."""
     source = add_source(config, shop_dsn)
     add_table(config, source)
     process = serve(ROSETTA_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50")
@@ -110,7 +110,7 @@ def test_a_request_is_one_trace_down_to_its_source(
 def test_only_requests_are_traced_and_nothing_that_they_ask_for(
     serve: StartProcess, config: Sql, collector: Collector
 ) -> None:
-    """No probe, no round of the service's own, no query and no header; also of a request that is hardly one."""
+    """No probe, no background work, no query and no header, even if a request is malformed."""
     source = add_source(config)
     process = serve(
         ROSETTA_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50", ROSETTA_SYNC_INTERVAL_S="300",
@@ -131,7 +131,7 @@ def test_only_requests_are_traced_and_nothing_that_they_ask_for(
 
 
 def test_what_fails_says_no_more_than_its_kind(serve: StartProcess, config: Sql, collector: Collector) -> None:
-    """A source that refuses."""
+    """A source that refuses the connection."""
     source = add_source(config)
     process = serve(ROSETTA_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50")
     process.until_ready()
@@ -145,7 +145,7 @@ def test_what_fails_says_no_more_than_its_kind(serve: StartProcess, config: Sql,
 def test_collector_that_is_away_holds_up_nothing(
     serve: StartProcess, config: Sql, tell: Callable[[str], None], *, is_refusing: bool
 ) -> None:
-    """Neither a page nor the end of the process, also where it takes everything and answers nothing."""
+    """Neither a page nor the end of the process, even if it accepts everything and answers nothing."""
     source = add_source(config)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = 1 if is_refusing else silent.getsockname()[1]
@@ -162,7 +162,7 @@ def test_collector_that_is_away_holds_up_nothing(
 
 
 def test_no_more_than_a_share_is_traced(serve: StartProcess, config: Sql, collector: Collector) -> None:
-    """Of those that nobody asked to be."""
+    """Of requests without a sampled traceparent."""
     source = add_source(config)
     process = serve(ROSETTA_OTLP_ENDPOINT=collector.url, ROSETTA_TRACE_SHARE="0", OTEL_BSP_SCHEDULE_DELAY="50")
     process.until_ready()
