@@ -1,4 +1,4 @@
-"""The web application: routes, errors as JSON, and the hot path in front of them."""
+"""The application: the handlers, the gate and the hot path in front of them, and the answers to errors."""
 
 import functools
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ def build(runtime: Runtime, settings: Settings) -> App:
         runtime.database, runtime.pages, runtime.connections, runtime.observer, most_streams=settings.most_streams
     )
     runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: live.streams)
-    # A server that stops waits for its connections, and a stream has no end of its own.
+    # A server that stops waits for its connections, and a live stream has no end of its own.
     runtime.on_stopping(live.close)
 
     framework = Litestar(
@@ -60,7 +60,7 @@ def build(runtime: Runtime, settings: Settings) -> App:
             title="Rosetta source details",
             version=service.__version__,
             path="/schema",
-            # No page of it: those that there are load their scripts from other hosts.
+            # No documentation page: Litestar's load their scripts from other hosts.
             render_plugins=[JsonRenderPlugin()],
             components=Components(
                 security_schemes={
@@ -70,7 +70,7 @@ def build(runtime: Runtime, settings: Settings) -> App:
                     ),
                 }
             ),
-            # None: on loopback, and where something else sees to it.
+            # No token is needed on loopback, or if something else guards the service.
             security=[{}, {"bearer": []}, {"basic": []}],
         ),
         logging_config=None,
@@ -100,7 +100,7 @@ def _answer_http_error(request: AppRequest, error: HTTPException) -> Response[by
     status = 422 if error.status_code == 400 else error.status_code
     message = error.detail
     if status == 405 and request.scope["path"].startswith("/api"):
-        # The platform's application takes whatever it does not know for a missing page.
+        # The platform's application answers 404 to every method that a path does not have.
         status, message = 404, "Not Found"
     kinds = {404: "NotFound", 405: "MethodNotAllowed"}
     kind = kinds.get(status, "ValidationError" if status < 500 else "InternalError")

@@ -6,11 +6,11 @@ from service.pages.page import Answer, Page
 
 Headers = list[tuple[bytes, bytes]]
 
-# To a browser: this is what the Content-Type says.
+# Browsers must not guess another type than Content-Type says.
 GUESS_NOTHING = {"x-content-type-options": "nosniff"}
 
-# Private: a page tells of hosts and users. No-cache: only this service knows when a page has changed, so clients ask
-# with If-None-Match, which costs next to nothing.
+# Private: a page names hosts and users. No-cache: only this service knows when a page has changed, so clients
+# revalidate with If-None-Match, which costs next to nothing.
 _ALWAYS = [
     (b"cache-control", b"private, no-cache"),
     (b"vary", b"accept-encoding"),
@@ -20,18 +20,18 @@ _JSON = (b"content-type", b"application/json")
 
 
 def headers(answer: Answer, encoding: str, *, bypass: bool = False) -> dict[str, str]:
-    """The headers of an answer in that form; `bypass` where the caller asked to read past the caches."""
+    """The headers of an answer in that encoding; `bypass` if the client asked to read past the caches."""
     return _headers(answer.page, encoding, cache_status(answer, bypass=bypass))
 
 
 def uncached_headers(page: Page, encoding: str, *, is_stored: bool) -> dict[str, str]:
-    """The headers of a page made for this very caller, with a report of its sync in it."""
+    """The headers of a page that was made for this client alone, with a report of its sync."""
     status = f"rosetta; fwd=bypass; stored; ttl={page.ttl}" if is_stored else "rosetta; fwd=bypass"
     return _headers(page, encoding, status)
 
 
 def hit_headers(page: Page, encoding: str) -> Headers:
-    """Those of a 304 for a page from this process: the same list for all who ask within a second."""
+    """The headers of a 304 for a page from this process: one list for all requests within a second."""
 
     def make(age: int, ttl: int) -> Headers:
         varying = _varying(page, encoding, age, _hit_status(ttl, "memory"))
@@ -42,7 +42,7 @@ def hit_headers(page: Page, encoding: str) -> Headers:
 
 @cache
 def page_headers(encoding: str) -> Headers:
-    """What a 200 has beside them, but its length."""
+    """The additional headers of a 200, without its length."""
     return [_JSON, (b"content-encoding", encoding.encode())] if encoding else [_JSON]
 
 
@@ -56,14 +56,14 @@ def _varying(page: Page, encoding: str, age: int, status: str) -> dict[str, str]
 
 
 def etag(page: Page, encoding: str) -> str:
-    """A strong validator (RFC 9110, 8.8.3): each form has its own."""
+    """A strong validator (RFC 9110, 8.8.3): each encoding has its own."""
     return f'"{page.digest}-{encoding}"' if encoding else f'"{page.digest}"'
 
 
 def cache_status(answer: Answer, *, bypass: bool) -> str:
     """`rosetta; hit; ttl=21; detail=redis`, `rosetta; fwd=miss; stored; ttl=30`, and the like.
 
-    `fwd=stale` with a negative ttl is a page past its life, served since the config database is away (RFC 5861, 4).
+    `fwd=stale` with a negative ttl is an expired page, served because the config database is away (RFC 5861, 4).
     """
     if answer.found == "last known":
         return f'rosetta; fwd=stale; ttl={answer.page.ttl}; detail="the config database cannot be reached"'
@@ -82,7 +82,7 @@ def _hit_status(ttl: int, found: str) -> str:
 
 
 def matches(if_none_match: str | None, page: Page) -> bool:
-    """Whether the client has the page already, in whatever form (RFC 9110, 13.1.2: weak comparison)."""
+    """Whether the client already has the page, in any encoding (RFC 9110, 13.1.2: weak comparison)."""
     if not if_none_match:
         return False
     if if_none_match == etag(page, "") or if_none_match.strip() == "*":

@@ -1,6 +1,6 @@
-"""Compressed pages: each form is made once per page, in a thread, when somebody who accepts it first asks.
+"""Compressed pages: each encoding is made once per page, in a thread, for the first client that accepts it.
 
-zstd and gzip. Brotli would be a third form of the same size as zstd's: what knows it and not zstd gets gzip.
+zstd and gzip. Brotli would be a third encoding of the same size as zstd: clients that lack zstd get gzip.
 """
 
 import gzip
@@ -18,14 +18,14 @@ else:
 # Best first.
 _ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda body: zstd.compress(body, level=6),
-    # The same bytes for the same page: no time stamp.
+    # Without a time stamp, so that the same page gives the same bytes.
     "gzip": lambda body: gzip.compress(body, compresslevel=6, mtime=0),
 }
 _SMALLEST = 1024
 
 
 def chosen(page: Page, accept_encoding: bytes) -> str:
-    """The best form that a client accepts (RFC 9110, 12.5.3); "" for the plain one, which a small page always has."""
+    """The best encoding that a client accepts (RFC 9110, 12.5.3); "" for none, as for every small page."""
     return _accepted(accept_encoding) if len(page.body) >= _SMALLEST else ""
 
 
@@ -42,5 +42,5 @@ def _accepted(accept_encoding: bytes) -> str:
 
 
 async def form(page: Page, encoding: str, on_made: Callable[[], None]) -> bytes:
-    """The page in that form. `on_made` is called when it is new, and the page takes more memory."""
+    """The page in that encoding. `on_made` is called if it is new, and the page takes more memory."""
     return await page.encoded(encoding, _ENCODERS[encoding], on_made) if encoding else page.body

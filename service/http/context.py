@@ -1,4 +1,4 @@
-"""What every handler gets, and where it finds the service."""
+"""What handlers need of a request: the running service, the encoding, and whether it may sync."""
 
 from typing import Any
 
@@ -21,18 +21,19 @@ def runtime_of(request: AppRequest) -> Runtime:
 
 
 def encoding_for(request: AppRequest, page: Page) -> str:
-    """The form in which the caller gets a page; "" for the plain one."""
+    """The encoding in which the client gets a page; "" for none."""
     return chosen(page, request.headers.get("accept-encoding", "").encode("latin-1"))
 
 
 async def may_sync(request: AppRequest) -> None:
-    """Returns where this request may make the service call a source, and counts it for its caller.
+    """Returns if this request may make the service call a source, and counts it for its caller.
 
-    CrossSiteError, TooManyRequestsError.
+    Raises CrossSiteError or TooManyRequestsError.
     """
     runtime = runtime_of(request)
     headers = request.headers
-    # A browser sends the password that it keeps for us with whatever another site's page asks for, an image too.
+    # A browser sends the password that it has stored for this service with any request of another site's page, even for
+    # an image.
     if headers.get("sec-fetch-site") == "cross-site" and headers.get("origin") not in request.app.state.origins:
         raise CrossSiteError
     await runtime.rate_limit.spend(caller(request.scope))

@@ -1,7 +1,7 @@
-"""Who may call: tokens with a scope, of which the settings hold only hashes.
+"""Access control: tokens with a scope. The settings hold only their hashes.
 
-A token goes as `Authorization: Bearer TOKEN` (RFC 6750), or, for people with a browser, as the password of HTTP Basic
-(RFC 7617), with any user name.
+A client sends `Authorization: Bearer TOKEN` (RFC 6750). A person's browser sends the token as the password of HTTP
+Basic (RFC 7617), with any user name.
 """
 
 import base64
@@ -18,28 +18,26 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from service.config.tokens import Token, digest
 from service.http.error_answers import error_answer
 
-# What a load balancer asks, and what a page needs before it can ask for anything.
+# For load balancers, and for pages before their first request.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
-# A GET that makes the service call a source on request.
+# Parameters that make the service call a source for a GET.
 _COSTLY = {"force_refresh", "refresh"}
 _FALSE = {"false", "0", "off", "no", "n", "f"}
 
 
 def is_known(scope: Any) -> bool:
-    """Whether a token came with a request."""
+    """Whether the request has a valid token."""
     return "rosetta_caller" in scope
 
 
 def caller(scope: Any) -> str:
-    """Who made a request: the token's name, else the address that it came from."""
+    """Who made a request: the token's name, or else the client's address."""
     named: str | None = scope.get("rosetta_caller")
     return named or (scope["client"][0] if scope.get("client") else "unknown")
 
 
 class Gate:
-    """An ASGI application in front of another one, which gets only what a token allows. `count` gets the status of what
-    it refuses.
-    """
+    """An ASGI application that passes on only what a token allows. `count` gets the status of each refusal."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[Token], count: Callable[[int], None]) -> None:
         self._app = app
@@ -47,7 +45,7 @@ class Gate:
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 401 without a valid token, 403 where its scope does not reach."""
+        """Answers 401 without a valid token, and 403 if its scope is not enough."""
         if scope["type"] != ScopeType.HTTP or scope["method"] == "OPTIONS":
             await self._app(scope, receive, send)
             return
@@ -59,7 +57,9 @@ class Gate:
             await _refuse(scope, send, 401, "UnauthorizedError", "a token is needed: Authorization: Bearer TOKEN")
         elif token.scope == "read" and _operates(scope["method"], scope["query_string"]):
             self._count(403)
-            await _refuse(scope, send, 403, "ForbiddenError", "this token may read; to sync takes one of scope operate")
+            await _refuse(
+                scope, send, 403, "ForbiddenError", "this token may only read; a sync needs one of scope operate"
+            )
         else:
             scope["rosetta_caller"] = token.name  # type: ignore[typeddict-unknown-key]  # ours, see caller()
             await self._app(scope, receive, send)
@@ -67,7 +67,7 @@ class Gate:
     def _find(self, header: bytes) -> Token | None:
         given = digest(_credential(header))
         found = None
-        # All of them, each in constant time: how long it takes tells nothing of which one is nearly right.
+        # Compares with all of them, each in constant time, so that the time taken reveals nothing.
         for token in self._tokens:
             if hmac.compare_digest(token.digest, given):
                 found = token

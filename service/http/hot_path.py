@@ -1,6 +1,6 @@
-"""The pages of this process, answered before the framework: the same answers, at a fraction of the cost.
+"""Answers pages from the process cache before the framework: the same responses at a fraction of the cost.
 
-Whatever is not a plain GET of a page that is at hand goes on to the framework.
+Anything but a plain GET of a page in the process cache goes on to the framework.
 """
 
 import re
@@ -29,11 +29,11 @@ class HotPath:
         self._warming = runtime.warming
         self._memory = runtime.pages.memory
         self._is_verbose = request_log.is_verbose()
-        # What another site's page asks for gets the headers of CORS, which the framework knows.
+        # Requests from other sites' pages need CORS headers, which the framework adds.
         self._shuns = {b"cache-control", b"origin"} if is_cross_origin else {b"cache-control"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers from this process where it can."""
+        """Answers from the process cache if possible."""
         if scope["type"] == ScopeType.HTTP and scope["method"] == "GET" and not scope["query_string"]:
             found = _PATH.fullmatch(scope["path"])
             if found is not None and (page := self._memory.get(int(found[1]))):
@@ -56,7 +56,7 @@ class HotPath:
         headers = hit_headers(page, encoding)
         if status == 200:
             headers = [*page_headers(encoding), (b"content-length", b"%d" % len(body)), *headers]
-        # An id is for the log: without a line only the caller's own has a meaning.
+        # A request id is for the log: without a log line only the caller's own id is useful.
         given = wishes.get(b"x-request-id")
         if given is not None or self._is_verbose:
             given = request_log.request_id(given or b"")

@@ -1,4 +1,4 @@
-"""How the API's parameters, answers and errors are described, with an example each."""
+"""The OpenAPI descriptions of parameters, responses and errors, each with an example."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,23 +8,23 @@ from litestar.openapi.spec import Example, Operation
 
 from service.http.schemas import Details, Error, Source, SyncReport, TableSchema
 
-# How parameters are described; they come as text, so that what is wrong with one is told in our own words.
+# Parameters are declared as text, so that the service words the error for a wrong one; these are their real schemas.
 ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
-# Left out is null to Litestar, and nothing in a URL.
+# Litestar would add null for an optional one, which a URL cannot express.
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "one_of": None}
 FLAG: dict[str, Any] = {"type": "boolean", "one_of": None}
 
 _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
     401: (
-        "access is by token, and none that is known came with the request",
+        "a token is needed, and the request has no valid one",
         {"error": "UnauthorizedError", "message": "a token is needed: Authorization: Bearer TOKEN"},
     ),
     403: (
-        "a sync takes a token of scope operate, and may not be asked for by another site's page",
-        {"error": "ForbiddenError", "message": "this token may read; to sync takes one of scope operate"},
+        "a sync needs a token of scope operate, and pages of other sites may not request one",
+        {"error": "ForbiddenError", "message": "this token may only read; a sync needs one of scope operate"},
     ),
     404: (
-        "there is no such thing",
+        "not found",
         {
             "error": "EntityNotFoundError",
             "message": "Source with id '999' not found",
@@ -32,7 +32,7 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
         },
     ),
     422: (
-        "a parameter is not what it has to be",
+        "a parameter is invalid",
         {
             "error": "ValidationError",
             "message": "source id must be an integer, not 'abc'",
@@ -40,7 +40,7 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
         },
     ),
     429: (
-        "this caller has had sources asked as often as it may; Retry-After says when to try again",
+        "this caller has reached its limit of syncs; Retry-After says when to try again",
         {"error": "TooManyRequestsError", "message": "at most 120 syncs a minute; try again in 17 s"},
     ),
     502: (
@@ -59,7 +59,7 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
         },
     ),
     504: (
-        "the sync takes longer than its budget, and goes on",
+        "the sync takes longer than its budget, and continues",
         {
             "error": "SyncUnfinishedError",
             "message": "the sync has not finished within 5000 ms; it continues, and pages will show its outcome",
@@ -83,7 +83,7 @@ _TOTAL: dict[str, Any] = {
     "column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC", "numeric_precision": 10,
     "numeric_scale": 2, "is_primary_key": False, "has_default": True, "default_value": "0",
 }  # fmt: skip
-# Without a null anywhere: the description leaves such keys out.
+# Without null values: Litestar leaves such keys out of the document.
 EXAMPLES: dict[Any, Any] = {
     Source: _SOURCE,
     list[Source]: [_SOURCE],
@@ -121,7 +121,7 @@ EXAMPLES: dict[Any, Any] = {
 
 @dataclass
 class Answered(Operation):
-    """An operation that never answers 400: what is wrong with a parameter is a 422."""
+    """An operation that never answers 400: an invalid parameter is a 422."""
 
     def __post_init__(self) -> None:
         if self.responses:
@@ -131,27 +131,28 @@ class Answered(Operation):
 def described(
     shape: Any, *statuses: int, media_type: str = "application/json", is_open: bool = False
 ) -> dict[str, Any]:
-    """For a handler: its answer of that shape, 304 where it is among `statuses`, and the errors of the others; beside
-    them 401 where it is not `is_open` to all, and 403 where it may sync (what is limited, 429, does).
+    """The responses of a handler: 200 with that shape, 304 if it is among `statuses`, and an error for each other one.
+
+    401 is added unless the handler `is_open` to everybody, and 403 if it may sync (then 429 is among `statuses`).
     """
     responses = {
         200: ResponseSpec(
             data_container=shape,
             media_type=media_type,
             generate_examples=False,
-            description="the answer",
+            description="the response",
             examples=[Example(value=EXAMPLES[shape])] if shape in EXAMPLES else None,
         )
     }
     if 304 in statuses:
-        responses[304] = ResponseSpec(None, generate_examples=False, description="the client has it already")
+        responses[304] = ResponseSpec(None, generate_examples=False, description="the client already has this page")
     refusals = ([] if is_open else [401]) + ([403] if 429 in statuses else [])
     responses |= errors(*refusals, *(status for status in statuses if status != 304))
     return {"responses": responses, "operation_class": Answered}
 
 
 def errors(*statuses: int) -> dict[int, ResponseSpec]:
-    """What they mean, with an example each."""
+    """Error responses for these statuses, each with an example."""
     return {
         status: ResponseSpec(
             Error,

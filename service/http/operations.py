@@ -1,4 +1,4 @@
-"""What operators and schedulers ask: health and metrics."""
+"""Health and metrics, for operators and orchestrators."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from service.http.openapi import described, errors
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 
-@route("/health/live", http_method=_READ, summary="Is the process alive")
+@route("/health/live", http_method=_READ, summary="Liveness")
 async def live() -> dict[str, str]:
     """Answers as long as the process runs."""
     return {"status": "live"}
@@ -22,22 +22,22 @@ async def live() -> dict[str, str]:
 @route(
     "/health/ready",
     http_method=_READ,
-    summary="Can pages be answered, and how well",
+    summary="Readiness, and what is degraded",
     **described(dict[str, Any], 503, is_open=True),
 )
 async def ready(request: AppRequest) -> Response[dict[str, Any]]:
-    """Each dependency with its state, and what is degraded; 503 while the config database cannot be reached."""
+    """The state of each dependency, and what is degraded; 503 while the config database cannot be reached."""
     runtime = runtime_of(request)
     report = await runtime.health.report()
     status = 200 if report["status"] != "unavailable" else 503
-    # A load balancer has no token, and needs no reasons: those name hosts.
+    # A load balancer has no token and needs no reasons, which name hosts.
     is_told_all = not request.app.state.is_guarded or is_known(request.scope)
     return Response(report if is_told_all else {"status": report["status"]}, status_code=status, headers=GUESS_NOTHING)
 
 
 @get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401))
 async def metrics(request: AppRequest) -> Response[bytes]:
-    """In Prometheus's text format."""
+    """In the Prometheus text format."""
     text = runtime_of(request).metrics.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=GUESS_NOTHING)
 

@@ -1,4 +1,4 @@
-"""Reading what a caller put into a URL."""
+"""Parses the parameters in a URL."""
 
 import re
 
@@ -16,21 +16,21 @@ def _shown(text: str) -> str:
 
 
 def identifier(entity: str, text: str) -> int:
-    """An `entity`'s id. InvalidInputError for what is no integer, EntityNotFoundError for one that none can have."""
+    """The id of an `entity`. InvalidInputError if it is no integer, EntityNotFoundError if no entity can have it."""
     name = f"{entity.lower()}_id"
     if not _INTEGER.fullmatch(text):
         raise InvalidInputError(
             f"{entity.lower()} id must be an integer, not '{_shown(text)}'", parameter=name, value=_shown(text)
         )
     digits = text.lstrip("-").lstrip("0")
-    # Judged by length before it is converted: int() takes quadratic time, and refuses above 4,300 digits.
+    # The length is checked before the conversion: int() takes quadratic time, and refuses more than 4,300 digits.
     if text.startswith("-") or not digits or len(digits) > len(str(_LARGEST_ID)) or int(digits) > _LARGEST_ID:
         raise EntityNotFoundError(entity, _shown(text))
     return int(digits)
 
 
 def boolean(name: str, text: str | None) -> bool:
-    """A flag: true/false 1/0 on/off yes/no y/n t/f in any case; absent is false. InvalidInputError for others."""
+    """A flag: true/false 1/0 on/off yes/no y/n t/f in any case; absent is false. InvalidInputError otherwise."""
     word = "false" if text is None else text.lower()
     if word in _TRUE:
         return True

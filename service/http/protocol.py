@@ -1,6 +1,7 @@
-"""HTTP as uvicorn speaks it, with bounds: on what a client may send, and for how long it may take.
+"""uvicorn's HTTP protocol, with limits on the size of a request and on the time that a client takes.
 
-Everything that a handler waits for has a budget of its own; these are for who sends or reads without an end.
+Everything that a handler waits for has a budget of its own; these limits are for clients that never stop sending or
+never read.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ if sys.platform != "win32":
     import termios
 
 _LONGEST_HEAD = 64 * 1024
-# No operation takes a body; some clients send one all the same.
+# No operation needs a body, but some clients send one.
 _LONGEST_BODY = 64 * 1024
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. A subclass has the seconds that a client has to send a request, or to take what comes of it, and
-    those that an answer may be waited for.
+    """One connection. A subclass sets how many seconds a client has to send a request or to read its response
+    (`request_timeout_s`), and how long the response itself may take (`answer_timeout_s`).
     """
 
     request_timeout_s: float
@@ -34,14 +35,14 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Since when (loop time) something is under way: bytes of a request, its answer. None where nothing is, and
-        # while a live stream is answered.
+        # When (loop time) the current request or response began to make progress; None while idle, and during a live
+        # stream.
         self._since: float | None = None
         self._is_stream = False
         self._is_head_complete = False
-        # Bytes of the current request.
+        # Bytes received of the current request.
         self._arrived = 0
-        # Bytes of an answer that the client had not taken at the last look.
+        # Bytes of the response that the client had not read at the last check.
         self._untaken = 0
         self._refusal = HTTPStatus.BAD_REQUEST
         self._look: asyncio.TimerHandle | None = None
@@ -57,7 +58,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # uvicorn's own clock for idle connections stops at any byte, also at those that begin no request.
+        # uvicorn's timer for idle connections stops at any byte, even one that begins no request.
         if self._since is None and not self._is_stream:
             self._since = self.loop.time()
         self._arrived += len(data)
@@ -76,7 +77,7 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
         if name.lower() == b"content-length" and int(value) > _LONGEST_BODY:
             self._refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            # The parser makes an error of it, for which uvicorn calls send_400_response.
+            # The parser turns it into an error, for which uvicorn calls send_400_response.
             raise ValueError
 
     def on_headers_complete(self) -> None:
@@ -93,10 +94,10 @@ class Protocol(HttpToolsProtocol):
         self._untaken = 0 if is_taken else self._count_untaken()
         self._since = None if is_taken and not is_next_here else self.loop.time()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's own words, which are the same for all
-        """Refuses in JSON what is no request, and ends the connection."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text, the same for every error
+        """Answers in JSON what is not a valid request, and closes the connection."""
         if not self._is_between or self.transport.get_write_buffer_size():
-            # In the midst of an answer, or behind one that nobody takes.
+            # In the middle of a response, or behind one that the client does not read.
             self.transport.abort()
             return
         message = self._refusal.description or self._refusal.phrase
@@ -111,7 +112,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus) -> None:
         self._refusal = status
         if self._is_head_complete:
-            # It has its answer already.
+            # A response has begun already.
             self.transport.abort()
         else:
             self.send_400_response("")
@@ -121,7 +122,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _count_untaken(self) -> int:
-        # The kernel takes megabytes at once: only with what it holds for the client is it seen that a slow one reads.
+        # The kernel accepts megabytes at once: only its unsent byte count shows that a slow client is still reading.
         held = array("i", [0])
         if sys.platform != "win32":
             with suppress(OSError):
@@ -129,10 +130,10 @@ class Protocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() + held[0]
 
     def _look_after(self) -> None:
-        # One timer for a connection, not one for each request: it looks how long something has been under way.
+        # One timer for the connection, not one for each request: it checks how long the current one has taken.
         now = self.loop.time()
         if self._untaken and self._is_between:
-            # All is said, and the client takes it, or has: a slow line may take as long as it moves.
+            # The response is complete: a slow line may take any time as long as bytes keep moving.
             before, self._untaken = self._untaken, self._count_untaken()
             if self._untaken < before:
                 is_over = not self._untaken and self._is_head_complete
@@ -143,7 +144,7 @@ class Protocol(HttpToolsProtocol):
             self._look = self.loop.call_later(left, self._look_after)
             return
         path = self.scope["path"][:200] if self.scope and "path" in self.scope else None
-        structlog.get_logger().warning("a client took too long", path=path, is_arriving=not self._is_head_complete)
+        structlog.get_logger().warning("client too slow", path=path, is_arriving=not self._is_head_complete)
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        # Where even that is not taken.
+        # In case the client does not read even that.
         self._look = self.loop.call_later(self.request_timeout_s, self.transport.abort)

@@ -1,4 +1,4 @@
-"""One line and one id per request. Pages from this process are a line only at level debug: metrics count them."""
+"""One log line and one id per request. Pages from the process cache are logged at level debug only."""
 
 import logging
 import random
@@ -17,18 +17,18 @@ _LONGEST_PATH = 200
 
 
 def request_id(given: bytes) -> bytes:
-    """The caller's own id where it is fit for a header and a log line, else a new one."""
+    """The caller's id if it is fit for a header and a log line, else a new one."""
     return given if _REQUEST_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
 
 
 def is_verbose() -> bool:
-    """Whether lines of level debug are written."""
+    """Whether the log includes level debug."""
     log: Any = structlog.get_logger().bind()
     return bool(log.is_enabled_for(logging.DEBUG))
 
 
 def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
-    """Writes the line of a request that began at `started` (monotonic)."""
+    """Logs a request that began at `started` (monotonic time)."""
     took_ms = round((monotonic() - started) * 1000, 3)
     log = structlog.get_logger()
     path = scope["path"][:_LONGEST_PATH]
@@ -36,7 +36,7 @@ def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
 
 
 def log_requests(app: ASGIApp, count: Callable[[int], None]) -> ASGIApp:
-    """A middleware: the id in the answer and in every line meanwhile, the line at the end; `count` gets the status."""
+    """A middleware: the id is in the response and in every log line; `count` gets the status."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:

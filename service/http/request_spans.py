@@ -1,4 +1,4 @@
-"""A span for each request, where traces are sent: see telemetry.tracing."""
+"""A span for each request, if traces are exported: see telemetry.tracing."""
 
 import re
 from typing import Any, cast
@@ -7,14 +7,14 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from opentelemetry import trace
 
 _UNWATCHED = "/health/,/metrics,/assets/"
-# All that a span is told of a request's headers.
+# The only request headers that a span may contain.
 _TOLD = {b"traceparent", b"tracestate", b"user-agent"}
 
 
 def traced(app: ASGIApp) -> ASGIApp:
-    """The application with a span for each request, under the caller's own where it names one.
+    """The application with a span for each request, as a child of the caller's span if there is one.
 
-    The span's own side sees a request without its query and most of its headers, and no error but its kind.
+    The instrumentation sees a request without its query and most of its headers, and of an error only its type.
     """
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
@@ -25,7 +25,7 @@ def traced(app: ASGIApp) -> ASGIApp:
             trace.get_current_span().set_status(trace.StatusCode.ERROR, type(error).__name__)
             told["rosetta.error"].append(error)
 
-    # Its types of ASGI are other ones than Litestar's.
+    # Its ASGI types differ from Litestar's.
     middleware: Any = OpenTelemetryMiddleware(
         cast("Any", inner), excluded_urls=_UNWATCHED, exclude_spans=["receive", "send"], default_span_details=_named
     )
@@ -42,5 +42,5 @@ def traced(app: ASGIApp) -> ASGIApp:
 
 
 def _named(scope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    # One name for all sources: a trace is looked for by what was asked, not for whom.
+    # One name for all sources: people search traces by operation, not by source.
     return f"{scope.get('method', '')} {re.sub(r'/[0-9]+', '/{id}', scope['path'])}".strip(), {}

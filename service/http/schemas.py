@@ -1,6 +1,6 @@
-"""The shapes of the API's answers, for its OpenAPI description.
+"""The schemas of the API's responses, for the OpenAPI document.
 
-Answers themselves are made as bytes in SQL; a test holds that they are as described here.
+The responses themselves are made as bytes in SQL; a test validates them against these schemas.
 """
 
 from typing import Any, Literal
@@ -11,11 +11,11 @@ _MOMENT = "ISO 8601, UTC, with a numeric offset"
 
 
 class Shape(BaseModel):
-    """All of what is listed; clients have to bear additions."""
+    """Every listed key is present; clients must accept additional ones."""
 
 
 class Source(Shape):
-    """A source's own facts; never its password."""
+    """A source without its tables; never its password."""
 
     created_at: str = Field(description=_MOMENT)
     updated_at: str = Field(description=_MOMENT)
@@ -34,7 +34,7 @@ class Source(Shape):
 
 
 class WalMonitor(Shape):
-    """What the platform's WAL monitor last saw of a source."""
+    """The state of a source's replication, as the WAL monitor last recorded it."""
 
     wal_lsn: str | None
     wal_position: int | None
@@ -42,7 +42,7 @@ class WalMonitor(Shape):
     last_transaction_time: str | None = Field(description=_MOMENT)
     replication_slot_name: str | None
     replication_lag_bytes: int | None
-    total_wal_size: str | None = Field(description="for people: 16 MB")
+    total_wal_size: str | None = Field(description="for display: 16 MB")
     wal_size_bytes: int | None
     wal_threshold_status: Literal["OK", "WARNING", "ERROR"] | None
     status: str
@@ -68,34 +68,36 @@ class Column(Shape):
 
 
 class Table(Shape):
-    """A published table; columns are in the table's own order."""
+    """A published table, with its columns in the table's own order."""
 
     id: int
-    table_name: str = Field(description="schema.table outside of public")
+    table_name: str = Field(description="schema.table unless the schema is public")
     version: int
     schema_table: list[Column]
 
 
 class Drift(Shape):
-    """Where what is published, registered and carried differs."""
+    """How published, registered and carried tables differ."""
 
-    published: int = Field(description="tables in the publication: now, or at the last sync where the source is silent")
-    registered: int = Field(description="tables that are known here, published or not")
-    carried: int = Field(description="published and registered ones that a pipeline which is not paused carries")
-    not_registered: list[str] = Field(description="published, and not synced yet")
-    not_published: list[str] = Field(description="registered, and no longer published")
+    published: int = Field(
+        description="tables in the publication: now, or at the last sync if the source does not answer"
+    )
+    registered: int = Field(description="tables known to the config database, published or not")
+    carried: int = Field(description="published and registered tables that a running pipeline carries")
+    not_registered: list[str] = Field(description="published, but not synced yet")
+    not_published: list[str] = Field(description="registered, but no longer published")
 
 
 class Meta(Shape):
     """How the page was read."""
 
     as_of: str = Field(description=_MOMENT)
-    tables_from: Literal["source", "metadata"] = Field(description="who said which tables are published")
+    tables_from: Literal["source", "metadata"] = Field(description="where the list of published tables comes from")
     read_from: Literal["view", "live"]
-    publication_check: str = Field(description="asked, remembered, or why the source did not say")
-    unregistered_tables: list[str] = Field(description="published, and not synced yet")
+    publication_check: str = Field(description="asked, remembered, or why the source did not answer")
+    unregistered_tables: list[str] = Field(description="published, but not synced yet")
     drift: Drift
-    sync: dict[str, Any] | None = Field(None, description="after a force_refresh: what it did")
+    sync: dict[str, Any] | None = Field(None, description="after a force_refresh: what the sync did")
 
 
 class Details(Shape):
@@ -131,7 +133,7 @@ class TypeChange(Shape):
 
 
 class Difference(Shape):
-    """What a version changed against the one before."""
+    """What a version changed compared with the one before."""
 
     new_columns: list[str]
     dropped_columns: list[Column]
@@ -146,7 +148,7 @@ class TableSchema(Shape):
 
 
 class Error(BaseModel):
-    """Every error; `details` says more where there is more to say."""
+    """The body of every error."""
 
     error: str
     message: str

@@ -1,4 +1,4 @@
-"""The HTTP interface. Each handler reads as the list of its steps."""
+"""The API of sources. Each handler reads as the list of its steps."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -42,10 +42,10 @@ async def _page(
 async def list_sources(
     request: AppRequest,
     skip: Annotated[
-        str | None, Parameter(description="how many to leave out", schema_extra=COUNT | {"maximum": _LARGEST_SKIP})
+        str | None, Parameter(description="how many sources to skip", schema_extra=COUNT | {"maximum": _LARGEST_SKIP})
     ] = None,
     limit: Annotated[
-        str | None, Parameter(description="how many at most", schema_extra=COUNT | {"maximum": 1000})
+        str | None, Parameter(description="maximum number of sources", schema_extra=COUNT | {"maximum": 1000})
     ] = None,
 ) -> Response[bytes]:
     """The sources, oldest first, as an array."""
@@ -65,7 +65,7 @@ async def list_sources(
     **described(Source, 404, 422, 503),
 )
 async def get_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
-    """A source's own facts."""
+    """A source without its tables."""
     wanted = parameters.identifier("Source", source_id)
     row = await runtime_of(request).database.fetch_one("source", id=wanted)
     if row is None:
@@ -125,7 +125,7 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     **described(SyncReport, 404, 422, 429, 502, 503, 504),
 )
 async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
-    """Syncs with the source database and says what changed. The next read of the page shows it."""
+    """Syncs with the source database and reports what changed. The next read of the page shows it."""
     runtime = runtime_of(request)
     await may_sync(request)
     result = await runtime.synchronizer.sync(parameters.identifier("Source", source_id))

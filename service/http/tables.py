@@ -1,4 +1,4 @@
-"""The HTTP interface to tables: the versions of one's schema, and the names of all that a source has."""
+"""The API of tables: the versions of a table's schema, and the names of all tables of a source."""
 
 from typing import Annotated
 
@@ -31,12 +31,12 @@ async def table_schema(
     version: Annotated[
         str | None,
         Parameter(
-            description="1 to the table's own version; default: that one",
+            description="1 to the table's version; default: the table's version",
             schema_extra=COUNT | {"maximum": _LARGEST_VERSION},
         ),
     ] = None,
 ) -> Response[bytes]:
-    """The columns of that version, and what it changed against the one before; null for the first."""
+    """The columns of that version, and what it changed compared with the one before; null for the first."""
     wanted = parameters.identifier("Table", table_id)
     number = None if version is None else parameters.count("version", version, 0, _LARGEST_VERSION)
     row = await runtime_of(request).database.fetch_one("table_versions", id=wanted, highest=number, count=2)
@@ -59,11 +59,11 @@ async def available_tables(
     request: AppRequest,
     source_id: Annotated[str, Parameter(description="the source's id", schema_extra=ID)],
     refresh: Annotated[
-        str | None, Parameter(description="ask the source, whatever is remembered", schema_extra=FLAG)
+        str | None, Parameter(description="ask the source even if the names are cached", schema_extra=FLAG)
     ] = None,
 ) -> Response[bytes]:
-    """Published or not, remembered for 5 minutes. Those outside `public` go by schema.table. Where the source does not
-    answer: those that the last syncs found, and Cache-Status says so."""
+    """Published or not, cached for 5 minutes. Tables outside `public` are named schema.table. If the source does not
+    answer, these are the tables that the last syncs found, and Cache-Status says so."""
     wanted = parameters.identifier("Source", source_id)
     is_forced = parameters.boolean("refresh", refresh)
     if is_forced:

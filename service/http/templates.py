@@ -15,7 +15,7 @@ from service.sources.schema_diff import type_name
 _WEB = Path(service.__file__).resolve().parent / "web"
 STATIC = _WEB / "static"
 
-# Everything a page needs is its own: what somebody managed to write into it loads nothing and runs nothing.
+# A page loads only what this service serves: injected markup can load nothing and run nothing.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -33,14 +33,14 @@ _CHANGES = {
     "DROP COLUMN": "column dropped",
     "CHANGES TYPE": "type changed",
 }
-# Bytes per minute: an idle server writes as much by itself.
+# Bytes per minute: an idle server writes that much anyway.
 _STEADY = 10 * 1024
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 @cache
 def asset(name: str) -> str:
-    """The URL of a file beside the templates. It changes with the file, so that browsers may keep it for ever."""
+    """The URL of a static file. It changes with the file's content, so that browsers may cache it forever."""
     digest = blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
     return f"/assets/{digest}/{name}"
 
@@ -51,7 +51,7 @@ def _moment(text: str) -> str:
 
 
 def amount(number: int) -> str:
-    """Bytes as PostgreSQL's pg_size_pretty would round them."""
+    """Formats bytes as PostgreSQL's pg_size_pretty rounds them."""
     size = float(number)
     for unit in _UNITS:
         if abs(size) < 1024 or unit == _UNITS[-1]:
@@ -92,7 +92,7 @@ def _environment() -> Environment:
 
 
 def render(name: str, /, **values: Any) -> str:
-    """The template with these values; every one of them is escaped."""
+    """Renders a template; every value is escaped."""
     return _environment().get_template(name).render(**values)
 
 

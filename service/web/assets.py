@@ -16,7 +16,7 @@ _FOREVER_S = 31_536_000
 
 @cache
 def found(digest: str, name: str) -> tuple[Page, dict[str, str]] | None:
-    """A file by the two parts of its URL, with its headers; None for what is not there, or is of another version."""
+    """A static file by the two parts of its URL, with its headers; None for another name or version."""
     if name not in _TYPES or asset(name) != f"/assets/{digest}/{name}":
         return None
     page = Page((STATIC / name).read_bytes(), monotonic() + _FOREVER_S, _FOREVER_S)

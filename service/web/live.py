@@ -1,8 +1,8 @@
-"""Open web pages: one portrait per source and state, drawn once for all who look, and sent to them as it changes.
+"""Open web pages: one portrait for each state of a source, drawn once for everybody, and sent as it changes.
 
-An eviction is the signal that a source changed: whatever evicts (a notification, a sync, a refresh by hand) makes its
-open pages read it once, together. An event's id is the portrait's version, so that any process can tell a page that
-comes back what it missed.
+An eviction signals that a source has changed: whatever evicts (a notification, a sync, a manual refresh) makes the open
+pages of that source read it once, together. An event's id is the portrait's version, so that any process knows what a
+page that reconnects has missed.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.portrait import Portrait, draw
 from service.web.rooms import Room, Watcher
 
-# However often a source changes, its open pages are told at most this often.
+# However often a source changes, its open pages receive events at most this often.
 _SPACING_S = 0.1
 _TRY_AGAIN_S = 1.0
 _LATELY_DAYS = 7
@@ -68,7 +68,7 @@ class Live:
                 self._rooms[source_id].notice_change()
 
     async def portrait(self, source_id: int, *, reload: bool = False) -> tuple[Portrait, Answer]:
-        """The source as it is now, and the page that it was drawn from; `reload` reads past the caches."""
+        """The present portrait of a source, and the page that it was drawn from; `reload` reads past the caches."""
         answer = await (self._pages.reload(source_id) if reload else self._pages.read(source_id))
         page = answer.page
         held = self._portraits.get(source_id)
@@ -85,8 +85,8 @@ class Live:
 
     async def _draw(self, source_id: int, page: Page) -> Portrait:
         extras = None
-        # Read after the page: what it says is never older, and what changes later evicts the page. A page does without:
-        # migrations 012 and 013, or the rights on what they make, may be missing while an update is under way.
+        # Read after the page, so that it is never older; a later change evicts the page. It may be None: during an
+        # update the tables of migrations 009 and 010, or the rights on them, may be missing.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
             extras = await self._database.fetch_one("portrait_extras", id=source_id, days=_LATELY_DAYS)
         lag = tuple(self._lag.get(source_id, ()))
@@ -103,13 +103,13 @@ class Live:
 
     @property
     def rooms(self) -> Mapping[int, Room]:
-        """The rooms that are open, by source id."""
+        """The open rooms, by source id."""
         return MappingProxyType(self._rooms)
 
     async def sync_errors(self, source_ids: list[int]) -> dict[int, str]:
-        """Why those of the sources that fail in their turn do; nothing where that cannot be told."""
+        """Why scheduled syncs of these sources fail; empty if that is not known."""
         rows = []
-        # As above: the list of sources does without.
+        # As above: the list of sources works without it.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
             rows = await self._database.fetch_all("failing_sources", ids=source_ids)
         return {row["source_id"]: row["last_error"] for row in rows}
@@ -123,16 +123,16 @@ class Live:
             self._lag.popitem(last=False)
 
     def freshness(self, portrait: Portrait, answer: Answer) -> str:
-        """The part that says how old it is and where it is from."""
+        """The part of a page that says how old it is and where it was read."""
         since = self._connections.failing_since(portrait.source_id)
         return portrait.freshness(is_old=answer.found == "last known", failing_since=since)
 
     async def open(self, source_id: int, since: str | None, *, with_parts: bool) -> AsyncIterator[bytes]:
-        """A stream of what changes from `since` on (a version; None: from now on). Events, encoded:
+        """A stream of encoded events about what changes after `since` (a version; None: from now on):
 
-        `hello` at first; `changed` with the ids of the elements that changed, and their HTML `with_parts`; `whole`
-        where everything has to be read anew; `trouble` while the page cannot be read; `gone` at last, where the source
-        was deleted or the service stops.
+        `hello` first; `changed` with the ids of the elements that changed, and their HTML `with_parts`; `whole` if
+        everything has to be read again; `trouble` while the page cannot be read; `gone` last, if the source was deleted
+        or the service stops.
         """
         portrait, answer = await self.portrait(source_id)
         if self._is_closed or self.streams >= self._most_streams:
@@ -143,7 +143,7 @@ class Live:
     async def _stream(
         self, source_id: int, new_room: Room, since: str | None, with_parts: bool
     ) -> AsyncIterator[bytes]:
-        # From here until the watcher is in the room nothing is awaited: no change can come between what it is caught up
+        # Nothing is awaited from here until the watcher is in the room: no change can fall between what it catches up
         # with and what it receives later.
         self.streams += 1
         watcher = Watcher(with_parts)
@@ -191,7 +191,7 @@ class Live:
         return max(page.expires - monotonic(), _SPACING_S) if page else _TRY_AGAIN_S
 
     def close(self) -> None:
-        """Ends every stream: a server that stops waits for its connections."""
+        """Ends every stream. A server that stops waits for its connections."""
         self._is_closed = True
         for room in self._rooms.values():
             room.close("the service stops")
@@ -200,12 +200,12 @@ class Live:
 def _drawn(
     page: Page, extras: dict[str, Any] | None, lag: tuple[tuple[datetime, int], ...]
 ) -> tuple[Portrait, tuple[datetime, int] | None]:
-    """The portrait, and what the page says about the lag."""
+    """The portrait, and the lag that the page reports."""
     details = msgspec.json.decode(page.body)
     wal, as_of = details["wal_monitor"], datetime.fromisoformat(details["meta"]["as_of"])
     sample = (as_of, wal["replication_lag_bytes"]) if wal and wal["replication_lag_bytes"] is not None else None
     if extras is not None and len(extras["lag"]) > 1:
-        # The monitor's history knows more than what this process happened to read.
+        # The WAL monitor's history has more than what this process happened to read.
         lag = tuple((datetime.fromisoformat(when), value) for when, value in extras["lag"])
     shown = (*lag, sample) if sample and (not lag or lag[-1][0] < as_of) else lag
     return draw(details, page.digest, extras, shown), sample

@@ -1,4 +1,4 @@
-"""A source's page for people: HTML in parts, so that an open page is sent only those that changed."""
+"""A source's web page as HTML in parts, so that an open page receives only the parts that changed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from service.http.templates import amount, macros, render
 from service.pages.page import Page
 from service.sources.health import health
 
-# How the last check of the publication is told where it was a success.
+# The outcomes of a publication check that succeeded.
 _ANSWERED = {"asked", "remembered"}
 _CHART_WIDTH, _CHART_HEIGHT = 240.0, 46.0
 _NOTHING_MORE: dict[str, Any] = {
@@ -32,7 +32,7 @@ Samples = Sequence[tuple[datetime, int]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A table's row, and what rows are sorted by."""
+    """The row of a table, and the values that rows are sorted by."""
 
     html: str
     name: str
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Portrait:
-    """What a page shows of one state of its source. `parts` and `rows` are HTML by the id of their element."""
+    """One state of a source as a page shows it. `parts` and `rows` are HTML by element id."""
 
     source_id: int
     name: str
@@ -55,7 +55,7 @@ class Portrait:
 
     @cached_property
     def version(self) -> str:
-        """The same parts have the same one in every process."""
+        """The same for the same parts, in every process."""
         digest = blake2b(digest_size=12)
         for text in (*self.parts.values(), *(row.html for row in self.rows.values())):
             digest.update(text.encode())
@@ -63,35 +63,35 @@ class Portrait:
 
     @cached_property
     def marked_parts(self) -> dict[str, Markup]:
-        """The parts for a template: they are HTML already."""
+        """The parts, marked as HTML for a template."""
         return {name: Markup(text) for name, text in self.parts.items()}  # noqa: S704  # from templates that escape
 
     @cached_property
     def weight(self) -> int:
-        """What it takes in memory, about: its own texts, and as much again for the page that is made of them."""
+        """About the bytes that it takes in memory: its own texts, and the finished page made of them."""
         return 2 * sum(map(len, self.parts.values())) + 3 * sum(len(row.html) for row in self.rows.values())
 
     def freshness(self, *, is_old: bool, failing_since: datetime | None) -> str:
-        """When and from where it was read. It is no part of the version: it changes whenever somebody reads."""
+        """The part that says when and where the page was read. Not part of the version: every read changes it."""
         since = failing_since.isoformat() if failing_since else None
         return render("freshness.html", is_old=is_old, failing_since=since, **self.facts).strip()
 
     def page(self, key: str, make: Callable[[], Page]) -> Page:
-        """The finished page of this state for a key, made once."""
+        """The finished page for a key, made once."""
         page = self._pages.get(key)
         if page is None:
             page = self._pages[key] = make()
         return page
 
     def changes_since(self, older: "Portrait") -> dict[str, str] | None:
-        """The elements to be replaced, by id. None where rows came, left or moved: then the whole page is read."""
+        """The elements to replace, by id. None if rows came, left or moved: then the whole page has to be read."""
         if list(self.rows) != list(older.rows) or self.name != older.name:
             return None
         changed = {name: html for name, html in self.parts.items() if html != older.parts[name]}
         return changed | {name: row.html for name, row in self.rows.items() if row.html != older.rows[name].html}
 
     def selected(self, search: str, sort: str) -> list[str]:
-        """The rows whose table's name holds `search`, in that order."""
+        """The rows whose table name contains `search`, sorted."""
         rows = [row for row in self.rows.values() if search.lower() in row.name.lower()]
         if sort == "version":
             rows.sort(key=lambda row: -row.version)
@@ -103,7 +103,7 @@ class Portrait:
 
 
 def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, lag: Samples) -> Portrait:
-    """The portrait of a page's JSON. `extras` is the row of `portrait_extras`, None where it cannot be read."""
+    """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read."""
     source, wal, tables, meta = (details[key] for key in ("source", "wal_monitor", "tables", "meta"))
     more = extras or _NOTHING_MORE
     lately = {int(table_id): change for table_id, change in more["changed_lately"].items()}
@@ -116,7 +116,7 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
         "part-connection": draw_part.connection(source, more),
         "part-replication": draw_part.replication(source, wal, more, _chart(lag)),
         "part-destinations": draw_part.destinations(details["destinations"], more),
-        # A page that a process of an earlier version stored has no drift, for its life.
+        # A page that an earlier version of the service stored has no drift, until it expires.
         "part-count": draw_part.count(tables, meta.get("drift")),
     }
     return Portrait(
@@ -144,14 +144,14 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
 
 
 def _text(html: str) -> str:
-    # Markup is for templates: what it is put together with would be escaped.
+    # A plain str: joining Markup with other text would escape that text.
     return str.__str__(html).strip()
 
 
 def _chart(lag: Samples) -> dict[str, str]:
-    """The points of a line, and the same in words."""
+    """The points of the chart's line, and a description in words."""
     if len(lag) < 2:
-        return {"points": "", "words": "The lag's course shows as this service reads it."}
+        return {"points": "", "words": "The lag chart fills in over time."}
     first, last = lag[0][0], lag[-1][0]
     span = (last - first).total_seconds() or 1
     most = max(value for _, value in lag) or 1

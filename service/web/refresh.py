@@ -1,4 +1,4 @@
-"""Syncing a source for a person who waits: what happened, in words."""
+"""Syncs a source while a person watches: progress as events, the outcome in words."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -22,18 +22,18 @@ from service.telemetry.events import Event, SyncPhase
 from service.web.rooms import event
 
 _ADVICE: dict[type[ServiceError], str] = {
-    SourceUnreachableError: "Check that its server answers at this address, and that the user and the password are "
-    "right; then refresh again.",
-    SyncUnfinishedError: "The sync goes on without you: this page shows its outcome as soon as there is one.",
+    SourceUnreachableError: "Check that the server answers at this address and that the user and password are right. "
+    "Then sync again.",
+    SyncUnfinishedError: "The sync continues in the background. This page will show its outcome.",
     SourceBusyError: "Nothing was changed. Try again in a few seconds.",
-    ConfigDatabaseUnavailableError: "Nothing was changed. Whoever runs the config database should know; try again "
+    ConfigDatabaseUnavailableError: "Nothing was changed. Tell the operators of the config database, and try again "
     "when it is back.",
 }
 _NAMES = (
     ("tables_added", "+", "added", "{}: new table"),
     ("tables_dropped", "\u2212", "dropped", "{}: no longer published"),
     ("tables_returned", "+", "added", "{}: published again"),
-    ("tables_filled", "~", "retyped", "{}: its columns are known now"),
+    ("tables_filled", "~", "retyped", "{}: columns are known now"),
 )
 _COLUMNS = {
     "added": "added {column_name}",
@@ -45,7 +45,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`status` is the HTTP status of the same outcome as an API call; `facts` are the template's."""
+    """`status` is the HTTP status that the API would answer; `facts` are for the template."""
 
     status: int
     facts: dict[str, Any]
@@ -54,7 +54,7 @@ class Outcome:
 async def sync_watched(runtime: Runtime, source_id: int, on_refresh: Callable[[], None] = lambda: None) -> Outcome:
     """Syncs, then waits a bounded time for the view; `on_refresh` is called when that wait begins.
 
-    EntityNotFoundError if the source is gone; every other trouble is an outcome.
+    EntityNotFoundError if the source is gone; every other failure is an outcome.
     """
     try:
         synced = await runtime.sync(source_id, on_refresh)
@@ -66,8 +66,8 @@ async def sync_watched(runtime: Runtime, source_id: int, on_refresh: Callable[[]
 
 
 async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
-    """Refreshes, told as server-sent events: `phase` ({"phase", "tables", "ms"}) as they come, then `outcome`
-    ({"ok", "html"}), or `failure` where there is none. Who leaves does not stop it.
+    """Syncs, and reports it as server-sent events: `phase` ({"phase", "tables", "ms"}) for each phase, then `outcome`
+    ({"ok", "html"}), or `failure` if there is none. A client that leaves does not stop the sync.
     """
     heard: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
     started = monotonic()
@@ -91,7 +91,7 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
         html = render("outcome.html", is_fragment=True, name="", source_id=source_id, **outcome.facts)
         heard.put_nowait((event("outcome", {"ok": outcome.status == 200, "html": html}), True))
 
-    # A sync that waits behind another one hears that one's phases first.
+    # A sync that waits behind another one reports the phases of that one first.
     stop = runtime.observer.subscribe(hear)
     task = asyncio.ensure_future(work())
     keep(task)

@@ -1,4 +1,4 @@
-"""The open pages of one source, and what each of them has still to receive.
+"""The open pages of one source, and the events that wait for each of them.
 
 Server-sent events: https://html.spec.whatwg.org/#server-sent-events.
 """
@@ -16,7 +16,7 @@ import msgspec
 from service.web.portrait import Portrait
 
 HEARTBEAT_S = 15.0
-# A page that is this many events behind is told to read everything anew.
+# A page that is this many events behind is asked to read everything again.
 MOST_WAITING = 32
 _REMEMBERED_CHANGES = 64
 
@@ -166,7 +166,7 @@ class Room:
             self._task.cancel()
 
     def _missed(self, since: str) -> dict[str, str] | None:
-        """The parts that changed since that version; None if it is not known any more."""
+        """The parts that changed since that version; None if it is too long ago."""
         if since == self._portrait.version:
             return {}
         changes = list(self._log)
@@ -186,6 +186,7 @@ class Room:
 
 def event(kind: str, data: dict[str, Any]) -> bytes:
     """A server-sent event."""
-    # Only what brings the page to a version has its id: a client that is cut off after any other event has missed it.
+    # Only an event that brings a page to a version has its id: a client that is cut off after any other event has
+    # missed what leads to that version.
     number = f"id: {data['version']}\n" if kind == "changed" else ""
     return b"".join((f"event: {kind}\n{number}data: ".encode(), msgspec.json.encode(data), b"\n\n"))

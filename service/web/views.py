@@ -36,8 +36,8 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _CAME = {
     "memory": "from the cache",
     "redis": "from the cache",
-    "computed": "straight from the database",
-    "last known": "from this process, which keeps the last that was known",
+    "computed": "from the database",
+    "last known": "from this process, which keeps the last known page",
 }
 
 
@@ -62,7 +62,7 @@ def _page(text: str) -> Page:
 
 @route("/", http_method=_READ, include_in_schema=False)
 async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -> Response[bytes]:
-    """The sources by name, with their health."""
+    """The list of sources by name, with their health."""
     first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
     runtime = runtime_of(request)
     rows = await runtime.database.fetch_all("overview", search=q, limit=_LISTED, skip=first)
@@ -105,7 +105,7 @@ async def details_page(
     freshness, came = _live(request).freshness(portrait, answer), _CAME[answer.found]
     if q or order != "name":
         return await _html(request, _page(_details(portrait, freshness, came, q, order)))
-    # What everybody looks at is put together and compressed once per state.
+    # The page that everybody looks at is put together and compressed once per state.
     page = portrait.page(came + freshness, lambda: _page(_details(portrait, freshness, came, "", "name")))
     return await _html(request, page)
 
@@ -131,10 +131,10 @@ def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: s
 async def table_page(
     request: AppRequest, table_id: Text, before: MaybeText = None, fragment: MaybeText = None
 ) -> Response[bytes]:
-    """A table's columns, and what each version changed."""
+    """The columns of a table, and what each version changed."""
     wanted = parameters.identifier("Table", table_id)
     highest = parameters.count("before", before, 0, _LARGEST_SKIP) - 1 if before is not None else None
-    # One more than is shown, for the difference that the oldest one makes.
+    # One more than is shown, for the difference of the oldest version shown.
     row = await runtime_of(request).database.fetch_one(
         "table_versions", id=wanted, highest=highest, count=_VERSIONS + 1
     )
@@ -160,9 +160,9 @@ async def table_page(
 
 @post("/sources/{source_id:str}/refresh", status_code=200, include_in_schema=False)
 async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] | Stream:
-    """Syncs with the source: as a page, or (for the script) as events that tell how it goes on."""
+    """Syncs with the source, and answers with a page, or with events about its progress for the script."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        # A form: no origin is named that may send it.
+        # A form of another site: no setting allows an origin to send it.
         raise CrossSiteError
     runtime = runtime_of(request)
     wanted = parameters.identifier("Source", source_id)
@@ -195,7 +195,7 @@ async def asset(request: AppRequest, digest: Text, name: Text) -> Response[bytes
 
 @get(
     "/api/v1/sources/{source_id:str}/events",
-    summary="What changes on a page, live",
+    summary="Live changes of a page",
     media_type="text/event-stream",
     **described(str, 404, 422, 503, media_type="text/event-stream"),
 )
@@ -203,16 +203,14 @@ async def events(
     request: AppRequest,
     source_id: Annotated[str, Parameter(description="the source's id", schema_extra=ID)],
     since: Annotated[
-        str | None, Parameter(description="the version that is shown; Last-Event-ID goes before it")
+        str | None, Parameter(description="the version that the client shows; Last-Event-ID takes precedence")
     ] = None,
-    parts: Annotated[
-        str | None, Parameter(description="with the web page's HTML of what changed", schema_extra=FLAG)
-    ] = None,
+    parts: Annotated[str | None, Parameter(description="include the HTML of what changed", schema_extra=FLAG)] = None,
 ) -> Stream:
-    """Server-sent events: `hello`, `changed` (which parts), `whole` (read everything anew), `trouble`, `gone`.
+    """Server-sent events: `hello`, `changed` (which parts), `whole` (read everything again), `trouble`, `gone`.
 
-    The id of a `changed` is the version that it leads to; who comes back with it as Last-Event-ID is told what it
-    missed. A comment every 15 s.
+    The id of a `changed` event is the version that it leads to. A client that reconnects with it as Last-Event-ID
+    receives what it missed. A comment every 15 s.
     """
     stream = await _live(request).open(
         parameters.identifier("Source", source_id),

@@ -85,7 +85,7 @@ async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_show
         assert "cannot be asked" in row["last_error"]
         assert 100 * 2 ** (failures - 1) - 10 < row["pause"] <= 100 * 2 ** (failures - 1)
     page = await service.client.get(f"/sources/{source}/details?fresh=true")
-    assert "Syncs fail since" in page.text
+    assert "Syncs failing since" in page.text
     assert "cannot be asked" in page.text
 
 

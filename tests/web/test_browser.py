@@ -75,7 +75,7 @@ async def test_reading_again_is_for_once(page: Page, site: Site, config: Sql) ->
     source = add_source(config)
     await site.service.settled(config)
     await show(page, site, source)
-    await page.click("text=Read again")
+    await page.click("text=Reload")
     await expect(page.locator("#live")).to_have_text("Live")
     assert page.url == f"{site.url}/sources/{source}/details"
 
@@ -134,7 +134,12 @@ async def test_refresh_shows_its_progress_and_what_changed(
     await page.click("#refresh button")
     await expect(page.locator("#progress")).to_contain_text("orders: new table")
     steps = "\n".join(await page.evaluate("window.steps"))
-    for words in ("Connecting to the source", "Reading its catalogs", "Comparing 1 tables", "Bringing the view"):
+    for words in (
+        "Connecting to the source",
+        "Reading its catalogs",
+        "Comparing and recording 1 tables",
+        "Refreshing the view",
+    ):
         assert words in steps
     await expect(page.locator("#listed tr th")).to_have_text("orders")
     await expect(page.locator("#refresh button")).to_be_enabled()
@@ -153,7 +158,7 @@ async def test_refresh_that_is_refused_says_why(page: Page, start: Start, serve_
     progress = page.locator("#progress")
     await expect(progress).to_contain_text("the source database cannot be asked")
     await page.click("#refresh button")
-    await expect(progress).to_contain_text("The refresh did not begin: at most 1 syncs a minute; try again in")
+    await expect(progress).to_contain_text("The sync did not begin: at most 1 syncs a minute; try again in")
 
 
 async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page, site: Site, config: Sql) -> None:
@@ -165,7 +170,7 @@ async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page,
     progress = page.locator("#progress")
     await expect(progress).to_contain_text("the source database cannot be asked")
     await expect(progress).to_contain_text(re.compile(r"has not answered since \d{4}-"))
-    await expect(progress).to_contain_text("last good sync was never")
+    await expect(progress).to_contain_text("last successful sync was never")
     await expect(progress).to_contain_text("Check that its server answers")
     await expect(page.locator("#part-freshness")).to_contain_text("The source database does not answer")
     await expect(page.locator("#listed tr th")).to_have_text("known")
@@ -234,9 +239,9 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     page = await context.new_page()
     await page.goto(site.url)
     await page.click("text=shop")
-    await page.click("text=Refresh from the source")
+    await page.click("text=Sync with the source")
     await expect(page.locator("main")).to_contain_text("orders: new table")
-    await page.click("text=To the page")
+    await page.click("text=Back to the source")
     await page.fill("#q", "ORD")
     await page.click("text=Search >> nth=-1")
     await expect(page.locator("#listed tr")).to_have_count(1)
@@ -245,7 +250,7 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     await page.click("#listed a")
     await expect(page.locator("h1")).to_have_text("orders")
     await expect(page.locator("main")).to_contain_text("CHARACTER VARYING")
-    await page.click("text=Back to its source")
-    await page.click("text=Read again")
-    await expect(page.locator(".came")).to_contain_text("straight from the database")
+    await page.click("text=Back to the source")
+    await page.click("text=Reload")
+    await expect(page.locator(".came")).to_contain_text("from the database")
     await context.close()

@@ -1,5 +1,5 @@
-// Keeps an open page up to date, and spares a page load where a person asks for something. Without it everything
-// works by links and forms.
+// Keeps an open page up to date, and opens schemas and syncs without a page load. Without this script everything works
+// by links and forms.
 "use strict";
 
 const main = document.getElementById("main");
@@ -14,7 +14,7 @@ function element(html) {
 
 // ---- what changed, part by part
 
-// What is shown, and what the stream last told of.
+// The version that is shown, and the one that the stream last announced.
 let version = main.dataset.version;
 let told = version;
 
@@ -39,8 +39,8 @@ function highlight(fresh) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Rows came or left: the page is read anew, and those of its parts that differ are put in their places. It may come
-// from another process, which has not heard of the change yet, or be older than an event that came meanwhile.
+// Rows came or left: reads the page again and replaces the parts that differ. The page may come from another process,
+// which has not received the notification yet, or be older than an event that arrived in the meantime.
 async function readWhole() {
   let other;
   for (let attempt = 0; attempt < 10; attempt += 1) {
@@ -51,7 +51,7 @@ async function readWhole() {
       other = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (other.getElementById("main").dataset.version === told) break;
     } catch {
-      // Tried again.
+      // The next attempt follows.
     }
   }
   if (!other) return;
@@ -116,12 +116,12 @@ function listen() {
   on("gone", (data) => say(`No longer live: ${data.message}`, true));
   own.onerror = () => {
     say("Connection lost, trying again", true);
-    // After an answer that is an error (too many streams, say) the browser gives up; this does not.
+    // After an error response (too many streams, say) the browser gives up; this tries again.
     if (own.readyState === EventSource.CLOSED) setTimeout(() => own === stream && listen(), 2000 + Math.random() * 3000);
   };
 }
 
-// A browser has few connections to one server: a page that nobody sees gives its own back, and catches up later.
+// A browser has few connections to one server: a hidden page gives its own back, and catches up when it is visible.
 function listenWhileSeen() {
   if (document.visibilityState === "visible") listen();
   else if (stream) {
@@ -130,7 +130,7 @@ function listenWhileSeen() {
   }
 }
 
-// ---- search among the rows that are there
+// ---- search among the rows of the page
 
 const search = document.querySelector("input[data-filters]");
 
@@ -160,13 +160,13 @@ async function showSchema(table) {
   if (!dialog.open) dialog.showModal();
 }
 
-// ---- refresh, with what it is doing
+// ---- sync, with its progress
 
 const PHASES = {
   connect: () => "Connecting to the source",
   source: () => "Reading its catalogs",
-  record: (data) => `Comparing ${data.tables.toLocaleString("en")} tables with what is recorded, and recording`,
-  refresh: () => "Bringing the view up to date",
+  record: (data) => `Comparing and recording ${data.tables.toLocaleString("en")} tables`,
+  refresh: () => "Refreshing the view",
 };
 
 async function refresh(form) {
@@ -179,7 +179,7 @@ async function refresh(form) {
     const answer = await fetch(form.action, { method: "POST", headers: { Accept: "text/event-stream" } });
     if (!answer.ok) {
       const told = await answer.json().catch(() => ({}));
-      progress.textContent = `The refresh did not begin: ${told.message ?? `the service answers ${answer.status}`}.`;
+      progress.textContent = `The sync did not begin: ${told.message ?? `the service answers ${answer.status}`}.`;
       return;
     }
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -196,7 +196,7 @@ async function refresh(form) {
       }
     }
   } catch (error) {
-    progress.textContent = `The refresh could not be followed to its end (${error.message}). The page shows its outcome when there is one.`;
+    progress.textContent = `The connection was lost during the sync (${error.message}). This page will show its outcome.`;
   } finally {
     button.disabled = false;
   }
@@ -217,7 +217,7 @@ function show(progress, kind, data) {
 // ---- all of it
 
 if (source) {
-  // "Read again" was meant for once: not for a reload, nor for what this page reads by itself.
+  // "Reload" counts once: not when the browser reloads, nor when this script reads the page.
   const here = new URL(location.href);
   if (here.searchParams.has("fresh")) {
     here.searchParams.delete("fresh");
@@ -232,7 +232,7 @@ if (source) {
   });
   const found = search.defaultValue;
   search.addEventListener("input", () => {
-    // Rows that the server left out come only from there.
+    // Rows that the server left out have to come from the server.
     if (search.value.trim().toLowerCase().includes(found.toLowerCase())) filter();
     else search.form.requestSubmit();
   });
@@ -243,7 +243,7 @@ if (source) {
     showSchema(link.pathname.split("/").pop());
   });
   byId("schema").addEventListener("close", (event) => {
-    // The row may be another element by now than the one that had the focus.
+    // The row may have been replaced since it had the focus.
     const row = byId(`table-${event.target.dataset.table}`);
     if (row) row.querySelector("a").focus();
     delete event.target.dataset.table;
