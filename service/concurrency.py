@@ -64,7 +64,7 @@ class Backoff:
 
 
 class Turnstile(Generic[K, T]):
-    """Runs one piece of work per key at a time, and lets callers share the one that waits behind it.
+    """Per key, one piece of work runs and at most one more waits; callers share the waiting one.
 
     A caller never shares work that was already running when it called: that work may have read what the caller knows
     to be outdated. It shares the waiting one, which starts when the running one has ended.

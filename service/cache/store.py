@@ -355,8 +355,8 @@ class Cache:
             raise CacheUnavailableError from error
 
     def _fail(self, primaries: Primaries, reason: str) -> None:
-        # A failure of an earlier session's servers says nothing about the present ones. An eviction that
-        # missed the former is not missing in the latter: their session began with the eviction of everything.
+        # A failure of an earlier session's servers says nothing about the present ones. An eviction that missed the
+        # former is not missing in the latter: their session began with the eviction of everything.
         if primaries is self._primaries:
             self.fail(reason)
 

@@ -1,4 +1,4 @@
-"""The settings that an operator makes in environment variables.
+"""The settings of the service, read from environment variables.
 
 Start with `settings`. Each other module parses one kind of value: Redis URLs, host patterns, tokens, the key.
 """

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     )
     most_streams: int = Field(1000, ge=0, le=100_000, description="maximum live streams (open pages) per process")
     start_wait_s: int = Field(
-        0, ge=0, le=86_400, description="how long startup waits for the config database; 0: not at all"
+        0, ge=0, le=86_400, description="how long startup waits for the config database; 0: fail at once"
     )
     log_format: Literal["json", "console"] = Field("json", description="json, or console for people")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error")
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     @classmethod
     def _endpoint(cls, url: str | None) -> str | None:
         if url is not None and not _ENDPOINT.fullmatch(url):
-            raise ValueError("is not the URL of a collector, such as http://collector.example.com:4318/v1/traces")
+            raise ValueError("is not the URL of a collector; example: http://collector.example.com:4318/v1/traces")
         return url
 
     @field_validator("source_hosts")
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     def _origins(cls, text: str) -> str:
         for origin in _listed(text):
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"'{origin}' is not an origin, such as https://control.example.com")
+                raise ValueError(f"'{origin}' is not an origin; example: https://control.example.com")
         return text
 
     @property
