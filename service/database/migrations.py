@@ -39,12 +39,8 @@ PRESENT = "present"
 # recorded gets the current files, which apply to it without harm.
 _BEFORE_RELEASE = {
     ("007_optimize_source_details_performance.sql", "9277773b8e5be925556551a8289040bbce2fdf52bb8c9a8a709eadf589cb4125"),
-    ("007_optimize_source_details_performance.sql", "64bcb58ec41567917b59921a04b32a3ae5eda358a65cfe3697c14ff368289139"),
     ("008_source_details_view.sql", "d511b144c3ff772873743e9ac09b7baae253bc7b042e25b2b16d1032bf9b2f72"),
-    ("008_source_details_view.sql", "2bcab9ab0ed80efbbc153a389134a97008330404873cb13861b5e28c832c48cd"),
-    ("009_source_details_schedule.sql", "7c409228a6a01f9dff6bba372aec1aefb5093302c668599aadd79e5c9831a543"),
     ("009_source_details_refresh.sql", "01a6aaeea932023c1e1d3691aa47bb695c7bcadcaa6c8f9dce3bb99935b81cc3"),
-    ("010_source_details_wal.sql", "5bfe1c7dc4839c1dc6a8ce60b6cff1ceeeee16b2119d784c923c5f40ab692972"),
     ("010_source_details_notify.sql", "81fbfd257f5439091265b84bb310135ad75e49ae84bd0b44fa3cc0128d1766ee"),
     ("011_refresh_source_details.sql", "d60020cd59133ab70372f72577341de66da547c1023226483261de7353da69d3"),
     ("012_source_details_schedule.sql", "7ca671e25543a2bfbffef4f4ae1b5a311d3cde071372ab748aa620027d42904b"),
