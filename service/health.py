@@ -1,4 +1,4 @@
-"""What is degraded, for people and for gauges. A part that fails in the background is named where people look."""
+"""What is degraded, as a report for people and as gauges, background work included."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from service.pages.memory import Memory
 from service.sources.connections import Connections
 from service.telemetry.metrics import Metrics
 
-# A task that failed starts again at once, and may fail only now and then: so long the report names it.
+# How long the report names a task that failed: it starts again at once, and may fail only now and then.
 _FAILURE_SHOWN_S = 60.0
-# A background task is late after this many of its intervals.
+# Background work is late after this many of its intervals.
 _LATE_ROUNDS = 3
 
 
 class Health:
-    """The state of every dependency, as it was last looked at."""
+    """The state of every dependency."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Health:
         self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
 
     def add_gauges(self, metrics: Metrics) -> None:
-        """Shows the state as gauges; those that the database knows are as of the last look."""
+        """Adds gauges. Values from the config database are those of the last `look`."""
         gauge, listener = metrics.gauge, self._listener
         gauge("redis_up", "Redis is used", lambda: self._cache.is_trusted)
         gauge("listener_up", "changes are heard", lambda: listener.is_listening)
@@ -73,11 +73,11 @@ class Health:
         gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
 
     def note_failure(self, task: str, why: str) -> None:
-        """A background task failed; it starts again."""
+        """Notes that a background task has failed; it starts again."""
         self._task_failures[task] = monotonic(), why
 
     async def look(self) -> None:
-        """Asks the config database, for the gauges."""
+        """Reads the values of the gauges that the config database has."""
         with contextlib.suppress(ConfigDatabaseUnavailableError):
             self._view = dict(await self._database.fetch_one("view_state") or self._view)
         with contextlib.suppress(ConfigDatabaseUnavailableError):
@@ -148,8 +148,8 @@ class Health:
                 yield f"the {task} has failed, and begins anew: {why}"
 
     async def _look_at_background(self) -> str | None:
-        """Why the background is not known, or None. Pages need nothing of it: migrations 012 and 013, or the rights on
-        what they make, may be missing during an update.
+        """Why the state of background work is not known, or None. Pages do not need it: during an update the tables of
+        migrations 009 and 010, or the rights on them, may be missing.
         """
         if not any(self._intervals.values()):
             return None
@@ -160,7 +160,7 @@ class Health:
         return None
 
     def _in_background(self, name: str) -> float:
-        # What is switched off here is neither late nor failing, whatever it left behind.
+        # Work that is switched off here is neither late nor failing, whatever it left behind.
         return float(self._background[name]) if self._intervals[name] else 0.0
 
 

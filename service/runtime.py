@@ -34,9 +34,9 @@ _MIB = 1024 * 1024
 
 
 class Parts:
-    """What reads pages and syncs sources. Commands need no more: they do without a listener and without Redis.
+    """The parts that read pages and sync sources. Commands need no more: they use neither a listener nor Redis.
 
-    A sync by a command evicts as any other program's write does: its changes notify every process that serves.
+    A sync by a command evicts as the writes of any other program do: its changes notify every serving process.
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
@@ -98,7 +98,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A sync that somebody waited for. `view_refreshed`: the view shows it already; None if nothing changed."""
+    """A sync that a caller waited for. `view_refreshed`: the view shows it already; None if nothing changed."""
 
     result: SyncResult
     view_refreshed: bool | None = None
@@ -110,13 +110,13 @@ class Synced:
         return dict(self.result.phases_ms) | ({} if self.refresh_ms is None else {"refresh": self.refresh_ms})
 
     def body(self) -> dict[str, Any]:
-        """As it goes on the wire."""
+        """The JSON object for clients."""
         refreshed = {} if self.view_refreshed is None else {"view_refreshed": self.view_refreshed}
         return self.result.body() | {"phases_ms": self.phases_ms} | refreshed
 
 
 class Runtime(Parts):
-    """One process's service without its HTTP side."""
+    """The service in one process, without its HTTP side."""
 
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         super().__init__(settings, observer or Observer())
@@ -168,7 +168,7 @@ class Runtime(Parts):
         self._on_stopping: list[Callable[[], None]] = []
 
     async def start(self) -> None:
-        """Connects to everything. StartError if the config database is away; Redis may be, and comes in later."""
+        """Connects to everything. StartError if the config database is away; Redis is used as soon as it answers."""
         await self.database.open()
         self.tasks.start("cache session", self.session.run)
         await self.session.tried.wait()
@@ -185,7 +185,7 @@ class Runtime(Parts):
         self._on_stopping.append(callback)
 
     def begin_stop(self) -> None:
-        """Says that this process is about to stop; `stop` says so too."""
+        """Calls the callbacks of `on_stopping`, once. `stop` does so too."""
         while self._on_stopping:
             self._on_stopping.pop()()
 
@@ -204,7 +204,7 @@ class Runtime(Parts):
         """
         result = await self.synchronizer.sync(source_id)
         if not result.count:
-            # The view has nothing to catch up with; other sources' changes are no reason to wait.
+            # The view has nothing to catch up with; changes of other sources are no reason to wait.
             return Synced(result)
         on_refresh()
         started = monotonic()
@@ -212,14 +212,14 @@ class Runtime(Parts):
         return Synced(result, is_covered, round((monotonic() - started) * 1000, 3))
 
     def count(self, source_id: int, answer: Answer) -> None:
-        """Counts a page that a reader gets."""
+        """Counts a page that is served."""
         self.warming.touch(source_id)
         self.metrics.served.labels(answer.found).inc()
         if answer.is_collapsed:
             self.metrics.collapsed.inc()
 
     async def _poll(self) -> None:
-        """Polls for changes that no notification announces, a refresh by hand without the event trigger among them."""
+        """Polls for changes that no notification announces, such as a manual refresh without the event trigger."""
         while True:
             await asyncio.sleep(self._poll_interval)
             self.refresher.request()

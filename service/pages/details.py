@@ -26,7 +26,7 @@ from service.sources.connections import SourceAddress
 from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Filled, Observer
 
-# Without an event from Redis (its session may have ended) another process's fill is looked for this often.
+# How often to look for another process's fill if Redis does not report it (the session may have ended).
 _LOOK_AGAIN_S = 0.1
 
 
@@ -35,9 +35,9 @@ class _State(enum.Enum):
 
     # Readers join this fill, and the process keeps its page.
     CURRENT = enum.auto()
-    # The key in Redis changed meanwhile. The page may be right: it is kept as the last known one, if there is none.
+    # The key in Redis changed in the meantime. The page may be right: it becomes the last known one if there is none.
     DOUBTED = enum.auto()
-    # The page was evicted meanwhile, or another fill took this one's place: only those who wait get it.
+    # The page was evicted in the meantime, or a newer fill has started: only the readers who wait get it.
     DROPPED = enum.auto()
 
 
@@ -85,7 +85,7 @@ class Pages:
         try:
             answer = await asyncio.shield(fill.task)
         except ConfigDatabaseUnavailableError:
-            # Looked up now and not before the wait: it may have been evicted meanwhile.
+            # Looked up after the wait, not before it: the page may have been evicted in the meantime.
             if page := self.memory.last_known(source_id):
                 return Answer(page, "last known")
             raise
@@ -100,7 +100,7 @@ class Pages:
         return await self._reloads.pass_through(source_id, fill)
 
     async def read_head(self, source_id: int, names: list[str] | None) -> bytes | None:
-        """The page up to its `meta`, straight from the database, with these tables; None for an unknown id."""
+        """The page up to its `meta`, from the database, with these tables; None for an unknown id."""
         row = await self._read_row(source_id, names)
         return None if row is None else bytes(row["body"])
 
@@ -113,7 +113,7 @@ class Pages:
         ids = None if source_ids is None else tuple(source_ids)
         self.memory.drop(ids)
         self._change_fills(ids, _State.DROPPED)
-        # Without Redis: it is not trusted from here on, and before it is again everything in it is evicted.
+        # Without Redis nothing is lost: it is not trusted again before everything in it has been evicted.
         with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
@@ -144,7 +144,7 @@ class Pages:
 
     def _start(self, source_id: int, *, force: bool) -> _Fill:
         if (before := self._current(source_id)) is not None:
-            # It read earlier than this one will: its page must not replace this one's.
+            # It read earlier than the new fill will: its page must not replace the newer one.
             before.state = _State.DROPPED
             self._fills[source_id].remove(before)
         fill = _Fill(asyncio.ensure_future(self._fill(source_id, force=force)))
@@ -166,14 +166,14 @@ class Pages:
             if self.memory.last_known(source_id) is None:
                 self.memory.put(source_id, answer.page, is_current=False)
             return
-        # Beside Redis the process serves only what is in Redis too: it would not hear of a DEL of anything else.
+        # While Redis is used, the process keeps only what is in Redis too: a DEL of anything else would go unnoticed.
         is_in_redis = answer.found == "redis" or answer.is_stored
         is_alone = not self._cache.is_reachable or self._cache.refusal is not None
         is_current = is_alone or (is_in_redis and self._cache.is_tracked)
         self.memory.put(source_id, answer.page, is_current=is_current)
 
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
-        # The page went out with the tables last known to be published; only if they differ is it worth evicting.
+        # The page went out with the tables last known to be published; it is evicted only if the late answer differs.
         async def evict_if_different() -> None:
             row = await self._read_row(source_id, None)
             if row is not None and frozenset(row["published_names"]) != names:
@@ -208,7 +208,7 @@ class Pages:
         return Answer(page, "computed", outcome == "stored", computed=parts)
 
     async def _claim(self, source_id: int, token: str, *, force: bool) -> Claim:
-        """The page, the lease, or neither where Redis is away or another process's fill takes too long."""
+        """The page, the lease, or neither if Redis is away or another process's fill takes too long."""
         deadline = monotonic() + self._fill_wait
         changed = asyncio.Event()
         while True:
@@ -219,7 +219,7 @@ class Pages:
             remaining = deadline - monotonic()
             if claim.page is not None or claim.is_granted or remaining <= 0:
                 return claim
-            # Another process computes it. Redis tells when the page is there, the listener when it was evicted.
+            # Another process computes it. Redis reports when the page is there, the listener when it was evicted.
             self._changed[source_id] = changed
             changed.clear()
             try:
@@ -243,7 +243,7 @@ class Pages:
             return
 
     async def compute(self, source_id: int, claim: Claim) -> Computed:
-        """The parts of the page past every cache; `claim` has what Redis remembers of the publication."""
+        """The parts of the page, past every cache; `claim` has what Redis holds about the publication."""
         if self._database.is_down and self.memory.last_known(source_id):
             raise ConfigDatabaseUnavailableError("it did not answer a moment ago")
         row = await self._read_row(source_id, None)
@@ -252,7 +252,7 @@ class Pages:
         recorded = frozenset(row["published_names"])
         publication = await self._publications.of(SourceAddress.of(row), claim.publication, recorded, self._hear_late)
         names = publication.names
-        # Mostly the source says what the last sync recorded, and the page that was read already stands.
+        # The source usually says what the last sync recorded; then the page that was read is right.
         if names is not None and names != recorded:
             row = await self._read_row(source_id, sorted(names))
             if row is None:
@@ -263,5 +263,5 @@ class Pages:
         try:
             return await self._database.fetch_nowait("details", id=source_id, names=names)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
-            # The view is locked by a plain REFRESH, or empty after one WITH NO DATA; or another program has a lock.
+            # A plain REFRESH locks the view, or one WITH NO DATA has emptied it, or another program holds a lock.
             return await self._database.fetch_one("details_live", id=source_id, names=names)

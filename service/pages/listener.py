@@ -1,10 +1,10 @@
-"""The listener: hears which pages changed, and evicts them.
+"""The listener: receives notifications of changed pages, and evicts these pages.
 
 It has its own direct connection to the primary. On every connect it LISTENs first and then evicts everything, in this
-order: what changes in between is heard. A connection that looks alive is no proof. So a canary comes at intervals
-through a channel of its own; one that is not heard in time ends the connection. It is sent as every change is, by
-another connection: what a session notifies to itself arrives in its own transaction, also behind a pooler that drops
-all the rest; and the pool may have gone on to a new primary while the listener is still with the old one.
+order, so that a change in between is received. A connection that looks alive proves nothing. So a canary is sent at
+intervals through a channel of its own, and the connection is closed if it does not arrive in time. Another connection
+sends it, as it does every change: a session receives its own notifications even behind a pooler that drops all others,
+and the pool may have moved on to a new primary while the listener is still connected to the old one.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from service.pages.refresher import Refresher
 from service.telemetry.events import CanaryHeard, ListenerDown, ListenerUp, Observer
 
 CHANNEL = "source_details_changed"
-# Identities begin at 1.
+# Source ids begin at 1.
 _NO_SOURCE = 0
 _SOURCE_ID = re.compile(r"[0-9]{1,10}")
 _CONNECT_S = 10.0
@@ -33,7 +33,7 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class DeafError(Exception):
-    """The canary was sent and not heard: the connection is there and hears nothing (a pooler, a half-open socket)."""
+    """The canary was sent and did not arrive: the connection receives nothing (a pooler, a half-open socket)."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class DeafError(Exception):
 
 
 class Listener:
-    """`is_listening` says whether evictions come; `canary_ms` is the last canary's round trip."""
+    """`is_listening`: notifications arrive. `canary_ms` is the round trip of the last canary."""
 
     def __init__(
         self,
@@ -69,18 +69,18 @@ class Listener:
 
     @property
     def backend_pid(self) -> int | None:
-        """The server process that it is connected to, as in pg_stat_activity; None while there is none."""
+        """The pid of its server process, as in pg_stat_activity; None without a connection."""
         return self._connection.info.backend_pid if self._connection else None
 
     async def open(self) -> None:
-        """The first connect. StartError, with the reason, where it fails: an operator is there to see it."""
+        """Connects for the first time. StartError with the reason if that fails: an operator is there to read it."""
         try:
             await self._connect()
         except (psycopg.Error, OSError, TimeoutError, DeafError) as error:
             raise StartError(f"ROSETTA_LISTENER_DSN: cannot listen on the config database: {reason(error)}") from None
 
     async def run(self) -> None:
-        """Listens until it is cancelled; connects anew, with a growing pause, whenever the connection ends."""
+        """Listens until it is cancelled; reconnects, with growing pauses, whenever the connection ends."""
         backoff = Backoff(_LONGEST_PAUSE_S)
         is_first_failure = True
         while True:
@@ -100,9 +100,9 @@ class Listener:
             await backoff.pause()
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         if self._connection is not None:
-            # finish() and not close(): a polite goodbye could wait for a peer that is gone.
+            # finish() and not close(): a clean shutdown could wait for a peer that is gone.
             self._connection.pgconn.finish()
             self._connection = None
 
@@ -125,7 +125,7 @@ class Listener:
             await self._prove(connection)
 
     async def _prove(self, connection: psycopg.AsyncConnection) -> None:
-        """Returns when the canary has been heard; or, where none can be sent, when the connection answers."""
+        """Returns when the canary has arrived, or, if none can be sent, when the connection answers."""
         token, started, sent = secrets.token_hex(8), monotonic(), 0.0
 
         async def send() -> None:
@@ -133,19 +133,19 @@ class Listener:
             await self._database.fetch_nowait("canary", channel=self._canary_channel, token=token)
             sent = monotonic()
 
-        # Beside the hearing and not before it: a busy pool must not keep evictions waiting.
+        # Sent while notifications are received, not before: a busy pool must not delay evictions.
         sending = asyncio.ensure_future(within(_CANARY_PATIENCE_S, send()))
         keep(sending)
         is_heard = await self._take(connection, _CANARY_PATIENCE_S, token)
         if not is_heard and sent:
-            # It may have left late.
+            # It may have been sent late.
             is_heard = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
         if is_heard:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
-            # Aside: a Redis that hangs must not keep this connection from being read.
+            # In a task of its own: a Redis that hangs must not keep this connection from being read.
             self._observe.watch("canary", self._evict_canary(started, self.canary_ms))
         elif sent:
-            # Or it is the pool that is with another server than the primary.
+            # Or the pool is connected to another server than the primary.
             await self._database.drain()
             raise DeafError
         else:
@@ -156,7 +156,7 @@ class Listener:
         self._observe(CanaryHeard(heard_ms=heard_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
     async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
-        """Hears what comes for so long; true, at once, where the canary with this token comes."""
+        """Receives notifications for that time; returns true at once when the canary with this token arrives."""
         deadline = monotonic() + seconds
         is_heard = False
         while not is_heard and (left := deadline - monotonic()) > 0:
@@ -168,13 +168,13 @@ class Listener:
         return is_heard
 
     def _hear(self, payload: str) -> None:
-        # What is not a source's id means everything: '*', or a word from somebody who knows less than we do.
+        # Anything but a source's id means all pages: '*', or a payload that another program sent.
         if self._heard is not None and _SOURCE_ID.fullmatch(payload):
             self._heard.add(int(payload))
         else:
             self._heard = None
         if not self._is_flush_due:
-            # All that came in one packet is evicted at once: the flush runs when the connection has no more to say.
+            # All notifications of one packet become one eviction: the flush runs when there is nothing more to read.
             self._is_flush_due = True
             self._observe.watch("eviction", self._flush())
 

@@ -1,4 +1,4 @@
-"""The process cache: finished pages, bounded in bytes, the longest unused leaving first."""
+"""The process cache: finished pages, bounded in bytes; the least recently used leave first."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from service.pages.page import Page
 class Memory:
     """Pages by source id. A page may be served while it is current and fresh.
 
-    One that is not stays for `grace_s` after its life as the last known, for a time when there is no better one.
+    After that it is kept for `grace_s` as the last known page, in case there is no better one.
     """
 
     def __init__(self, limit_bytes: int, grace_s: float) -> None:
@@ -22,7 +22,7 @@ class Memory:
         self.bytes = 0
 
     def get(self, source_id: int) -> Page | None:
-        """The page, if it is there, current and fresh."""
+        """The page, if it is current and fresh."""
         if source_id not in self._current:
             return None
         page = self._pages[source_id]
@@ -32,7 +32,7 @@ class Memory:
         return page
 
     def last_known(self, source_id: int) -> Page | None:
-        """The page as it was last known; never one that was dropped since."""
+        """The last known page; never one that was dropped."""
         page = self._pages.get(source_id)
         if page is not None and page.expires + self._grace <= monotonic():
             self._remove(source_id)
@@ -40,7 +40,7 @@ class Memory:
         return page
 
     def put(self, source_id: int, page: Page, *, is_current: bool) -> None:
-        """Keeps the page, at the cost of others where it does not fit; not at all where it alone would not."""
+        """Keeps the page, and evicts others to make room; a page above the limit is not kept."""
         self._remove(source_id)
         if len(page.body) > self._limit:
             return
@@ -50,7 +50,7 @@ class Memory:
         self._weigh(source_id, page)
 
     def weigh(self, source_id: int, page: Page) -> None:
-        """Counts what a page takes now that it has another compressed form; at the cost of others, or of itself."""
+        """Counts a page's weight again, since it has one more encoding; evicts others, or the page, to make room."""
         if self._pages.get(source_id) is page:
             self._weigh(source_id, page)
 
@@ -62,14 +62,14 @@ class Memory:
             self._remove(next(iter(self._pages)))
 
     def doubt(self, source_ids: Iterable[int] | None) -> None:
-        """These pages are no longer current, though they may be right; all of them for None."""
+        """Marks these pages as no longer current, though they may be right; all of them for None."""
         if source_ids is None:
             self._current.clear()
         else:
             self._current.difference_update(source_ids)
 
     def drop(self, source_ids: Iterable[int] | None) -> None:
-        """Forgets these pages, which are known to be old; all of them for None."""
+        """Drops these pages, which are known to be old; all of them for None."""
         if source_ids is None:
             self._pages.clear()
             self._current.clear()

@@ -1,4 +1,4 @@
-"""A page: as it was computed, as a process keeps it, and as a reader gets it."""
+"""A page: as it is computed, as a process keeps it, and as a reader gets it."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Head = tuple[int, int, list[tuple[bytes, bytes]]]
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole life it was given."""
+    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole lifetime."""
 
     body: bytes
     expires: float
@@ -44,11 +44,11 @@ class Page:
 
     @property
     def weight(self) -> int:
-        """The bytes that it takes in memory, its compressed forms included."""
+        """The bytes that it takes in memory, including its encodings."""
         return len(self.body) + sum(len(form.result()) for form in self._encoded.values() if form.done())
 
     async def encoded(self, encoding: str, encode: Callable[[bytes], bytes], on_made: Callable[[], None]) -> bytes:
-        """The body in another form, made once, in a thread. `on_made` is called if the page takes more memory now."""
+        """The body in an encoding, made once, in a thread. `on_made` is called if the page takes more memory now."""
         task = self._encoded.get(encoding)
         if task is None:
             task = self._encoded[encoding] = asyncio.ensure_future(asyncio.to_thread(encode, self.body))
@@ -57,7 +57,7 @@ class Page:
         return task.result() if task.done() else await asyncio.shield(task)
 
     def head(self, encoding: str, make: Callable[[int, int], list[tuple[bytes, bytes]]]) -> list[tuple[bytes, bytes]]:
-        """The headers that `make` returns for an age and a remaining life: the same list throughout a second."""
+        """The headers that `make` returns for an age and a remaining lifetime; one list for each second."""
         left = self.expires - monotonic()
         age, ttl = max(0, int(self.ttl_s - left)), round(left)
         held = self._heads.get(encoding)
@@ -91,7 +91,7 @@ class Computed:
 
 
 def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
-    """The parts of a page from a row of `details`, the published tables (None: not known) and how that was found."""
+    """The parts of a page, from a row of `details`, the published tables (None: unknown) and the publication check."""
     registered = row["registered_names"]
     unregistered = sorted(names.difference(registered)) if names is not None and registered is not None else []
     meta = {

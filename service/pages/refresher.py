@@ -1,6 +1,6 @@
-"""Refreshing the materialized view: after changes, not too often, and by one process of the whole deployment.
+"""Refreshes the materialized view: after changes, not too often, and in one process of the deployment.
 
-The decision is made in the config database (`source_details_refresh_if_due`), where all processes meet.
+The config database decides (`source_details_refresh_if_due`), since all processes share it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LONGEST_S = 3600.0
 
 
 class Refresher:
-    """Debounced at both ends: a request starts a refresh at once, those during one cause one more after it."""
+    """Debounced at both ends: a request starts a refresh at once, and requests during it cause one more."""
 
     def __init__(self, database: ConfigDatabase, observer: Observer, *, share: float) -> None:
         self._database = database
@@ -29,11 +29,11 @@ class Refresher:
         self._waiting: list[asyncio.Future[None]] = []
 
     def request(self) -> None:
-        """Says that the view may need a refresh. Does not wait."""
+        """Requests a refresh, in case the view needs one. Does not wait."""
         self._requested.set()
 
     async def wait_until_covered(self, seconds: float) -> bool:
-        """Requests a refresh; true once the view covers all that was committed before, false if that takes longer."""
+        """Requests a refresh; true once the view covers everything committed before, false if that takes longer."""
         covered = asyncio.get_running_loop().create_future()
         self._waiting.append(covered)
         self.request()
@@ -47,7 +47,7 @@ class Refresher:
         while True:
             await self._requested.wait()
             self._requested.clear()
-            # Those who ask from here on may have written after the refresh below took its snapshot.
+            # Later callers may have written after the refresh below took its snapshot: they wait for the next one.
             served, self._waiting = self._waiting, []
             pause = await self._refresh()
             if pause is None:
@@ -60,15 +60,15 @@ class Refresher:
                 await asyncio.sleep(pause)
 
     async def _refresh(self) -> float | None:
-        """None where the view covers everything; else the seconds until it is worth another try."""
+        """None if the view covers everything; else the seconds until the next attempt."""
         started = monotonic()
         try:
             row = await self._database.fetch_detached("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
-            # Somebody refreshes by hand.
+            # An operator is refreshing.
             return _RETRY_S
         except (psycopg.Error, ConfigDatabaseUnavailableError) as error:
-            # Those who wait for the view go on waiting: it is tried again. Said once, not at every try.
+            # Callers that wait keep waiting for the next attempt. The event is sent once, not for every attempt.
             if not self._is_failing:
                 self._observe(RefreshFailed(reason=reason(error)))
             self._is_failing = True

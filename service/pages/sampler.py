@@ -1,7 +1,7 @@
-"""Does what is served agree with the database? A share of the reads is compared, after they were answered.
+"""Compares a share of the served pages with the database, after they were answered.
 
-What rides on the TTL (timestamps, LSNs, lags) is left out. A difference may be a change whose notification is on its
-way; so it counts only if the same page is still served a while after. Then the page is evicted, and one line says so.
+Values that ride on the TTL (timestamps, LSNs, lags) are ignored. A difference may be a change whose notification is on
+its way, so it counts only if the same page is still served a while later. Then the page is evicted and logged.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from service.pages.page import Page
 from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
-# However much is read, comparing takes at most this share of the time.
+# Comparing takes at most this share of the time, however many pages are read.
 _LARGEST_SHARE = 0.01
 _MOST_AT_ONCE = 2
 _TICKING = {
@@ -31,7 +31,7 @@ _TICKING = {
 
 
 class Sampler:
-    """`draw` decides what is sampled; its outcomes are from 0 to 1."""
+    """`draw` returns a number from 0 to 1; a page is sampled if it is below `share`."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Sampler:
         self._rests_until = 0.0
 
     def offer(self, source_id: int, page: Page) -> None:
-        """Samples a cached page that is served, perhaps; costs its reader nothing but the draw."""
+        """Samples a cached page that is being served, or not; costs the reader only the draw."""
         if self._draw() >= self._share:
             return
         if self._busy >= _MOST_AT_ONCE or monotonic() < self._rests_until:
@@ -70,7 +70,7 @@ class Sampler:
             self._observe(Sampled(source_id=source_id, age_s=float(page.age)))
             await self._pages.evict([source_id], "sample")
         except (ConfigDatabaseUnavailableError, EntityNotFoundError):
-            # Nothing to compare with, any more.
+            # There is nothing left to compare with.
             return
         finally:
             self._busy -= 1
@@ -89,14 +89,14 @@ class Sampler:
             if served["meta"]["tables_from"] == "source":
                 names = sorted(table["table_name"] for table in served["tables"])
         except (ValueError, KeyError, TypeError):
-            # Somebody wrote something else under our key.
+            # Another program has written to the page's key.
             return False
         head = await self._pages.read_head(source_id, names)
         return head is not None and _lasting(served) == _lasting(msgspec.json.decode(head + b"}"))
 
 
 def _lasting(page: dict[str, Any]) -> dict[str, Any]:
-    """A page without `meta` and without what ticks."""
+    """A page without `meta` and without values that tick."""
     lasting = {key: value for key, value in page.items() if key != "meta"}
     for part, ticking in _TICKING.items():
         if isinstance(lasting.get(part), dict):

@@ -1,8 +1,8 @@
-"""Keeping warm what people open: hot pages are read before somebody asks, so that hardly anybody waits for a miss.
+"""Keeps warm the pages that people open: reads hot pages ahead of requests, so that few readers wait for a miss.
 
-A page is hot by how often it was asked for, halved every half a minute. It is read anew at once after its eviction, and
-shortly before its life ends; at a start those are read that were hot before. The work is bounded: so many pages, so
-many at a time, one source at most ten times a second.
+A page is hot if it is requested often; its count is halved every 30 s. A hot page is read again right after its
+eviction and shortly before it expires; a process starts with the pages that were hot before. The work is bounded: in
+pages, in reads at a time, and to ten reads of one source per second.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warme
 
 _TICK_S = 1.0
 _HALF_LIFE_S = 30.0
-# Asked for as often as that within the last half a minute, or so.
+# Requests within about the last half minute.
 _HOT = 2.0
 _AT_ONCE = 4
 _SPACING_S = 0.1
@@ -33,7 +33,7 @@ _Id = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 
 
 class Warming:
-    """`touch` is for whoever serves a page."""
+    """Counts requests by `touch`, and reads hot pages while it runs."""
 
     def __init__(self, pages: Pages, cache: Cache, observer: Observer, *, most: int, ttl_s: float) -> None:
         self._most = most
@@ -44,12 +44,12 @@ class Warming:
         self._waiting: dict[int, bool] = {}
         self._more = asyncio.Event()
         self._warmed: dict[int, float] = {}
-        # Of several processes the first one to renew spares the others the work, since they hear of it.
+        # Drawn by each process: the first to renew a page spares the others, since Redis reports the new page to them.
         self._early_s = ttl_s * random.uniform(0.1, 0.25)
         observer.subscribe(self._hear)
 
     def touch(self, source_id: int) -> None:
-        """Counts a page that was asked for."""
+        """Counts a request for a page."""
         if self._most:
             self._counts[source_id] = self._counts.get(source_id, 0.0) + 1.0
 
@@ -66,13 +66,13 @@ class Warming:
                 self._want(source_id, is_renewal=False)
 
     def _want(self, source_id: int, *, is_renewal: bool) -> None:
-        # What changes all the time is not read each time: the next look at all hot pages makes up for it.
+        # A source that changes all the time is not read after every change: the next check of all hot pages catches up.
         if monotonic() - self._warmed.get(source_id, -math.inf) >= _SPACING_S:
             self._waiting[source_id] = self._waiting.get(source_id, False) or is_renewal
             self._more.set()
 
     async def run(self) -> None:
-        """Runs until it is cancelled; does nothing where no page is to be kept warm."""
+        """Runs until it is cancelled; does nothing if no page is to be kept warm."""
         if not self._most:
             await asyncio.Event().wait()
         workers = [asyncio.create_task(self._work(), name=f"warming {number}") for number in range(_AT_ONCE)]
@@ -119,7 +119,7 @@ class Warming:
             try:
                 answer = await (self._pages.reload(source_id) if is_renewal else self._pages.read(source_id))
             except ServiceError:
-                # Whatever keeps it from being read keeps readers from it as well, and is told there.
+                # The same failure reaches readers of the page, and is reported there.
                 continue
             except Exception as error:
                 self._observe(TaskFailed(task="warming", reason=f"{type(error).__name__}: {error}"))
@@ -132,12 +132,12 @@ class Warming:
             await self._cache.remember_hot(msgspec.json.encode(self._hot()), _NOTE_LIFE_MS)
 
     async def _remember(self) -> None:
-        """What was hot before this process, or Redis, was there."""
+        """Starts with the pages that were hot before this process started."""
         noted = None
         with suppress(CacheUnavailableError):
             noted = await self._cache.recall_hot()
         with suppress(msgspec.DecodeError):
-            # Anybody can write there: ids that no source can have are no ids.
+            # Any program can write there: values that no source id can have are ignored.
             for source_id in msgspec.json.decode(noted or b"[]", type=list[_Id])[: self._most]:
                 self._counts[source_id] = self._counts.get(source_id, 0.0) + _HOT
                 self._want(source_id, is_renewal=False)

@@ -1,4 +1,4 @@
-"""Connections to source databases: one kept warm per source, each use within a bound, failing ones left alone."""
+"""Connections to source databases: one is kept warm for each source, every use has a budget, failing ones rest."""
 
 import os
 from collections import OrderedDict
@@ -43,12 +43,12 @@ class SourceAddress:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "SourceAddress":
-        """From a row that holds the connection columns."""
+        """From a row with the connection columns."""
         return cls(*(row[name] for name in cls.__slots__))
 
     @property
     def connection_key(self) -> tuple[str | int | None, ...]:
-        """What a connection depends on: the same key, the same connection. Holds the password."""
+        """The values that a connection depends on. Holds the password."""
         return self.pg_host, self.pg_port, self.pg_database, self.pg_username, self.pg_password
 
     @property
@@ -108,13 +108,13 @@ class Connections:
         return failure.why
 
     def failing_since(self, source_id: int) -> datetime | None:
-        """When this process first found that it does not answer; None for one that last did."""
+        """Since when the source has not answered this process; None if it answered last time."""
         failure = self._resting.get(source_id)
         return None if failure is None else failure.since
 
     @property
     def failing(self) -> dict[int, str]:
-        """The sources that did not answer when last asked, with the reason."""
+        """The sources that did not answer last time, with the reason."""
         return {source_id: failure.why for source_id, failure in self._resting.items()}
 
     async def fetch(
@@ -163,7 +163,7 @@ class Connections:
             try:
                 row = await (await connection.execute(query(name), parameters)).fetchone()
             except psycopg.OperationalError:
-                # A warm connection may have died unnoticed; a fresh one has no such excuse.
+                # A warm connection may have died unnoticed: then a new one is tried. A new one that fails is a failure.
                 if idle is None or not connection.broken:
                     raise
             else:
@@ -190,7 +190,7 @@ class Connections:
         addresses = [each for each in found or (None,) if self._hosts.allow(address.pg_host, each)]
         if not addresses:
             raise psycopg.OperationalError("its host is not among ROSETTA_SOURCE_HOSTS")
-        # Each in turn: a host may have an address of a kind on which its server does not listen.
+        # All addresses are tried in turn: the server may listen on IPv4 or IPv6 only.
         statement_timeout_ms = round(self._options.statement_timeout_s * 1000)
         place = {"hostaddr": ",".join(map(str, addresses))} if found else {}
         conninfo = make_conninfo(
@@ -200,7 +200,7 @@ class Connections:
             port=address.pg_port,
             dbname=address.pg_database,
             user=address.pg_username,
-            # Never what libpq finds by itself (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
+            # Never a password that libpq finds (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
             password=password or "",
             passfile=_NO_FILE,
             client_encoding="UTF8",

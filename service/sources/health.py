@@ -1,4 +1,4 @@
-"""How a source's replication does, at one look."""
+"""The health of a source's replication, and the reasons for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Level = Literal["ok", "warning", "error", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The worst of what is known, and every reason for it in words."""
+    """The worst level of what is known, and every reason in words."""
 
     level: Level
     reasons: tuple[str, ...]
@@ -18,8 +18,8 @@ class Health:
 def health(
     source: Mapping[str, Any], wal: Mapping[str, Any] | None, *, is_failing: bool, sync_error: str | None
 ) -> Health:
-    """Judged by the source's flags, its WAL monitor (None where it has no row), whether it answers when this process
-    asks it, and why it could not be synced in its turn, if so (`sync_error`).
+    """The health by the source's flags, its WAL monitor's row (None if there is none), whether it answers this process,
+    and why its last scheduled sync failed (`sync_error`, None if it did not).
     """
     errors, warnings = [], []
     if sync_error:

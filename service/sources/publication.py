@@ -1,7 +1,7 @@
-"""Which tables a source publishes now: asked beside a page load, within a budget, and remembered for a while.
+"""Which tables a source publishes now: asked during a page load, within a budget, and kept for a while.
 
-The answer is kept in Redis beside the page, but not evicted with it: a change in the config database is no reason to
-call a source. Without Redis each process remembers for itself.
+The answer is kept in Redis beside the page, but an eviction does not delete it: a change in the config database is no
+reason to call a source. Without Redis each process keeps its own answers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from service.sources.connections import Connections, SourceAddress
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The names of the published tables; None where the source did not say, then `check` says why."""
+    """The names of the published tables; None if the source did not answer, and `check` says why."""
 
     names: frozenset[str] | None
     check: str
@@ -97,9 +97,9 @@ class Publications:
     async def remember(
         self, address: SourceAddress, names: frozenset[str], number: int, recorded: frozenset[str]
     ) -> None:
-        """Keeps an answer; `number` orders what syncs heard, as the config database recorded them (0: no sync)."""
+        """Keeps an answer; `number` orders syncs as the config database recorded them (0: no sync)."""
         held = self._own(address.id)
-        # A sync that was recorded later has put its answer here while this one was on its way.
+        # A sync that was recorded later may have put its answer here while this one was on its way.
         if held is None or held.publication_key != address.publication_key or held.number <= number:
             until = monotonic() + self._ttl
             self._own_answers[address.id] = _Answer(address.publication_key, names, until, number, _digest(recorded))
@@ -140,7 +140,7 @@ def _digest(names: frozenset[str]) -> str:
 
 
 def _parse(remembered: Remembered) -> _Answer | None:
-    """What Redis held; None if it is no answer: anybody can write there."""
+    """What Redis held; None if it is not an answer: any program can write there."""
     try:
         answer = msgspec.json.decode(remembered.text, type=_Stored)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Host names of sources: a name server that does not answer holds up nobody but those who ask for that name.
+"""Looks up host names of sources. A name server that does not answer delays only the callers who ask for that name.
 
 The event loop's own lookups share a few threads of the process, and a thread that waits for a dead name server cannot
 be taken back: two such names would stop every lookup, those of Redis and the config database among them. Here each
@@ -17,13 +17,13 @@ Addresses = tuple[str, ...]
 
 
 class Resolver:
-    """Looks names up; whoever asks for a name that is being looked up already shares that."""
+    """Looks names up; callers share a lookup of the same name that is under way."""
 
     def __init__(self) -> None:
         self._pending: dict[str, asyncio.Future[Addresses]] = {}
 
     async def addresses(self, host: str) -> Addresses:
-        """The host's addresses, best first; none for what needs no lookup (an address, the folder of a Unix socket).
+        """The host's addresses, best first; none if it needs no lookup (an address, the folder of a Unix socket).
 
         OSError where it has none, or where too many others are being looked up.
         """
@@ -35,19 +35,19 @@ class Resolver:
                 raise OSError(f"cannot look up {host}: too many names are being looked up")
             pending = asyncio.get_running_loop().create_future()
             try:
-                # A daemon: the process does not wait for it when it ends.
+                # A daemon thread: the process does not wait for it when it ends.
                 threading.Thread(target=_look_up, args=(host, pending), name="resolver", daemon=True).start()
             except RuntimeError as error:
                 raise OSError(f"cannot look up {host}: {error}") from None
             self._pending[host] = pending
             pending.add_done_callback(lambda done: self._forget(host, done))
-        # Shielded: who gives up leaves the lookup to the others.
+        # Shielded: a caller that gives up leaves the lookup to the others.
         return await asyncio.shield(pending)
 
     def _forget(self, host: str, done: "asyncio.Future[Addresses]") -> None:
         del self._pending[host]
         if not done.cancelled():
-            # Read, so that a failure for which nobody waited any longer is no complaint of the event loop.
+            # Retrieves the exception, so that asyncio does not report a failure that nobody waits for.
             done.exception()
 
 
@@ -67,7 +67,7 @@ def _look_up(host: str, pending: "asyncio.Future[Addresses]") -> None:
         outcome = tuple(dict.fromkeys(str(place[0]) for *_, place in found))[:_MOST_ADDRESSES]
     except (OSError, UnicodeError) as error:
         outcome = OSError(f"cannot look up {host}: {error}")
-    # The loop may have ended meanwhile.
+    # The loop may have ended in the meantime.
     if not loop.is_closed():
         loop.call_soon_threadsafe(_settle, pending, outcome)
 

@@ -1,7 +1,7 @@
-"""Syncing every source by itself, at an interval: each once in the whole deployment, by whichever process is free.
+"""Syncs every source in the background, at an interval: each once in the whole deployment, by any free process.
 
-The schedule is a table of the config database, where all processes meet. Who takes a source holds it by a lease; a
-process that dies in the middle loses it, and the next one takes the source again.
+The schedule is a table of the config database, which all processes share. A process holds a source by a lease; if it
+dies, the lease ends and another process takes the source.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 _LOOK_AGAIN_S = 5.0
 _TRY_AGAIN_S = 1.0
 _LONGEST_PAUSE_S = 3600.0
-# A lease is longer than any sync, its source's budget and the recording included.
+# A lease lasts longer than any sync, including the source's budget and the recording.
 _LEASE_SPARE_S = 60.0
 
 
 class Schedule:
-    """Runs until it is cancelled, and is closed then; does nothing where the interval is 0."""
+    """Runs until it is cancelled, and has to be closed then; does nothing if the interval is 0."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Schedule:
         self._running: dict[asyncio.Task[None], int] = {}
 
     async def run(self) -> None:
-        """Takes what is due, at most so many at a time in the whole deployment."""
+        """Syncs the sources that are due, a bounded number at a time in the whole deployment."""
         if not self._interval:
             await asyncio.Event().wait()
         while True:
@@ -57,7 +57,7 @@ class Schedule:
             source_id = None
             try:
                 self._claim = asyncio.create_task(self.claim(), name="claim of a scheduled sync")
-                # A cancellation between its commit and the answer would leave a lease that nobody knows of.
+                # A cancellation between the commit and its answer would leave a lease that nobody knows of.
                 source_id = await asyncio.shield(self._claim)
                 self._claim = None
             finally:
@@ -72,8 +72,8 @@ class Schedule:
             keep(task)
 
     async def close(self) -> None:
-        """Ends its syncs and gives back what it had taken: until their leases end nobody would sync these, and as many
-        others fewer. Not a part of `run`, which is cancelled again and again until it has ended.
+        """Cancels its syncs and gives their leases back: until these end, nobody would sync the sources, and they would
+        count against the limit. Not part of `run`, which is cancelled repeatedly until it has ended.
         """
         taken = list(self._running.values())
         for task in self._running:
@@ -92,7 +92,7 @@ class Schedule:
         self._free.release()
 
     async def claim(self) -> int | None:
-        """The source whose turn it is now, taken for as long as a sync may last; None where there is none to take."""
+        """The source that is due next, claimed for as long as a sync may take; None if there is none."""
 
         async def claim(connection: Connection) -> DictRow | None:
             await connection.execute(query("wait_for_locks"))
@@ -111,9 +111,9 @@ class Schedule:
             row = await self._database.fetch_one("schedule_new_sources", interval_s=self._interval)
         except ConfigDatabaseUnavailableError:
             return _TRY_AGAIN_S
-        # Another program may add a source, or have one synced at once, at any time.
+        # Another program may add a source, or make one due, at any time.
         soon = row["next_s"] if row is not None and row["next_s"] is not None else _LOOK_AGAIN_S
-        # What is due and was not given waits until another process has done with one of its own.
+        # A source that is due and was not given waits until another process has finished one.
         return min(soon + 0.01, _LOOK_AGAIN_S) if soon > 0 else _TRY_AGAIN_S
 
     async def _sync(self, source_id: int) -> None:
@@ -123,13 +123,13 @@ class Schedule:
         except SyncError as failure:
             error = failure.message
         except EntityNotFoundError:
-            # Its row went with it.
+            # Its row in the schedule is gone too.
             return
         except ConfigDatabaseUnavailableError:
-            # Nothing can be noted either: the lease runs out, and then it is due again.
+            # The failure cannot be recorded either: the lease expires, and then the source is due again.
             return
         except Exception as failure:
-            # Whatever it is, its lease must not stay: as many such sources would keep all others from their turns.
+            # The lease must not stay, whatever failed: enough such sources would keep all others from being synced.
             error = f"the sync failed: {type(failure).__name__}"
             self._observe(
                 TaskFailed(task=f"scheduled sync {source_id}", reason=f"{type(failure).__name__}: {reason(failure)}")

@@ -26,7 +26,7 @@ from service.sources.publication import Publications
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span
 
-# What a source may take of the whole budget; the rest is for recording what it said.
+# The source's share of the whole budget; the rest is for recording.
 _SOURCE_SHARE = 0.8
 _ATTEMPTS = 3
 # Drops the pages of these sources everywhere; the second argument is the cause, for the event.
@@ -35,7 +35,7 @@ Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync did. `outcome`: "synced", or "superseded" where one that started later was recorded first.
+    """What a sync did. `outcome`: "synced", or "superseded" if one that started later was recorded first.
 
     `changes` is the report of `record_sync`; `phases_ms` says how long connecting to the source, asking it and
     recording took.
@@ -48,16 +48,16 @@ class SyncResult:
 
     @property
     def count(self) -> int:
-        """How many tables changed in any way."""
+        """The number of tables that changed in any way."""
         return sum(len(tables) for tables in self.changes.values())
 
     def body(self) -> dict[str, Any]:
-        """As it goes on the wire."""
+        """The JSON object for clients."""
         return {"outcome": self.outcome, **self.changes, **self.source, "phases_ms": dict(self.phases_ms)}
 
 
 class Synchronizer:
-    """Syncs sources, at most one running and one waiting for each."""
+    """Syncs sources; for each at most one sync runs and one waits."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class Synchronizer:
         self._observe = observer
         self._budget = budget_s
         self._turnstile: Turnstile[int, SyncResult] = Turnstile()
-        # Who waits for a sync of each source, to read its page right after.
+        # How many callers wait for a sync of each source, to read its page right after.
         self._callers: Counter[int] = Counter()
 
     async def sync(self, source_id: int) -> SyncResult:
-        """The report of a sync that started after this call; afterwards no cache holds the source's page.
+        """The result of a sync that started after this call; afterwards no cache holds the source's page.
 
         EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. Nobody waits longer than the budget, also not
         behind a sync that was running before: then this one goes on alone.
@@ -99,7 +99,7 @@ class Synchronizer:
                 del self._callers[source_id]
 
     async def sync_quietly(self, source_id: int) -> SyncResult:
-        """The same for nobody who waits: without a bound, and where nothing changed caches keep their pages."""
+        """The same in the background: without a time limit, and caches keep the page if nothing changed."""
         return await self._turnstile.pass_through(source_id, lambda: self._observed(source_id))
 
     async def _observed(self, source_id: int) -> SyncResult:
@@ -143,7 +143,7 @@ class Synchronizer:
                 with span("sql record_sync", source_id=source_id):
                     recorded = await self._database.in_transaction(record)
             except (_OvertakenError, ForeignKeyViolation):
-                # The latter: a table's row was deleted while its next version was being recorded.
+                # ForeignKeyViolation: a table's row was deleted while its next version was being recorded.
                 continue
             except (LockNotAvailable, DeadlockDetected):
                 raise SourceBusyError(source_id) from None
@@ -169,18 +169,18 @@ class Synchronizer:
             },
             phases_ms=phases,
         )
-        # Not left to the notification, which may still be on its way when a caller reads.
+        # The notification may still be on its way when a caller reads the page.
         if report.count or self._callers[address.id]:
             await self._evict([address.id], "sync")
         return report
 
 
 class _OvertakenError(Exception):
-    """Another program wrote what this sync was about to write, after the source had been asked."""
+    """Another program wrote the source's tables after the source had been asked."""
 
 
 async def _record(connection: Connection, address: SourceAddress, edition: int, seen: DictRow) -> DictRow | None:
-    # Unprepared, for a prepared one fails for ever once another program has altered a column that it returns.
+    # Not prepared: a prepared statement fails forever once another program has altered a column that it returns.
     await connection.execute(query("wait_for_recording"), prepare=False)
     locked = await connection.execute(query("lock_source"), {"id": address.id}, prepare=False)
     await connection.execute(query("give_way"), prepare=False)
@@ -202,12 +202,12 @@ async def _record(connection: Connection, address: SourceAddress, edition: int, 
         },
         prepare=False,
     )
-    # The source may have been deleted since it was looked up: then there is nothing to record about it.
+    # The source may have been deleted since it was looked up: then there is nothing to record.
     if await locked.fetchone() is None:
         return None
     recorded = await cursor.fetchone()
     assert recorded is not None
     if recorded["is_overtaken"]:
-        # Raised inside the transaction, which takes back what was written so far.
+        # Raised inside the transaction, which rolls back.
         raise _OvertakenError
     return recorded

@@ -1,4 +1,4 @@
-"""The names of all tables that a source has, published or not: asked rarely, remembered in Redis for five minutes."""
+"""The names of all tables of a source, published or not: asked rarely, kept in Redis for five minutes."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ class _Stored(msgspec.Struct):
 
 
 class TableLists:
-    """Where a source does not answer, the tables that the config database knows stand in for its own."""
+    """If a source does not answer, the tables that the config database knows take the place of its own."""
 
     def __init__(self, database: ConfigDatabase, connections: Connections, cache: Cache, *, budget_s: float) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class TableLists:
         self._asked: Turnstile[SourceAddress, list[str]] = Turnstile()
 
     async def of(self, source_id: int, *, refresh: bool) -> tuple[list[str], str]:
-        """The names, sorted, and where they are from: "redis", "source", or "metadata: " and why.
+        """The names, sorted, and where they come from: "redis", "source", or "metadata: " and the reason.
 
         EntityNotFoundError, ConfigDatabaseUnavailableError. `refresh` asks the source whatever is remembered, also one
         that failed a moment ago; without it such a one is left alone.
@@ -69,7 +69,7 @@ class TableLists:
 
 
 def _parse(text: bytes, place: str) -> list[str] | None:
-    """What Redis held, unless it is of another place (or of anybody's making)."""
+    """What Redis held, unless it belongs to another publication or is not a list."""
     try:
         held = msgspec.json.decode(text, type=_Stored)
     except msgspec.DecodeError:

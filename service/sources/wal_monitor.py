@@ -1,4 +1,4 @@
-"""Looking after every source's replication slot, where the platform's own monitor does not.
+"""Monitors the replication slot of every source, in case the platform's own monitor does not run.
 
 A round looks at all sources, some at a time; one process of the deployment makes it. What is seen goes into the
 platform's `wal_monitor`, and for a day into a history of the lag. A state's words hold no figures: only what changes
@@ -17,7 +17,7 @@ from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
 _TRY_AGAIN_S = 1.0
-# A client confirms now and then; with as much as that to do and nothing confirmed for a minute, it is stuck.
+# A client confirms periodically; with this much lag and nothing confirmed for a minute, it is stuck.
 _STALLED_BYTES = 16 * 2**20
 _RECORDED = (
     "wal_lsn", "wal_position", "lag_bytes", "retained_bytes", "confirmed_lsn", "restart_lsn", "wal_status",
@@ -27,14 +27,14 @@ _RECORDED = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """As it goes into `wal_monitor`: IDLE with a message is a warning, ERROR is one."""
+    """The state for `wal_monitor`. IDLE with a message is a warning."""
 
     status: Literal["ACTIVE", "IDLE", "ERROR"]
     message: str | None
 
 
 def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
-    """The worst of what a look at a source's slot and publication shows."""
+    """The worst state that the slot and the publication show."""
     if not seen["has_slot"]:
         return State("ERROR", "its replication slot does not exist")
     if seen["wal_status"] == "lost":
@@ -56,7 +56,7 @@ def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
 
 
 class WalMonitoring:
-    """Runs until it is cancelled; does nothing where the interval is 0."""
+    """Runs until it is cancelled; does nothing if the interval is 0."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class WalMonitoring:
         self._budget = budget_s
 
     async def run(self) -> None:
-        """Makes the rounds that no other process makes."""
+        """Runs each round that no other process has claimed."""
         if not self._interval:
             await asyncio.Event().wait()
         while True:
@@ -83,7 +83,7 @@ class WalMonitoring:
                     await self._round()
             except ConfigDatabaseUnavailableError:
                 await asyncio.sleep(_TRY_AGAIN_S)
-            # Of several processes each looks this often whether a round is due: one that ends is made up for.
+            # Every process checks this often whether a round is due, so that the others make up for one that ends.
             await asyncio.sleep(min(self._interval, _TRY_AGAIN_S))
 
     async def _round(self) -> None:
