@@ -139,13 +139,13 @@ class Health:
             yield "the WAL monitor is late: a round takes longer than ROSETTA_WAL_INTERVAL_S"
         if count := self._in_background("syncs_failing"):
             which = _named(self._background["failing_ids"], count)
-            yield f"{count:.0f} source(s) fail to be synced in their turn ({which}): their pages say why"
+            yield f"{count:.0f} source(s) have failing scheduled syncs ({which}): see their pages"
         if count := self._in_background("slots_in_error"):
             which = _named(self._background["slot_error_ids"], count)
-            yield f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): their pages say why"
+            yield f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): see their pages"
         for task, (when, why) in self._task_failures.items():
             if monotonic() - when < _FAILURE_SHOWN_S:
-                yield f"the {task} has failed, and begins anew: {why}"
+                yield f"the {task} failed and was restarted: {why}"
 
     async def _look_at_background(self) -> str | None:
         """Why the state of background work is not known, or None. Pages do not need it: during an update the tables of

@@ -1,4 +1,4 @@
-"""What commands share: the parts of the service that they work with, and how they print."""
+"""What commands share: the parts of the service, and how they print."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ class Workbench(Parts):
 
 @asynccontextmanager
 async def opened(chosen: settings.Settings) -> AsyncIterator[Workbench]:
-    """With a connection to the config database; StartError where there is none."""
+    """A workbench with a connection to the config database; StartError if there is none."""
     bench = Workbench(chosen)
     try:
         await bench.database.open()
@@ -39,7 +39,7 @@ async def opened(chosen: settings.Settings) -> AsyncIterator[Workbench]:
 
 
 def one_or_all(command: str, description: str, one: str, every: str) -> argparse.ArgumentParser:
-    """A parser of a command that takes either a source's id or --all."""
+    """The parser of a command that takes either a source's id or --all."""
     parser = argparse.ArgumentParser(prog=f"rosetta {command}", description=description)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("id", type=int, nargs="?", help=one)
@@ -48,11 +48,11 @@ def one_or_all(command: str, description: str, one: str, every: str) -> argparse
 
 
 def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:
-    """The exit code of `work`: 0 fine; 1 it did not work, with one line that says why."""
+    """Runs `work` and returns its exit code; 1, after one line that says why, if it fails."""
 
     async def opened_and_run() -> int:
         chosen = settings.load()
-        # What is worth a person's while is printed; the log is for the service.
+        # Commands print what people need; only errors are logged.
         configure_logging("console", "error", chosen.secrets)
         async with opened(chosen) as bench:
             return await work(bench)
@@ -65,18 +65,18 @@ def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:
         print(f"rosetta {command}: {error.message}", file=sys.stderr)
     except psycopg.errors.InsufficientPrivilege as error:
         said = error.diag.message_primary
-        print(f"rosetta {command}: {said}; give ROSETTA_CONFIG_DSN a role that may", file=sys.stderr)
+        print(f"rosetta {command}: {said}; set ROSETTA_CONFIG_DSN to a role that has this right", file=sys.stderr)
     return FAILED
 
 
 def confirmed(question: str) -> bool:
-    """Whether a person says yes; no if there is nobody to ask."""
+    """Whether a person answers yes; false if there is no terminal."""
     answer = input(f"{question} [y/N] ") if sys.stdin.isatty() else ""
     return answer.strip().lower() in ("y", "yes")
 
 
 def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
-    """Prints facts for a program, or their lines for a person."""
+    """Prints facts as JSON, or their lines for a person."""
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
     else:
@@ -84,7 +84,7 @@ def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
 
 
 def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    """Lines with the columns under each other."""
+    """Lines with aligned columns."""
     texts = [header, *(tuple("-" if cell is None else str(cell) for cell in row) for row in rows)]
     widths = [max(len(text[number]) for text in texts) for number in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip() for text in texts]

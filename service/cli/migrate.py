@@ -13,16 +13,16 @@ from service.errors import StartError
 
 
 def main(arguments: list[str]) -> int:
-    """0 if everything is applied (now, or before for --check), 1 otherwise."""
+    """0 on success; 1 if it failed, or if --check found something missing."""
     parser = argparse.ArgumentParser(
         prog="rosetta migrate",
-        description="Make the service's objects in the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for "
-        "a role with more rights). Without an option: apply what is missing or has changed.",
+        description="Create the service's objects in the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN "
+        "for a role with more rights). Without an option: apply what is missing or has changed.",
     )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--check", action="store_true", help="only say what is missing; exit 1 if anything is")
+    action.add_argument("--check", action="store_true", help="only list what is missing; exit 1 if anything is")
     action.add_argument(
-        "--repair", action="store_true", help="apply every file again: makes what was dropped or disabled"
+        "--repair", action="store_true", help="apply every file again: restores what was dropped or disabled"
     )
     action.add_argument("--uninstall", action="store_true", help="remove every object of the service")
     parser.add_argument("--yes", action="store_true", help="uninstall without asking")
@@ -45,7 +45,7 @@ def _check(dsn: str) -> int:
     for name in missing.names:
         print(f"missing: {name}")
     if missing.names:
-        print(f"{missing.remedy} makes what is missing")
+        print(f"run {missing.remedy}")
         return FAILED
     print("nothing is missing")
     return FINE
@@ -54,12 +54,12 @@ def _check(dsn: str) -> int:
 def _uninstall(dsn: str, *, is_confirmed: bool) -> int:
     losses = migrations.losses(dsn)
     for loss in losses:
-        print(f"this loses: {loss.count} {loss.what}")
+        print(f"will be lost: {loss.count} {loss.what}")
     if losses and not is_confirmed and not confirmed("remove the service's objects?"):
-        print("rosetta migrate: nothing was removed; --yes does it without asking", file=sys.stderr)
+        print("rosetta migrate: nothing was removed; use --yes to skip the question", file=sys.stderr)
         return FAILED
     migrations.uninstall(dsn, say=print)
-    print("every object of the service is removed; its role stays (see service/deploy/roles.sql)")
+    print("removed every object of the service; its role is kept (see service/deploy/roles.sql)")
     return FINE
 
 

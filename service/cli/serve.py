@@ -1,4 +1,4 @@
-"""`rosetta serve`: one process of the service."""
+"""`rosetta serve`: runs one process of the service."""
 
 import argparse
 import asyncio
@@ -25,10 +25,10 @@ _START_PAUSE_S = 0.5
 
 
 def main(arguments: list[str]) -> int:
-    """Serves until SIGTERM or SIGINT, then answers what it has accepted. 1 where it cannot start."""
+    """Serves until SIGTERM or SIGINT, then finishes open requests. Returns 1 if it cannot start."""
     parser = argparse.ArgumentParser(
         prog="rosetta serve",
-        description="Serve source details. Settings are environment variables:",
+        description="Run the service. Settings are environment variables:",
         epilog=settings.describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,7 +57,7 @@ def _run(chosen: settings.Settings) -> None:
 
 async def _serve(chosen: settings.Settings) -> None:
     async with AsyncExitStack() as stack:
-        # First, so that a port that is taken is found before anything is connected; listening starts with serving.
+        # First, so that a port in use is noticed before anything is connected; it listens only once the service runs.
         bound = stack.enter_context(_bind(chosen.host, chosen.port))
         if chosen.otlp_endpoint:
             stack.push_async_callback(asyncio.to_thread, tracing.start(chosen.otlp_endpoint, chosen.trace_share))
@@ -68,7 +68,7 @@ async def _serve(chosen: settings.Settings) -> None:
             traced(app) if chosen.otlp_endpoint else app,
             http=_protocol(chosen),
             ws="none",
-            # A request that a client pipelines is no part of the one before it.
+            # A pipelined request does not belong to the context of the one before it.
             reset_contextvars=True,
             log_config=None,
             access_log=False,
@@ -76,7 +76,7 @@ async def _serve(chosen: settings.Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,
         )
-        # uvicorn raises the signal that ended it once more; what is left to do here must not be ended by it.
+        # uvicorn raises the signal that stopped it again; it must not interrupt the cleanup here.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         await StreamingServer(config, runtime).serve(sockets=[bound])
@@ -91,7 +91,7 @@ def _protocol(chosen: settings.Settings) -> type[Protocol]:
 
 
 class StreamingServer(uvicorn.Server):
-    """It waits for its connections when it stops; those of live streams would never end by themselves."""
+    """Ends live streams when it stops: uvicorn waits for its connections, and a stream has no end of its own."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
         super().__init__(config)

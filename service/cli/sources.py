@@ -1,4 +1,4 @@
-"""`rosetta sources`: what is registered, and adding to it where no platform does that."""
+"""`rosetta sources`: lists, shows, tests, adds and removes sources."""
 
 import argparse
 import asyncio
@@ -21,18 +21,18 @@ _ALL = 1_000_000
 
 
 def main(arguments: list[str]) -> int:
-    """0 fine; 1 it did not work; 2 wrong arguments."""
-    parser = argparse.ArgumentParser(prog="rosetta sources", description="The sources in the config database.")
+    """0 on success, 1 on failure, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(prog="rosetta sources", description="Manage the sources in the config database.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    listing = commands.add_parser("list", help="all of them, with their health")
-    listing.add_argument("--search", default="", help="those whose name, host or database holds this")
-    showing = commands.add_parser("show", help="one, with its tables")
-    testing = commands.add_parser("test", help="connect to one and say what is there")
-    removing = commands.add_parser("remove", help="forget one and all that is known of it")
-    removing.add_argument("--yes", action="store_true", help="do not ask")
+    listing = commands.add_parser("list", help="list all sources with their health")
+    listing.add_argument("--search", default="", help="only sources whose name, host or database contains this")
+    showing = commands.add_parser("show", help="show a source with its tables")
+    testing = commands.add_parser("test", help="connect to a source and show its publication and slot")
+    removing = commands.add_parser("remove", help="remove a source and everything recorded about it")
+    removing.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     for each in (showing, testing, removing):
         each.add_argument("id", type=int)
-    adding = commands.add_parser("add", help="register one; its password is asked for, or read with --password-stdin")
+    adding = commands.add_parser("add", help="add a source; prompts for its password")
     adding.add_argument("name")
     for name, default in (("host", None), ("database", None), ("user", None), ("publication", "rosetta")):
         adding.add_argument(f"--{name}", required=default is None, default=default)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     adding.add_argument("--port", type=int, default=5432)
     adding.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     for each in (listing, showing, testing, adding, removing):
-        each.add_argument("--json", action="store_true", help="for programs")
+        each.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     work = {"list": _list, "show": _show, "test": _test, "add": _add, "remove": _remove}[options.command]
     return run(f"sources {options.command}", functools.partial(work, options))
@@ -116,15 +116,15 @@ async def _test(options: argparse.Namespace, bench: Workbench) -> int:
         "asked_ms": phases["source"],
     }
     slot = seen["slot"]
-    state = f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}" if slot else "there is none"
+    state = f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}" if slot else "none"
     told = facts | {"publication_exists": "yes" if seen["has_publication"] else "no", "slot_state": state}
     show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in told.items()], as_json=options.json)
     remedies = []
     if not seen["has_publication"]:
-        remedies.append(f"there is no publication: CREATE PUBLICATION {address.publication_name} FOR ALL TABLES")
+        remedies.append(f"no publication; run: CREATE PUBLICATION {address.publication_name} FOR ALL TABLES")
     if seen["slot"] is None:
         remedies.append(
-            f"there is no slot: SELECT pg_create_logical_replication_slot('{address.replication_name}', 'pgoutput')"
+            f"no slot; run: SELECT pg_create_logical_replication_slot('{address.replication_name}', 'pgoutput')"
         )
     for remedy in remedies:
         print(remedy, file=sys.stderr)
@@ -137,7 +137,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
     elif sys.stdin.isatty():
         password = getpass.getpass(f"password of {options.user} (empty for none): ")
     else:
-        print("rosetta sources add: give the password with --password-stdin", file=sys.stderr)
+        print("rosetta sources add: no terminal to ask for the password; use --password-stdin", file=sys.stderr)
         return WRONG
     values = {name: getattr(options, name) for name in ("name", "host", "port", "database", "user")}
     values |= {"publication": options.publication, "slot": options.slot}
@@ -145,7 +145,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
     try:
         row = await bench.database.fetch_nowait("add_source", **values, password=encrypted)
     except psycopg.errors.UniqueViolation:
-        print(f"rosetta sources add: there is a source named {options.name} already", file=sys.stderr)
+        print(f"rosetta sources add: a source named {options.name} already exists", file=sys.stderr)
         return FAILED
     assert row is not None
     show(row, [f"source {row['id']}; next: rosetta sources test {row['id']}"], as_json=options.json)
@@ -157,9 +157,9 @@ async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
     if state is None:
         raise EntityNotFoundError("Source", str(options.id))
     if not options.yes:
-        question = f"forget {state['name']} with its {state['registered_tables']} tables and their versions?"
+        question = f"remove {state['name']} with its {state['registered_tables']} tables and their versions?"
         if not await asyncio.to_thread(confirmed, question):
-            print("rosetta sources remove: nothing was removed; --yes does it without asking", file=sys.stderr)
+            print("rosetta sources remove: nothing was removed; use --yes to skip the question", file=sys.stderr)
             return FAILED
     await bench.database.fetch_nowait("remove_source", id=options.id)
     show({"id": options.id, "name": state["name"]}, [f"removed {state['name']}"], as_json=options.json)

@@ -13,9 +13,9 @@ _BAR = 30
 
 
 def main(arguments: list[str]) -> int:
-    """0 where every source was synced, 1 where one was not."""
+    """0 if every source was synced, 1 otherwise."""
     parser = one_or_all("sync", "Sync with source databases.", "one source", "every source, one after the other")
-    parser.add_argument("--json", action="store_true", help="for programs: one report per source")
+    parser.add_argument("--json", action="store_true", help="print JSON: one report for each source")
     return run("sync", functools.partial(_sync, parser.parse_args(arguments)))
 
 
@@ -53,10 +53,10 @@ def _told(result: SyncResult) -> str:
 
 
 def _progress(done: int, total: int, name: str) -> None:
-    """A bar for a person who waits; nothing where standard error is a file, or there is only one to wait for."""
+    """A progress bar, if standard error is a terminal and there is more than one source."""
     if total < 2 or not sys.stderr.isatty():
         return
     bar = "#" * (_BAR * done // total)
-    # The line is cleared first, so that what is printed next stands alone.
+    # Clears the line first, so that the next output has it alone.
     sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {name}" if name else ""))
     sys.stderr.flush()

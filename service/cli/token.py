@@ -1,4 +1,4 @@
-"""`rosetta token`: makes an access token."""
+"""`rosetta token`: creates an access token."""
 
 import argparse
 import sys
@@ -8,23 +8,23 @@ from service.config import tokens
 
 
 def main(arguments: list[str]) -> int:
-    """0; 2 for a name that cannot be."""
+    """0 on success, 2 for an invalid name."""
     parser = argparse.ArgumentParser(
-        prog="rosetta token", description="Make an access token. It is printed once, and kept nowhere."
+        prog="rosetta token", description="Create an access token. It is printed once and stored nowhere."
     )
-    parser.add_argument("name", help="who will use it: letters, digits, '.', '_', '-'")
-    parser.add_argument("--scope", choices=["read", "operate"], default="read", help="operate syncs as well")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("name", help="name of its user: letters, digits, '.', '_', '-'")
+    parser.add_argument("--scope", choices=["read", "operate"], default="read", help="operate also allows syncs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     try:
         token, entry = tokens.new(options.name, options.scope)
     except ValueError:
-        print(f"rosetta token: '{options.name}' is no name for a token", file=sys.stderr)
+        print(f"rosetta token: '{options.name}' is not a valid name", file=sys.stderr)
         return WRONG
     lines = [
-        "for the caller, as Authorization: Bearer, or as the password in a browser:",
+        "for the caller, as Authorization: Bearer or as the password in a browser:",
         f"  {token}",
-        "for ROSETTA_ACCESS_TOKENS, separated by commas from others:",
+        "for ROSETTA_ACCESS_TOKENS, separated from others by commas:",
         f"  {entry}",
     ]
     show({"token": token, "entry": entry}, lines, as_json=options.json)

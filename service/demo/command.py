@@ -1,4 +1,4 @@
-"""`rosetta demo`: the whole product on embedded servers, from nothing, gone without a trace afterwards."""
+"""`rosetta demo`: runs the whole product on embedded servers, and leaves nothing behind."""
 
 import argparse
 import signal
@@ -13,20 +13,20 @@ from service.demo.servers import EmbeddedServerError, free_port
 
 
 def main(arguments: list[str]) -> int:
-    """0 when it was ended by a person, or when --check found everything right; 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="rosetta demo", description="The whole product on embedded servers.")
+    """0 if a person ended it, or if --check succeeded; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="rosetta demo", description="Run the whole product on embedded servers.")
     parser.add_argument("--port", type=int, help="port of the service (default: 8000, or a free one)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="put the data there and leave it there")
-    parser.add_argument("--check", action="store_true", help="do the whole story, print its times, and end")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the data in this folder")
+    parser.add_argument("--check", action="store_true", help="run the whole story, print its times, and exit")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
     port = free_port(options.port or 8000)
     if options.port and port != options.port:
-        print(f"rosetta demo: port {options.port} is taken; name another one with --port", file=sys.stderr)
+        print(f"rosetta demo: port {options.port} is in use; choose another one with --port", file=sys.stderr)
         return 1
     if options.check and options.keep and options.keep.is_dir() and any(options.keep.iterdir()):
-        print(f"rosetta demo: --check begins with an empty folder, which {options.keep} is not", file=sys.stderr)
+        print(f"rosetta demo: --check needs an empty folder, and {options.keep} is not empty", file=sys.stderr)
         return 1
     with Reaper(options.keep) as reaper:
         try:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             print(f"rosetta demo: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("\nended; nothing is left running", flush=True)
+            print("\nstopped; nothing is left running", flush=True)
             return 0
 
 
@@ -53,7 +53,7 @@ def _run(demo: Demo, *, check: bool) -> int:
         demo.wait()
         return 0
     finally:
-        # A second Ctrl-C must not interrupt the cleaning up.
+        # A second Ctrl-C must not interrupt the cleanup.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         demo.stop()

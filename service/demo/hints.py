@@ -1,4 +1,4 @@
-"""What the demo tells a person to try: with the clients that the machine has, or with what the demo brought along."""
+"""What a person can try in the demo, with the clients that are installed or with the demo's own."""
 
 import shutil
 import sys
@@ -11,42 +11,42 @@ _HAS_CURL = shutil.which("curl") is not None
 
 
 def what_to_try(demo: Demo) -> str:
-    """Lines for a person, each of which works as it is printed."""
+    """Commands for a person; each works as it is printed."""
     psql = demo.config.binaries / "psql"
     page = f"{demo.url}/api/v1/sources/1/details"
     rename = "UPDATE destinations SET name = 'lake' WHERE name = 'analytics'"
     alter = "ALTER TABLE orders ADD COLUMN gift_note text"
     refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
     return f"""
-What to look at:
+Open:
 
   {demo.url}/
 
-What to try, in another terminal; an open page follows:
+Try in another terminal; an open page follows:
 
-  the page's headers; the first time it is computed, then cached (see cache-status)
+  the page's headers: computed the first time, then cached (see cache-status)
     {_headers(page)}
 
-  a change in the config database by SQL alone: the next page shows it
+  a change in the config database by SQL: the next page shows it
     {psql} {demo.config_dsn} -c "{rename}"
     {_end_of(page, 400)}
 
-  a change in the source database, found by force_refresh
+  a change in the source database: force_refresh finds it
     {psql} {demo.source_dsn} -c "{alter}"
     {_end_of(f"{page}?force_refresh=true", 900)}
 
-  the cached page in Redis, and its end
+  the cached page in Redis: look at it, delete it
     {_redis(demo, "TTL", _KEY)}
     {_redis(demo, "DEL", _KEY)}
 
   an operator's refresh of the view
     {psql} {demo.config_dsn} -c "{refresh}"
 
-  how it is, and what else there is
+  health, and the API
     {_end_of(f"{demo.url}/health/ready", 2000)}
     {demo.url}/schema/openapi.json
 
-psql is the one from the wheel; logs are in {demo.reaper.folder}. Ctrl-C ends everything.
+psql comes from the wheel; logs are in {demo.reaper.folder}. Ctrl-C stops everything.
 """
 
 

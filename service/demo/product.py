@@ -20,7 +20,7 @@ _START_S = 30.0
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message is one line for a person."""
+    """The demo cannot continue; the message is one line for a person."""
 
 
 class Demo:
@@ -40,11 +40,11 @@ class Demo:
         self._started = time.monotonic()
 
     def step(self, text: str) -> None:
-        """Says what is going on, with the seconds since the start."""
+        """Prints a step, with the seconds since the start."""
         print(f"  {time.monotonic() - self._started:5.1f} s  {text}", flush=True)
 
     def start(self) -> None:
-        """Starts everything and waits until pages can be answered."""
+        """Starts everything and waits until the service is ready."""
         for server, name in ((self.config, "config database"), (self.source, "source database"), (self.redis, "redis")):
             server.start()
             self.step(f"{name} on port {server.port}")
@@ -62,7 +62,7 @@ class Demo:
         self.step(f"first sync with the source: {len(report['tables_added'])} tables registered")
 
     def _seed(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-        """Three sources: one that is there, one whose server is not, one with another publication."""
+        """Three sources: one that works, one without a server, one with another publication."""
         password = encrypt(self.key.encode(), self.source.password)
         place = ("127.0.0.1", self.source.port, "shop", "postgres", password)
         rows = [
@@ -126,7 +126,7 @@ class Demo:
                 return
 
     def wait(self) -> None:
-        """Returns when the service ends by itself."""
+        """Waits, and raises DemoError if the service ends."""
         assert self._service is not None
         code = self._service.wait()
         raise DemoError(f"the service ended with exit code {code}; see {self.reaper.folder / 'service.log'}")

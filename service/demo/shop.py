@@ -37,7 +37,7 @@ _MORE = (
 
 
 def create(connection: psycopg.Connection[tuple[object, ...]]) -> int:
-    """Creates tables, publication and slot where they are missing; returns how many tables there are."""
+    """Creates the tables, the publication and the slot if they are missing; returns the number of published tables."""
     row = connection.execute("SELECT count(*) FROM pg_publication").fetchone()
     if row is None or row[0] == 0:
         number = 0
@@ -46,7 +46,7 @@ def create(connection: psycopg.Connection[tuple[object, ...]]) -> int:
             first = ""
             for name in names.split():
                 columns = _COMMON.format(schema=subject)
-                # From 12 to 17 columns; most tables refer to the first one of their subject.
+                # 12 to 17 columns; most tables refer to the first one of their subject.
                 for extra in _MORE[: number % 5]:
                     columns += f",\n    {extra}"
                 if first:

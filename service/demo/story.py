@@ -1,4 +1,4 @@
-"""The demo's story, done and measured by `--check`: what a person can try by hand."""
+"""The demo's story: everything that a person can try, done and measured by `--check`."""
 
 import sys
 import time
@@ -26,11 +26,11 @@ _PAGE_BUDGET_MS = 250
 
 
 class StoryError(Exception):
-    """A step did not do what it has to."""
+    """A step failed."""
 
 
 def tell(demo: Demo) -> int:
-    """Does the story against the running demo; 0, or 1 with what went wrong."""
+    """Runs the story against the running demo; 0, or 1 after printing what failed."""
     story = _Story(demo)
     try:
         story.tell()
@@ -39,7 +39,7 @@ def tell(demo: Demo) -> int:
         return 1
     finally:
         story.close()
-    print("everything holds", flush=True)
+    print("everything works", flush=True)
     return 0
 
 
@@ -154,7 +154,7 @@ class _Story:
             self._page()
             self._page()
             self._redis.delete(_KEY)
-            # Redis tells the process caches; that takes as long as a message does.
+            # Redis notifies the process caches, which takes as long as a message.
             deadline = time.perf_counter() + _PATIENCE_S
             while "; hit" in self._page().headers["Cache-Status"]:
                 _expect(time.perf_counter() < deadline, "the process still serves the deleted page")
@@ -199,7 +199,7 @@ class _Story:
         self._source.close()
         self._demo.source.stop("immediate")
         times: list[float] = []
-        with self._step("source stopped: force_refresh answers what is known") as note:
+        with self._step("source stopped: force_refresh answers the last known page") as note:
             with _timed(times):
                 page = self._synced()
             _expect(page["meta"]["sync"]["outcome"] == "failed", str(page["meta"]["sync"]))

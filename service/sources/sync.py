@@ -82,8 +82,8 @@ class Synchronizer:
     async def sync(self, source_id: int) -> SyncResult:
         """The result of a sync that started after this call; afterwards no cache holds the source's page.
 
-        EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. Nobody waits longer than the budget, also not
-        behind a sync that was running before: then this one goes on alone.
+        EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. No caller waits longer than the budget, not even
+        behind a sync that was already running: this one then continues in the background.
         """
         self._callers[source_id] += 1
         try:

@@ -33,7 +33,7 @@ def test_a_source_is_added_tested_synced_shown_and_removed(rosetta: Command, pub
     source = json.loads(added.stdout)["id"]
     tested = rosetta("sources", "test", source, "--json")
     assert tested.returncode == 1
-    assert "there is no slot: SELECT pg_create_logical_replication_slot('none', 'pgoutput')" in tested.stderr
+    assert "no slot; run: SELECT pg_create_logical_replication_slot('none', 'pgoutput')" in tested.stderr
     assert json.loads(tested.stdout)["published_tables"] == 1
     synced = rosetta("sync", source)
     assert (synced.returncode, synced.stdout) == (0, "shop: 1 added\n")
@@ -54,7 +54,8 @@ def test_a_source_is_added_tested_synced_shown_and_removed(rosetta: Command, pub
     refused = rosetta("sources", "remove", source, "--yes")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "rosetta sources remove: permission denied for table sources; give ROSETTA_CONFIG_DSN a role that may\n"
+        "rosetta sources remove: permission denied for table sources; "
+        "set ROSETTA_CONFIG_DSN to a role that has this right\n"
     )
     removed = rosetta("sources", "remove", source, "--yes", "--json", **owner).stdout
     assert json.loads(removed) == {"id": source, "name": "shop"}
@@ -84,7 +85,7 @@ def test_password_is_stored_as_the_platform_does(rosetta: Command, config: Sql, 
     assert decrypt(KEY.encode(), row["pg_password"]) == PASSWORD
     assert PASSWORD not in added.stdout + added.stderr + str(row)
     again = rosetta(*arguments, "--password-stdin", stdin="\n", **owner)
-    assert (again.returncode, again.stderr) == (1, "rosetta sources add: there is a source named x already\n")
+    assert (again.returncode, again.stderr) == (1, "rosetta sources add: a source named x already exists\n")
 
 
 @pytest.mark.usefixtures("published")
@@ -125,7 +126,7 @@ def test_evict_reaches_every_process(rosetta: Command, serve: StartProcess, conf
             for _ in range(2):
                 process.client.get(path)
             assert "hit" in process.client.get(path).headers["cache-status"]
-        assert rosetta("evict", *arguments).stdout == "every process was told\n"
+        assert rosetta("evict", *arguments).stdout == "every process was notified\n"
         while "hit" in processes[0].client.get(path).headers["cache-status"]:
             continue
 
@@ -139,7 +140,7 @@ def test_explain_says_why_a_page_is_as_it_is(
     process.until_ready()
     process.client.post(f"/api/v1/sources/{source}/refresh")
     held = re.compile(
-        r"Redis: [\d,]+ bytes as of 20[-+T:.\d]+, for \d+ s more; a publication of 1 tables is remembered"
+        r"Redis: [\d,]+ bytes as of 20[-+T:.\d]+, for \d+ s more; a publication of 1 tables is kept"
     )
     told = rosetta("explain", source)
     # The sync's own notification may still be on its way when the page is read, and evict it.
@@ -149,7 +150,7 @@ def test_explain_says_why_a_page_is_as_it_is(
         told = rosetta("explain", source)
     assert re.search(r"source database: answers in [\d.]+ ms", told.stdout)
     published.execute("CREATE TABLE more (id int)")
-    assert f"the source publishes 2 tables now: `rosetta sync {source}`" in rosetta("explain", source).stdout
+    assert f"the source publishes 2 tables now; to record that: rosetta sync {source}" in rosetta("explain", source).stdout
     dead = add_source(config)
     add_table(config, dead)
     config.execute(

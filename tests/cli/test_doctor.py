@@ -33,7 +33,7 @@ def test_doctor_finds_nothing_where_all_is_well(rosetta: Command, config: Sql, s
 @pytest.mark.parametrize(
     ("broken", "changes", "says", "remedy"),
     [
-        ("", {"CREDENTIAL_ENCRYPTION_KEY": None}, "CREDENTIAL_ENCRYPTION_KEY: is not set", "rosetta serve --help"),
+        ("", {"CREDENTIAL_ENCRYPTION_KEY": None}, "CREDENTIAL_ENCRYPTION_KEY: is not set", "see rosetta serve --help"),
         (
             "",
             {"ROSETTA_CONFIG_DSN": "postgresql://127.0.0.1:1/x"},
@@ -60,7 +60,7 @@ def test_doctor_finds_nothing_where_all_is_well(rosetta: Command, config: Sql, s
             "INSERT ON table_metadata_list is missing",
             "roles.sql",
         ),
-        ("UPDATE sources SET pg_password = 'AAAA'", {}, "cannot be decrypted: source-1", "has to be the platform's"),
+        ("UPDATE sources SET pg_password = 'AAAA'", {}, "cannot be decrypted: source-1", "must be the platform's"),
         ("UPDATE sources SET pg_port = 1", {}, "the source database cannot be asked", "rosetta sources test 1"),
     ],
 )
@@ -116,7 +116,7 @@ def test_doctor_does_with_redis_what_the_service_does(
     url = f"redis://rosetta-doctor:secret@{place.hostname}:{place.port}/0"
     try:
         for rights, says in (
-            (RIGHTS, "ok    Redis: does what is needed"),
+            (RIGHTS, "ok    Redis: accepts what is needed"),
             (RIGHTS.replace("+@write", ""), "warn  Redis: refuses what the service needs"),
             (f"{RIGHTS} -client|tracking", "warn  Redis tracking: CLIENT TRACKING is refused"),
         ):
@@ -146,4 +146,4 @@ def test_doctor_finds_a_listener_in_another_database(rosetta: Command, config_ds
     other = with_database(config_dsn, "postgres")
     ran = rosetta("doctor", ROSETTA_LISTENER_DSN=other)
     assert ran.returncode == 1
-    assert "FAIL  listener: a notification does not arrive" in ran.stdout
+    assert "FAIL  listener: notifications do not arrive" in ran.stdout

@@ -69,7 +69,7 @@ def test_check_says_what_is_missing(
     """Exit 1 with the names, or 0 if nothing is missing."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
     assert command.main(["--check"]) == 1
-    told = [*(f"missing: {name}" for name in MISSING), "rosetta migrate makes what is missing"]
+    told = [*(f"missing: {name}" for name in MISSING), "run rosetta migrate"]
     assert capsys.readouterr().out.splitlines() == told
     assert command.main([]) == 0
     assert capsys.readouterr().out.splitlines() == SAID
@@ -113,7 +113,7 @@ def test_check_names_the_remedy_for_what_was_dropped(
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
     config.execute("DROP VIEW source_details_sources")
     assert command.main(["--check"]) == 1
-    told = ["missing: view source_details_sources", "rosetta migrate --repair makes what is missing"]
+    told = ["missing: view source_details_sources", "run rosetta migrate --repair"]
     assert capsys.readouterr().out.splitlines() == told
     assert command.main(["--repair"]) == 0
     assert capsys.readouterr().out.splitlines() == SAID
@@ -129,7 +129,7 @@ def test_uninstalling_says_what_is_lost_and_asks(
     config.execute("INSERT INTO source_details_lag (source_id, lag_bytes) VALUES (%s, 1)", (source,))
     assert command.main(["--uninstall"]) == 1
     out, error = capsys.readouterr()
-    assert out.splitlines() == ["this loses: 1 measurements of replication lag"]
+    assert out.splitlines() == ["will be lost: 1 measurements of replication lag"]
     assert error.startswith("rosetta migrate: nothing was removed")
     assert command.main(["--check"]) == 0
     assert command.main(["--uninstall", "--yes"]) == 0

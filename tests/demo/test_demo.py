@@ -92,7 +92,7 @@ def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walk
     for line in result.stdout.splitlines():
         no_leaks.look("log lines", line)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.splitlines()[-1] == "everything holds"
+    assert result.stdout.splitlines()[-1] == "everything works"
     for step in (
         "miss", "hit", "304 on the ETag", "UPDATE by SQL alone", "DEL by hand", "force_refresh finds",
         "REFRESH MATERIALIZED VIEW by SQL alone", "source stopped", "redis stopped",
@@ -130,4 +130,4 @@ def test_port_that_is_taken_is_named(environment: dict[str, str]) -> None:
             [*DEMO, "--port", port], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
     assert result.returncode == 1
-    assert result.stderr == f"rosetta demo: port {port} is taken; name another one with --port\n"
+    assert result.stderr == f"rosetta demo: port {port} is in use; choose another one with --port\n"

@@ -24,7 +24,7 @@ async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(star
     await service.events.until(ScheduledSync)
     report = (await service.client.get("/health/ready")).json()
     assert report["background"]["syncs_failing"] == 1
-    assert any("1 source(s) fail to be synced in their turn (1)" in reason for reason in report["degraded"])
+    assert any("1 source(s) have failing scheduled syncs (1)" in reason for reason in report["degraded"])
     assert report["background"]["slots_in_error"] == 0
     assert 'rosetta_scheduled_syncs_total{outcome="failed"} 1.0' in (await service.client.get("/metrics")).text
     for path in ("/", "/sources/1/details?fresh=true"):
@@ -64,7 +64,7 @@ async def test_task_that_fails_again_and_again_is_told_of(start: Start, config: 
     await service.events.until(TaskFailed)
     report = (await service.client.get("/health/ready")).json()
     assert any(
-        "the WAL monitor has failed, and begins anew: InsufficientPrivilege" in why for why in report["degraded"]
+        "the WAL monitor failed and was restarted: InsufficientPrivilege" in why for why in report["degraded"]
     )
     assert 'rosetta_task_failures_total{task="WAL monitor"} ' in (await service.client.get("/metrics")).text
 

@@ -171,7 +171,7 @@ async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page,
     await expect(progress).to_contain_text("the source database cannot be asked")
     await expect(progress).to_contain_text(re.compile(r"has not answered since \d{4}-"))
     await expect(progress).to_contain_text("last successful sync was never")
-    await expect(progress).to_contain_text("Check that its server answers")
+    await expect(progress).to_contain_text("Check that the server answers")
     await expect(page.locator("#part-freshness")).to_contain_text("The source database does not answer")
     await expect(page.locator("#listed tr th")).to_have_text("known")
 

@@ -226,7 +226,7 @@ async def test_refresh_that_fails_says_since_when_and_what_to_do(service: Servic
     assert "the source database cannot be asked" in text
     assert re.search(r"has not answered since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
     assert "the last successful sync was never" in text
-    assert "Check that its server answers" in text
+    assert "Check that the server answers" in text
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
