@@ -1,4 +1,4 @@
-"""What is degraded, as a report for people and as gauges, background work included."""
+"""What is degraded, for people and for gauges. Failures in the background appear here too."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from service.pages.memory import Memory
 from service.sources.connections import Connections
 from service.telemetry.metrics import Metrics
 
-# How long the report names a task that failed: it starts again at once, and may fail only now and then.
+# The report names a failed task for this long: the task restarts soon, and may fail only now and then.
 _FAILURE_SHOWN_S = 60.0
-# Background work is late after this many of its intervals.
+# A background task is late after this many of its intervals.
 _LATE_ROUNDS = 3
 
 
 class Health:
-    """The state of every dependency."""
+    """The state of every dependency, as of its last check."""
 
     def __init__(
         self,
@@ -53,31 +53,31 @@ class Health:
         self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
 
     def add_gauges(self, metrics: Metrics) -> None:
-        """Adds gauges. Values from the config database are those of the last `look`."""
+        """Shows the state as gauges. Those that come from the database are as of the last `look`."""
         gauge, listener = metrics.gauge, self._listener
         gauge("redis_up", "Redis is used", lambda: self._cache.is_trusted)
-        gauge("listener_up", "changes are heard", lambda: listener.is_listening)
+        gauge("listener_up", "notifications of changes arrive", lambda: listener.is_listening)
         gauge("listener_canary_seconds", "the last canary's round trip", lambda: (listener.canary_ms or 0) / 1000)
-        gauge("config_database_up", "it answered when it was last asked", lambda: not self._database.is_down)
-        gauge("memory_cache_bytes", "pages in this process", lambda: self._memory.bytes)
+        gauge("config_database_up", "it answered the last query", lambda: not self._database.is_down)
+        gauge("memory_cache_bytes", "pages cached in this process", lambda: self._memory.bytes)
         gauge("sources_failing", "sources that did not answer", lambda: len(self._connections.failing))
         for name, key, meaning in (
-            ("syncs_failing", "syncs_failing", "sources that fail in their turn, when last looked"),
-            ("slots_in_error", "slots_in_error", "slots in ERROR, when last looked"),
+            ("syncs_failing", "syncs_failing", "sources whose background syncs fail, at the last check"),
+            ("slots_in_error", "slots_in_error", "slots in ERROR, at the last check"),
             ("syncs_late_seconds", "syncs_late_s", "how overdue a background sync is"),
             ("wal_round_late_seconds", "wal_round_late_s", "how overdue the WAL monitor is"),
         ):
             gauge(name, meaning, lambda key=key: self._in_background(key))  # type: ignore[misc]  # bound per gauge
-        gauge("view_uncovered_sources", "sources read live, when last looked", lambda: self._view["uncovered_sources"])
-        gauge("view_uncovered_seconds", "for how long the oldest has been", lambda: self._view["uncovered_s"])
-        gauge("notification_queue_share", "how full it is, when last looked", lambda: self._view["notification_queue"])
+        gauge("view_uncovered_sources", "sources read live, at the last check", lambda: self._view["uncovered_sources"])
+        gauge("view_uncovered_seconds", "how long the oldest has been read live", lambda: self._view["uncovered_s"])
+        gauge("notification_queue_share", "how full it is, at the last check", lambda: self._view["notification_queue"])
 
     def note_failure(self, task: str, why: str) -> None:
-        """Notes that a background task has failed; it starts again."""
+        """Takes note that a background task failed; the task restarts."""
         self._task_failures[task] = monotonic(), why
 
     async def look(self) -> None:
-        """Reads the values of the gauges that the config database has."""
+        """Queries the config database for the gauges."""
         with contextlib.suppress(ConfigDatabaseUnavailableError):
             self._view = dict(await self._database.fetch_one("view_state") or self._view)
         with contextlib.suppress(ConfigDatabaseUnavailableError):
@@ -94,7 +94,7 @@ class Health:
                 degraded.append(unknown)
         except ConfigDatabaseUnavailableError as error:
             config = {"status": "down", "reason": error.message}
-            degraded.append("the config database cannot be reached: pages are as they were last known")
+            degraded.append("the config database cannot be reached: pages are served as last known")
         cache: dict[str, Any] = {"status": "up", "outside_deletes_heard": self._cache.is_tracked}
         if not self._cache.is_trusted:
             cache = {"status": "down", "reason": self._cache.failure}
@@ -107,7 +107,7 @@ class Health:
         degraded += self._degraded_background()
         failing = self._connections.failing
         if failing:
-            degraded.append(f"{len(failing)} source(s) do not answer: shown from what was last known")
+            degraded.append(f"{len(failing)} source(s) do not answer: their pages show what was last known")
         status = "unavailable" if config["status"] == "down" else "degraded" if degraded else "ready"
         return {
             "status": status,
@@ -139,28 +139,28 @@ class Health:
             yield "the WAL monitor is late: a round takes longer than ROSETTA_WAL_INTERVAL_S"
         if count := self._in_background("syncs_failing"):
             which = _named(self._background["failing_ids"], count)
-            yield f"{count:.0f} source(s) have failing scheduled syncs ({which}): see their pages"
+            yield f"{count:.0f} source(s) fail their background syncs ({which}): their pages say why"
         if count := self._in_background("slots_in_error"):
             which = _named(self._background["slot_error_ids"], count)
-            yield f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): see their pages"
+            yield f"the replication slots of {count:.0f} source(s) are in ERROR ({which}): their pages say why"
         for task, (when, why) in self._task_failures.items():
             if monotonic() - when < _FAILURE_SHOWN_S:
                 yield f"the {task} failed and was restarted: {why}"
 
     async def _look_at_background(self) -> str | None:
-        """Why the state of background work is not known, or None. Pages do not need it: during an update the tables of
-        migrations 009 and 010, or the rights on them, may be missing.
+        """Why the state of background work is unknown, or None. Pages do not need it: during an update, migrations 009
+        and 010, or rights on their tables, may be missing.
         """
         if not any(self._intervals.values()):
             return None
         try:
             self._background = dict(await self._database.fetch_one("background_state") or self._background)
         except (ConfigDatabaseUnavailableError, psycopg.Error) as error:
-            return f"the state of background work is not known ({reason(error)}): rosetta doctor says what is missing"
+            return f"the state of background work is unknown ({reason(error)}): rosetta doctor says what is missing"
         return None
 
     def _in_background(self, name: str) -> float:
-        # Work that is switched off here is neither late nor failing, whatever it left behind.
+        # Work that is switched off here is neither late nor failing, whatever it left in its tables.
         return float(self._background[name]) if self._intervals[name] else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The parts of the service, put together, started and stopped in order."""
+"""The parts of the service: put together, started and stopped in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,9 +34,9 @@ _MIB = 1024 * 1024
 
 
 class Parts:
-    """The parts that read pages and sync sources. Commands need no more: they use neither a listener nor Redis.
+    """The parts that read pages and sync sources. Commands need no others: they work without a listener or Redis.
 
-    A sync by a command evicts as the writes of any other program do: its changes notify every serving process.
+    A sync by a command evicts as a write by any other program does: its changes notify every process that serves.
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
@@ -98,7 +98,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A sync that a caller waited for. `view_refreshed`: the view shows it already; None if nothing changed."""
+    """A sync that a caller waited for. `view_refreshed`: whether the view shows it already; None if nothing changed."""
 
     result: SyncResult
     view_refreshed: bool | None = None
@@ -110,13 +110,13 @@ class Synced:
         return dict(self.result.phases_ms) | ({} if self.refresh_ms is None else {"refresh": self.refresh_ms})
 
     def body(self) -> dict[str, Any]:
-        """The JSON object for clients."""
+        """The object that the API returns."""
         refreshed = {} if self.view_refreshed is None else {"view_refreshed": self.view_refreshed}
         return self.result.body() | {"phases_ms": self.phases_ms} | refreshed
 
 
 class Runtime(Parts):
-    """The service in one process, without its HTTP side."""
+    """One process's service without its HTTP side."""
 
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         super().__init__(settings, observer or Observer())
@@ -168,7 +168,7 @@ class Runtime(Parts):
         self._on_stopping: list[Callable[[], None]] = []
 
     async def start(self) -> None:
-        """Connects to everything. StartError if the config database is away; Redis is used as soon as it answers."""
+        """Connects to everything. StartError without the config database; Redis may be missing, and is used later."""
         await self.database.open()
         self.tasks.start("cache session", self.session.run)
         await self.session.tried.wait()
@@ -185,7 +185,7 @@ class Runtime(Parts):
         self._on_stopping.append(callback)
 
     def begin_stop(self) -> None:
-        """Calls the callbacks of `on_stopping`, once. `stop` does so too."""
+        """Calls each `on_stopping` callback, once; `stop` does so too."""
         while self._on_stopping:
             self._on_stopping.pop()()
 
@@ -198,13 +198,13 @@ class Runtime(Parts):
         await self.close()
 
     async def sync(self, source_id: int, on_refresh: Callable[[], None] = lambda: None) -> Synced:
-        """Syncs, then waits a bounded time until the view shows what changed; pages are right either way.
+        """Syncs, then waits a bounded time until the view shows the changes; pages are right either way.
 
-        `on_refresh` is called when that wait begins. Errors as those of `Synchronizer.sync`.
+        `on_refresh` is called when that wait begins. Raises the errors of `Synchronizer.sync`.
         """
         result = await self.synchronizer.sync(source_id)
         if not result.count:
-            # The view has nothing to catch up with; changes of other sources are no reason to wait.
+            # The view has nothing to catch up with. Other sources' changes are no reason to wait.
             return Synced(result)
         on_refresh()
         started = monotonic()
@@ -212,14 +212,14 @@ class Runtime(Parts):
         return Synced(result, is_covered, round((monotonic() - started) * 1000, 3))
 
     def count(self, source_id: int, answer: Answer) -> None:
-        """Counts a page that is served."""
+        """Counts a page that a reader received."""
         self.warming.touch(source_id)
         self.metrics.served.labels(answer.found).inc()
         if answer.is_collapsed:
             self.metrics.collapsed.inc()
 
     async def _poll(self) -> None:
-        """Polls for changes that no notification announces, such as a manual refresh without the event trigger."""
+        """Polls for changes that no notification announces, such as a refresh by hand without the event trigger."""
         while True:
             await asyncio.sleep(self._poll_interval)
             self.refresher.request()

@@ -47,7 +47,7 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
         "the source database cannot be reached",
         {
             "error": "SourceUnreachableError",
-            "message": "the source database cannot be asked: no connection within 2000 ms",
+            "message": "the source database cannot be queried: no connection within 2000 ms",
             "details": {"source_id": 1},
         },
     ),

@@ -1,8 +1,8 @@
-"""The read path of a page: process cache, Redis, one round trip to PostgreSQL; and its eviction.
+"""The read path of a page: process cache, Redis, one round trip to PostgreSQL. Also its eviction.
 
-A page is computed by a fill. Each process has at most one current fill for each source, and readers who miss meanwhile
-join it. An eviction drops the current fill: it still answers the readers who wait for it, but what it read is stored
-nowhere (its lease in Redis is deleted, and the process does not keep its page). The next reader starts a new fill.
+A fill computes a page. Each process has at most one current fill for each source, and readers who miss the cache join
+it. An eviction drops the current fill: it still answers the readers who wait for it already, but its page is stored
+nowhere (its lease in Redis is deleted, and the process does not keep the page). The next reader starts a new fill.
 """
 
 import asyncio
@@ -26,31 +26,33 @@ from service.sources.connections import SourceAddress
 from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Filled, Observer
 
-# How often to look for another process's fill if Redis does not report it (the session may have ended).
+# How often to check for the page that another process computes. An event from Redis usually comes first, but the
+# session with Redis may have ended.
 _LOOK_AGAIN_S = 0.1
 
 
 class _State(enum.Enum):
-    """What becomes of the page that a fill computes."""
+    """What happens to the page that a fill computes."""
 
     # Readers join this fill, and the process keeps its page.
     CURRENT = enum.auto()
-    # The key in Redis changed in the meantime. The page may be right: it becomes the last known one if there is none.
+    # The key in Redis changed during the fill. The page may still be right: it becomes the last known one if there is
+    # none.
     DOUBTED = enum.auto()
-    # The page was evicted in the meantime, or a newer fill has started: only the readers who wait get it.
+    # The page was evicted during the fill, or a newer fill replaced this one. Only the readers who wait already get it.
     DROPPED = enum.auto()
 
 
 @dataclass(slots=True, eq=False)
 class _Fill:
-    """A computation of a page under way."""
+    """A running computation of a page."""
 
     task: asyncio.Task[Answer]
     state: _State = _State.CURRENT
 
 
 class Pages:
-    """Details pages: read, computed, evicted. Times in seconds."""
+    """Reads, computes and evicts details pages. Times are in seconds."""
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class Pages:
         self._observe = observer
         self._ttl = float(ttl_s)
         self._fill_wait = fill_wait_s
-        # The fills under way whose page may still be kept; at most one of a source's is current.
+        # The running fills whose page may still be kept; at most one per source is current.
         self._fills: dict[int, list[_Fill]] = {}
         self._reloads: Turnstile[int, Answer] = Turnstile()
         self._changed: dict[int, asyncio.Event] = {}
@@ -85,14 +87,14 @@ class Pages:
         try:
             answer = await asyncio.shield(fill.task)
         except ConfigDatabaseUnavailableError:
-            # Looked up after the wait, not before it: the page may have been evicted in the meantime.
+            # Looked up after the wait, not before it: the page may have been evicted during the wait.
             if page := self.memory.last_known(source_id):
                 return Answer(page, "last known")
             raise
         return Answer(answer.page, answer.found, answer.is_stored, current is not None, answer.computed)
 
     async def reload(self, source_id: int) -> Answer:
-        """The page from the database, by a fill that starts after this call; it replaces what the caches hold."""
+        """The page, from a fill that starts after this call and reads the database. It replaces the cached page."""
 
         async def fill() -> Answer:
             return await asyncio.shield(self._start(source_id, force=True).task)
@@ -100,29 +102,30 @@ class Pages:
         return await self._reloads.pass_through(source_id, fill)
 
     async def read_head(self, source_id: int, names: list[str] | None) -> bytes | None:
-        """The page up to its `meta`, from the database, with these tables; None for an unknown id."""
+        """The page up to its `meta`, straight from the database, with these tables; None for an unknown id."""
         row = await self._read_row(source_id, names)
         return None if row is None else bytes(row["body"])
 
     async def evict(self, source_ids: Iterable[int] | None, cause: Any) -> None:
-        """Drops pages everywhere; all of them for None. Once it returns no reader gets what was read before the call.
+        """Drops pages from this process and from Redis; all of them for None.
 
-        The process drops them before anything is awaited. Redis follows, and readers of this process wait for that.
+        Once it returns, no new reader of this process gets data that was read before the call. The process drops the
+        pages before anything is awaited. Redis follows, and readers of this process wait for it.
         """
         started = monotonic()
         ids = None if source_ids is None else tuple(source_ids)
         self.memory.drop(ids)
         self._change_fills(ids, _State.DROPPED)
-        # Without Redis nothing is lost: it is not trusted again before everything in it has been evicted.
+        # If Redis fails here, it is no longer trusted. Everything in it is evicted before it is trusted again.
         with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
 
     def doubt(self, source_id: int | None) -> None:
-        """The page's key in Redis was written or deleted, perhaps by this process; any page's for None.
+        """Takes note that the page's key in Redis was written or deleted, perhaps by this process; all keys for None.
 
-        The next reader asks Redis. But a page that is being read is not known to be old by that, and may stay as the
-        last known.
+        The next reader asks Redis. This does not prove that a page is old, neither a cached one nor one that is being
+        computed. Both may serve as the last known page.
         """
         ids = None if source_id is None else (source_id,)
         self.memory.doubt(ids)
@@ -144,7 +147,7 @@ class Pages:
 
     def _start(self, source_id: int, *, force: bool) -> _Fill:
         if (before := self._current(source_id)) is not None:
-            # It read earlier than the new fill will: its page must not replace the newer one.
+            # The older fill read earlier than the new one will: its page must not replace the new one's.
             before.state = _State.DROPPED
             self._fills[source_id].remove(before)
         fill = _Fill(asyncio.ensure_future(self._fill(source_id, force=force)))
@@ -166,14 +169,15 @@ class Pages:
             if self.memory.last_known(source_id) is None:
                 self.memory.put(source_id, answer.page, is_current=False)
             return
-        # While Redis is used, the process keeps only what is in Redis too: a DEL of anything else would go unnoticed.
+        # While Redis is in use, the process serves only pages that Redis holds too: a DEL by hand sends no event for
+        # any other page.
         is_in_redis = answer.found == "redis" or answer.is_stored
         is_alone = not self._cache.is_reachable or self._cache.refusal is not None
         is_current = is_alone or (is_in_redis and self._cache.is_tracked)
         self.memory.put(source_id, answer.page, is_current=is_current)
 
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
-        # The page went out with the tables last known to be published; it is evicted only if the late answer differs.
+        # The page was served with the tables recorded as published. It is evicted only if the late answer differs.
         async def evict_if_different() -> None:
             row = await self._read_row(source_id, None)
             if row is not None and frozenset(row["published_names"]) != names:
@@ -208,7 +212,7 @@ class Pages:
         return Answer(page, "computed", outcome == "stored", computed=parts)
 
     async def _claim(self, source_id: int, token: str, *, force: bool) -> Claim:
-        """The page, the lease, or neither if Redis is away or another process's fill takes too long."""
+        """The page, the lease, or neither if Redis is unavailable or another process's fill takes too long."""
         deadline = monotonic() + self._fill_wait
         changed = asyncio.Event()
         while True:
@@ -219,7 +223,8 @@ class Pages:
             remaining = deadline - monotonic()
             if claim.page is not None or claim.is_granted or remaining <= 0:
                 return claim
-            # Another process computes it. Redis reports when the page is there, the listener when it was evicted.
+            # Another process computes the page. An event from Redis announces the stored page, a notification to the
+            # listener its eviction.
             self._changed[source_id] = changed
             changed.clear()
             try:
@@ -243,7 +248,7 @@ class Pages:
             return
 
     async def compute(self, source_id: int, claim: Claim) -> Computed:
-        """The parts of the page, past every cache; `claim` has what Redis holds about the publication."""
+        """The parts of the page, read past every cache; `claim` has the publication that Redis remembers."""
         if self._database.is_down and self.memory.last_known(source_id):
             raise ConfigDatabaseUnavailableError("it did not answer a moment ago")
         row = await self._read_row(source_id, None)
@@ -252,7 +257,7 @@ class Pages:
         recorded = frozenset(row["published_names"])
         publication = await self._publications.of(SourceAddress.of(row), claim.publication, recorded, self._hear_late)
         names = publication.names
-        # The source usually says what the last sync recorded; then the page that was read is right.
+        # Usually the source publishes the tables that the last sync recorded, and the row above is right.
         if names is not None and names != recorded:
             row = await self._read_row(source_id, sorted(names))
             if row is None:
@@ -263,5 +268,5 @@ class Pages:
         try:
             return await self._database.fetch_nowait("details", id=source_id, names=names)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
-            # A plain REFRESH locks the view, or one WITH NO DATA has emptied it, or another program holds a lock.
+            # A plain REFRESH locks the view, one WITH NO DATA empties it; or another program holds a lock.
             return await self._database.fetch_one("details_live", id=source_id, names=names)

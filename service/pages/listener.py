@@ -1,10 +1,13 @@
 """The listener: receives notifications of changed pages, and evicts these pages.
 
-It has its own direct connection to the primary. On every connect it LISTENs first and then evicts everything, in this
-order, so that a change in between is received. A connection that looks alive proves nothing. So a canary is sent at
-intervals through a channel of its own, and the connection is closed if it does not arrive in time. Another connection
-sends it, as it does every change: a session receives its own notifications even behind a pooler that drops all others,
-and the pool may have moved on to a new primary while the listener is still connected to the old one.
+It has its own direct connection to the primary. On every connect it runs LISTEN first and evicts everything afterwards,
+so that a change between the two is notified on this connection and not missed.
+
+A connection that looks alive may deliver nothing. So canaries are sent at intervals, on a channel of their own; if one
+does not arrive in time, the listener ends the connection. A canary is sent as every change is: by another connection.
+There are two reasons. A notification that a session sends to itself arrives in its own transaction, even behind a
+pooler that drops all others, so it proves nothing. And the pool may have moved on to a new primary while the listener
+is still connected to the old one.
 """
 
 import asyncio
@@ -33,7 +36,7 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class DeafError(Exception):
-    """The canary was sent and did not arrive: the connection receives nothing (a pooler, a half-open socket)."""
+    """A canary was sent but did not arrive: the connection delivers nothing (a pooler, a half-open socket)."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +45,7 @@ class DeafError(Exception):
 
 
 class Listener:
-    """`is_listening`: notifications arrive. `canary_ms` is the round trip of the last canary."""
+    """`is_listening` says whether notifications arrive; `canary_ms` is the last canary's round trip."""
 
     def __init__(
         self,
@@ -69,18 +72,18 @@ class Listener:
 
     @property
     def backend_pid(self) -> int | None:
-        """The pid of its server process, as in pg_stat_activity; None without a connection."""
+        """The server process of the connection, as in pg_stat_activity; None without a connection."""
         return self._connection.info.backend_pid if self._connection else None
 
     async def open(self) -> None:
-        """Connects for the first time. StartError with the reason if that fails: an operator is there to read it."""
+        """Connects for the first time. StartError, with the reason, if that fails: an operator is there to read it."""
         try:
             await self._connect()
         except (psycopg.Error, OSError, TimeoutError, DeafError) as error:
             raise StartError(f"ROSETTA_LISTENER_DSN: cannot listen on the config database: {reason(error)}") from None
 
     async def run(self) -> None:
-        """Listens until it is cancelled; reconnects, with growing pauses, whenever the connection ends."""
+        """Listens until it is cancelled; reconnects, with a growing pause, whenever the connection ends."""
         backoff = Backoff(_LONGEST_PAUSE_S)
         is_first_failure = True
         while True:
@@ -100,9 +103,9 @@ class Listener:
             await backoff.pause()
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Ends the connection."""
         if self._connection is not None:
-            # finish() and not close(): a clean shutdown could wait for a peer that is gone.
+            # finish(), not close(): an orderly close could wait for a peer that is gone.
             self._connection.pgconn.finish()
             self._connection = None
 
@@ -125,7 +128,7 @@ class Listener:
             await self._prove(connection)
 
     async def _prove(self, connection: psycopg.AsyncConnection) -> None:
-        """Returns when the canary has arrived, or, if none can be sent, when the connection answers."""
+        """Returns when the canary has arrived; or, if none can be sent, when the connection answers a query."""
         token, started, sent = secrets.token_hex(8), monotonic(), 0.0
 
         async def send() -> None:
@@ -138,14 +141,14 @@ class Listener:
         keep(sending)
         is_heard = await self._take(connection, _CANARY_PATIENCE_S, token)
         if not is_heard and sent:
-            # It may have been sent late.
+            # The canary may have been sent late: its time to arrive counts from then.
             is_heard = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
         if is_heard:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
-            # In a task of its own: a Redis that hangs must not keep this connection from being read.
+            # In the background: a Redis that hangs must not keep this connection from being read.
             self._observe.watch("canary", self._evict_canary(started, self.canary_ms))
         elif sent:
-            # Or the pool is connected to another server than the primary.
+            # The fault may also be the pool's: it may be connected to a server other than the primary.
             await self._database.drain()
             raise DeafError
         else:
@@ -156,7 +159,7 @@ class Listener:
         self._observe(CanaryHeard(heard_ms=heard_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
     async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
-        """Receives notifications for that time; returns true at once when the canary with this token arrives."""
+        """Receives notifications for so many seconds. Returns true at once if the canary with this token arrives."""
         deadline = monotonic() + seconds
         is_heard = False
         while not is_heard and (left := deadline - monotonic()) > 0:
@@ -168,13 +171,13 @@ class Listener:
         return is_heard
 
     def _hear(self, payload: str) -> None:
-        # Anything but a source's id means all pages: '*', or a payload that another program sent.
+        # Every payload but a source id means all pages: '*', or the text of a program that does not know our payloads.
         if self._heard is not None and _SOURCE_ID.fullmatch(payload):
             self._heard.add(int(payload))
         else:
             self._heard = None
         if not self._is_flush_due:
-            # All notifications of one packet become one eviction: the flush runs when there is nothing more to read.
+            # Everything that arrives in one packet becomes one eviction: the flush runs once all of it has been read.
             self._is_flush_due = True
             self._observe.watch("eviction", self._flush())
 

@@ -1,4 +1,4 @@
-"""The process cache: finished pages, bounded in bytes; the least recently used leave first."""
+"""The process cache: finished pages, bounded in bytes; the least recently used are evicted first."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from service.pages.page import Page
 class Memory:
     """Pages by source id. A page may be served while it is current and fresh.
 
-    After that it is kept for `grace_s` as the last known page, in case there is no better one.
+    Any other page stays as the last known one, up to `grace_s` past its life, in case nothing better can be served.
     """
 
     def __init__(self, limit_bytes: int, grace_s: float) -> None:
@@ -22,7 +22,7 @@ class Memory:
         self.bytes = 0
 
     def get(self, source_id: int) -> Page | None:
-        """The page, if it is current and fresh."""
+        """The page, if it is cached, current and fresh."""
         if source_id not in self._current:
             return None
         page = self._pages[source_id]
@@ -32,7 +32,7 @@ class Memory:
         return page
 
     def last_known(self, source_id: int) -> Page | None:
-        """The last known page; never one that was dropped."""
+        """The page as it was last known; never one that has been dropped."""
         page = self._pages.get(source_id)
         if page is not None and page.expires + self._grace <= monotonic():
             self._remove(source_id)
@@ -40,7 +40,7 @@ class Memory:
         return page
 
     def put(self, source_id: int, page: Page, *, is_current: bool) -> None:
-        """Keeps the page, and evicts others to make room; a page above the limit is not kept."""
+        """Keeps the page and evicts others to make room. A page above the limit is not kept."""
         self._remove(source_id)
         if len(page.body) > self._limit:
             return
@@ -50,7 +50,7 @@ class Memory:
         self._weigh(source_id, page)
 
     def weigh(self, source_id: int, page: Page) -> None:
-        """Counts a page's weight again, since it has one more encoding; evicts others, or the page, to make room."""
+        """Counts the bytes of a page that has a new compressed form; evicts others to make room, or the page itself."""
         if self._pages.get(source_id) is page:
             self._weigh(source_id, page)
 
@@ -69,7 +69,7 @@ class Memory:
             self._current.difference_update(source_ids)
 
     def drop(self, source_ids: Iterable[int] | None) -> None:
-        """Drops these pages, which are known to be old; all of them for None."""
+        """Forgets these pages, which are known to be old; all of them for None."""
         if source_ids is None:
             self._pages.clear()
             self._current.clear()

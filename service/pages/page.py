@@ -16,7 +16,7 @@ Head = tuple[int, int, list[tuple[bytes, bytes]]]
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is the whole lifetime."""
+    """A finished body. `expires` is on this process's monotonic clock; `ttl_s` is its whole life."""
 
     body: bytes
     expires: float
@@ -27,28 +27,28 @@ class Page:
 
     @property
     def ttl(self) -> int:
-        """Whole seconds for which the page is still fresh; negative once it is not."""
+        """Whole seconds until the page expires; negative afterwards."""
         return round(self.expires - monotonic())
 
     @property
     def age(self) -> int:
-        """Whole seconds since it was read."""
+        """Whole seconds since the page was read from the database."""
         return max(0, int(self.ttl_s - (self.expires - monotonic())))
 
     @property
     def digest(self) -> str:
-        """The same for the same bytes, in every process."""
+        """A digest of the body: equal bytes have the same digest in every process."""
         if not self._digest:
             self._digest = blake2b(self.body, digest_size=16).hexdigest()
         return self._digest
 
     @property
     def weight(self) -> int:
-        """The bytes that it takes in memory, including its encodings."""
+        """The bytes that the page takes in memory, including its compressed forms."""
         return len(self.body) + sum(len(form.result()) for form in self._encoded.values() if form.done())
 
     async def encoded(self, encoding: str, encode: Callable[[bytes], bytes], on_made: Callable[[], None]) -> bytes:
-        """The body in an encoding, made once, in a thread. `on_made` is called if the page takes more memory now."""
+        """The body in another encoding, made once, in a thread. `on_made` is called when the page may weigh more."""
         task = self._encoded.get(encoding)
         if task is None:
             task = self._encoded[encoding] = asyncio.ensure_future(asyncio.to_thread(encode, self.body))
@@ -57,7 +57,7 @@ class Page:
         return task.result() if task.done() else await asyncio.shield(task)
 
     def head(self, encoding: str, make: Callable[[int, int], list[tuple[bytes, bytes]]]) -> list[tuple[bytes, bytes]]:
-        """The headers that `make` returns for an age and a remaining lifetime; one list for each second."""
+        """The headers that `make` returns for an age and a remaining life. The same list serves a whole second."""
         left = self.expires - monotonic()
         age, ttl = max(0, int(self.ttl_s - left)), round(left)
         held = self._heads.get(encoding)
@@ -68,7 +68,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page and where it came from. `computed` holds the page's parts if this very call computed it."""
+    """A page and where it was found. `is_collapsed`: the reader joined a fill that was already running.
+
+    `computed` holds the page's parts if the reader's fill computed the page.
+    """
 
     page: Page
     found: Literal["memory", "redis", "computed", "last known"]
@@ -79,19 +82,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A page as read: its JSON up to `meta`, and the facts for `meta`."""
+    """A page as read from the database: its JSON up to `meta`, and the facts for `meta`."""
 
     head: bytes
     meta: dict[str, Any]
     names: frozenset[str] | None
 
     def body(self, **more: Any) -> bytes:
-        """The finished JSON, with `more` in its meta."""
+        """The finished JSON, with `more` added to its meta."""
         return b"".join((self.head, b',"meta":', msgspec.json.encode(self.meta | more), b"}"))
 
 
 def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
-    """The parts of a page, from a row of `details`, the published tables (None: unknown) and the publication check."""
+    """The parts of a page: from a row of `details`, the published tables (None: unknown), and how these were found."""
     registered = row["registered_names"]
     unregistered = sorted(names.difference(registered)) if names is not None and registered is not None else []
     meta = {

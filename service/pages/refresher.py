@@ -1,6 +1,6 @@
-"""Refreshes the materialized view: after changes, not too often, and in one process of the deployment.
+"""Refreshes the materialized view: after changes, not too often, and in one process of the whole deployment.
 
-The config database decides (`source_details_refresh_if_due`), since all processes share it.
+The config database makes the decision (`source_details_refresh_if_due`), since all processes share it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LONGEST_S = 3600.0
 
 
 class Refresher:
-    """Debounced at both ends: a request starts a refresh at once, and requests during it cause one more."""
+    """Combines requests: the first starts a refresh at once, and all that come during it cause one more after it."""
 
     def __init__(self, database: ConfigDatabase, observer: Observer, *, share: float) -> None:
         self._database = database
@@ -29,11 +29,11 @@ class Refresher:
         self._waiting: list[asyncio.Future[None]] = []
 
     def request(self) -> None:
-        """Requests a refresh, in case the view needs one. Does not wait."""
+        """Takes note that the view may need a refresh. Does not wait."""
         self._requested.set()
 
     async def wait_until_covered(self, seconds: float) -> bool:
-        """Requests a refresh; true once the view covers everything committed before, false if that takes longer."""
+        """Requests a refresh. True once the view covers all that was committed before; false if that takes longer."""
         covered = asyncio.get_running_loop().create_future()
         self._waiting.append(covered)
         self.request()
@@ -47,7 +47,8 @@ class Refresher:
         while True:
             await self._requested.wait()
             self._requested.clear()
-            # Later callers may have written after the refresh below took its snapshot: they wait for the next one.
+            # A caller that comes from here on may have written after the refresh below took its snapshot: that refresh
+            # must not serve it.
             served, self._waiting = self._waiting, []
             pause = await self._refresh()
             if pause is None:
@@ -60,15 +61,15 @@ class Refresher:
                 await asyncio.sleep(pause)
 
     async def _refresh(self) -> float | None:
-        """None if the view covers everything; else the seconds until the next attempt."""
+        """None if the view covers everything; otherwise the seconds until the next attempt."""
         started = monotonic()
         try:
             row = await self._database.fetch_detached("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
-            # An operator is refreshing.
+            # Somebody is refreshing the view by hand.
             return _RETRY_S
         except (psycopg.Error, ConfigDatabaseUnavailableError) as error:
-            # Callers that wait keep waiting for the next attempt. The event is sent once, not for every attempt.
+            # Callers go on waiting for the view: the refresh is tried again. The event is sent once, not per attempt.
             if not self._is_failing:
                 self._observe(RefreshFailed(reason=reason(error)))
             self._is_failing = True

@@ -1,7 +1,8 @@
-"""Compares a share of the served pages with the database, after they were answered.
+"""Checks that served pages agree with the database: compares a share of the reads, after they were answered.
 
-Values that ride on the TTL (timestamps, LSNs, lags) are ignored. A difference may be a change whose notification is on
-its way, so it counts only if the same page is still served a while later. Then the page is evicted and logged.
+Values that may be as old as the TTL (timestamps, LSNs, lags) are left out. A difference may be a change whose
+notification is on its way. So it counts only if the same page is still served `_ON_ITS_WAY_S` later; then the page is
+evicted, and one log line reports it.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _TICKING = {
 
 
 class Sampler:
-    """`draw` returns a number from 0 to 1; a page is sampled if it is below `share`."""
+    """Samples a `share` of the reads. `draw` returns a number from 0 to 1, and a read below `share` is sampled."""
 
     def __init__(
         self,
@@ -48,11 +49,21 @@ class Sampler:
         self._busy = 0
         self._rests_until = 0.0
 
+    @property
+    def is_busy(self) -> bool:
+        """A page is being compared."""
+        return self._busy > 0
+
+    @property
+    def is_resting(self) -> bool:
+        """No page is sampled for now: the last comparison has used up the sampler's share of the time."""
+        return monotonic() < self._rests_until
+
     def offer(self, source_id: int, page: Page) -> None:
-        """Samples a cached page that is being served, or not; costs the reader only the draw."""
+        """Perhaps compares a cached page that is being served, in the background. The reader pays for the draw only."""
         if self._draw() >= self._share:
             return
-        if self._busy >= _MOST_AT_ONCE or monotonic() < self._rests_until:
+        if self._busy >= _MOST_AT_ONCE or self.is_resting:
             return
         self._busy += 1
         self._observe.watch("sampler", self._compare(source_id, page))
@@ -89,14 +100,14 @@ class Sampler:
             if served["meta"]["tables_from"] == "source":
                 names = sorted(table["table_name"] for table in served["tables"])
         except (ValueError, KeyError, TypeError):
-            # Another program has written to the page's key.
+            # Another program wrote something else under the page's key.
             return False
         head = await self._pages.read_head(source_id, names)
         return head is not None and _lasting(served) == _lasting(msgspec.json.decode(head + b"}"))
 
 
 def _lasting(page: dict[str, Any]) -> dict[str, Any]:
-    """A page without `meta` and without values that tick."""
+    """A page without `meta` and without the values that tick."""
     lasting = {key: value for key, value in page.items() if key != "meta"}
     for part, ticking in _TICKING.items():
         if isinstance(lasting.get(part), dict):

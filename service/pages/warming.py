@@ -1,8 +1,8 @@
-"""Keeps warm the pages that people open: reads hot pages ahead of requests, so that few readers wait for a miss.
+"""Reads hot pages before anyone requests them, so that readers rarely wait for a miss.
 
-A page is hot if it is requested often; its count is halved every 30 s. A hot page is read again right after its
-eviction and shortly before it expires; a process starts with the pages that were hot before. The work is bounded: in
-pages, in reads at a time, and to ten reads of one source per second.
+A page is hot if it is requested often; its count of requests halves every half minute. A hot page is read again at once
+after its eviction, and shortly before its life ends. A process that starts reads the pages that were hot before. The
+work is bounded: so many pages, so many at a time, one source at most ten times a second.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warme
 
 _TICK_S = 1.0
 _HALF_LIFE_S = 30.0
-# Requests within about the last half minute.
+# A page is hot with this many requests in about the last half minute.
 _HOT = 2.0
 _AT_ONCE = 4
 _SPACING_S = 0.1
@@ -33,7 +33,7 @@ _Id = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 
 
 class Warming:
-    """Counts requests by `touch`, and reads hot pages while it runs."""
+    """Keeps up to `most` hot pages warm. Whatever serves a page calls `touch`."""
 
     def __init__(self, pages: Pages, cache: Cache, observer: Observer, *, most: int, ttl_s: float) -> None:
         self._most = most
@@ -44,9 +44,15 @@ class Warming:
         self._waiting: dict[int, bool] = {}
         self._more = asyncio.Event()
         self._warmed: dict[int, float] = {}
-        # Drawn by each process: the first to renew a page spares the others, since Redis reports the new page to them.
+        # Each process draws its own time: the first to renew a page spares the others the work, since an event from
+        # Redis announces the new page to them.
         self._early_s = ttl_s * random.uniform(0.1, 0.25)
         observer.subscribe(self._hear)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """The sources whose pages are due to be read and have not been taken up yet."""
+        return tuple(self._waiting)
 
     def touch(self, source_id: int) -> None:
         """Counts a request for a page."""
@@ -66,7 +72,8 @@ class Warming:
                 self._want(source_id, is_renewal=False)
 
     def _want(self, source_id: int, *, is_renewal: bool) -> None:
-        # A source that changes all the time is not read after every change: the next check of all hot pages catches up.
+        # A page that changes all the time is not read after each change: the next `_look` at all hot pages makes up for
+        # the reads left out.
         if monotonic() - self._warmed.get(source_id, -math.inf) >= _SPACING_S:
             self._waiting[source_id] = self._waiting.get(source_id, False) or is_renewal
             self._more.set()
@@ -119,7 +126,7 @@ class Warming:
             try:
                 answer = await (self._pages.reload(source_id) if is_renewal else self._pages.read(source_id))
             except ServiceError:
-                # The same failure reaches readers of the page, and is reported there.
+                # The same error meets the page's readers, and is reported there.
                 continue
             except Exception as error:
                 self._observe(TaskFailed(task="warming", reason=f"{type(error).__name__}: {error}"))
@@ -132,12 +139,12 @@ class Warming:
             await self._cache.remember_hot(msgspec.json.encode(self._hot()), _NOTE_LIFE_MS)
 
     async def _remember(self) -> None:
-        """Starts with the pages that were hot before this process started."""
+        """Takes up the pages that were hot before this process started, as noted in Redis."""
         noted = None
         with suppress(CacheUnavailableError):
             noted = await self._cache.recall_hot()
         with suppress(msgspec.DecodeError):
-            # Any program can write there: values that no source id can have are ignored.
+            # Any program can write there: a list with an id that no source can have is ignored.
             for source_id in msgspec.json.decode(noted or b"[]", type=list[_Id])[: self._most]:
                 self._counts[source_id] = self._counts.get(source_id, 0.0) + _HOT
                 self._want(source_id, is_renewal=False)

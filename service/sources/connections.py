@@ -1,4 +1,4 @@
-"""Connections to source databases: one is kept warm for each source, every use has a budget, failing ones rest."""
+"""Connections to source databases: one kept warm per source, each use bounded, failing sources skipped for a while."""
 
 import os
 from collections import OrderedDict
@@ -30,7 +30,7 @@ _NO_FILE = f"{os.devnull}/none"
 
 @dataclass(frozen=True, slots=True)
 class SourceAddress:
-    """Where a source is and how to log in; equal if both are equal."""
+    """Where a source is and how to log in. Two addresses are equal if both are."""
 
     id: int
     pg_host: str
@@ -43,17 +43,17 @@ class SourceAddress:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "SourceAddress":
-        """From a row with the connection columns."""
+        """From a row that holds the connection columns."""
         return cls(*(row[name] for name in cls.__slots__))
 
     @property
     def connection_key(self) -> tuple[str | int | None, ...]:
-        """The values that a connection depends on. Holds the password."""
+        """What a connection depends on: addresses with the same key can share one. Holds the encrypted password."""
         return self.pg_host, self.pg_port, self.pg_database, self.pg_username, self.pg_password
 
     @property
     def publication_key(self) -> str:
-        """Which publication of which database it is. Holds no secret."""
+        """Identifies the publication and its database. Holds no secret."""
         return f"{self.pg_username}@{self.pg_host}:{self.pg_port}/{self.pg_database}#{self.publication_name}"
 
 
@@ -108,13 +108,13 @@ class Connections:
         return failure.why
 
     def failing_since(self, source_id: int) -> datetime | None:
-        """Since when the source has not answered this process; None if it answered last time."""
+        """When this process first found that the source does not answer; None if it answered last time."""
         failure = self._resting.get(source_id)
         return None if failure is None else failure.since
 
     @property
     def failing(self) -> dict[int, str]:
-        """The sources that did not answer last time, with the reason."""
+        """The sources that did not answer when last asked, with the reason."""
         return {source_id: failure.why for source_id, failure in self._resting.items()}
 
     async def fetch(
@@ -127,7 +127,7 @@ class Connections:
         on_connected: Callable[[], None] = lambda: None,
         **parameters: Any,
     ) -> tuple[DictRow | None, dict[str, float]]:
-        """The first row of the statement called `name`, if any, and how long connecting and asking took (ms)."""
+        """The first row of the statement called `name`, if any, and how long connecting and the query took (ms)."""
         try:
             password = decrypt(self._options.encryption_key, address.pg_password)
         except UndecryptablePasswordError as error:
@@ -163,7 +163,8 @@ class Connections:
             try:
                 row = await (await connection.execute(query(name), parameters)).fetchone()
             except psycopg.OperationalError:
-                # A warm connection may have died unnoticed: then a new one is tried. A new one that fails is a failure.
+                # A warm connection may have died unnoticed, so another is tried; a failure of a fresh one is the
+                # source's.
                 if idle is None or not connection.broken:
                     raise
             else:
@@ -190,7 +191,7 @@ class Connections:
         addresses = [each for each in found or (None,) if self._hosts.allow(address.pg_host, each)]
         if not addresses:
             raise psycopg.OperationalError("its host is not among ROSETTA_SOURCE_HOSTS")
-        # All addresses are tried in turn: the server may listen on IPv4 or IPv6 only.
+        # libpq tries each in turn: a host may have an address of a kind on which its server does not listen.
         statement_timeout_ms = round(self._options.statement_timeout_s * 1000)
         place = {"hostaddr": ",".join(map(str, addresses))} if found else {}
         conninfo = make_conninfo(
@@ -200,7 +201,7 @@ class Connections:
             port=address.pg_port,
             dbname=address.pg_database,
             user=address.pg_username,
-            # Never a password that libpq finds (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
+            # Never the password that libpq finds (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
             password=password or "",
             passfile=_NO_FILE,
             client_encoding="UTF8",
@@ -225,12 +226,12 @@ class Connections:
         self._resting[address.id] = _Failure(monotonic() + self._options.rest_s, why, since, address.connection_key)
         if before is None:
             self._observe(SourceDown(source_id=address.id, reason=why))
-        return SourceUnreachableError(f"the source database cannot be asked: {why}", source_id=address.id)
+        return SourceUnreachableError(f"the source database cannot be queried: {why}", source_id=address.id)
 
     async def sweep(self) -> None:
         """Closes connections that were idle for long, and forgets old failures.
 
-        Such a source may be gone, or another process may have reached it.
+        A source that failed long ago may be gone, or another process may have reached it since.
         """
         for source_id, failure in list(self._resting.items()):
             if failure.until + _FORGET_S < monotonic():

@@ -1,4 +1,4 @@
-"""The health of a source's replication, and the reasons for it."""
+"""The health of a source's replication, in one verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Level = Literal["ok", "warning", "error", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The worst level of what is known, and every reason in words."""
+    """The worst level that is known, and every reason for it in words."""
 
     level: Level
     reasons: tuple[str, ...]
@@ -18,8 +18,8 @@ class Health:
 def health(
     source: Mapping[str, Any], wal: Mapping[str, Any] | None, *, is_failing: bool, sync_error: str | None
 ) -> Health:
-    """The health by the source's flags, its WAL monitor's row (None if there is none), whether it answers this process,
-    and why its last scheduled sync failed (`sync_error`, None if it did not).
+    """Judges a source by its flags, its row in `wal_monitor` (None without one), whether it fails to answer this
+    process (`is_failing`), and why its background sync failed (`sync_error`; None if it did not).
     """
     errors, warnings = [], []
     if sync_error:
@@ -38,9 +38,9 @@ def health(
         elif wal["status"] == "ERROR":
             errors.append("replication fails")
         if wal["wal_threshold_status"] == "ERROR":
-            errors.append("its slot keeps too much WAL")
+            errors.append("its slot retains too much WAL")
         elif wal["wal_threshold_status"] == "WARNING":
-            warnings.append("its slot keeps much WAL")
+            warnings.append("its slot retains much WAL")
     if errors:
         return Health("error", (*errors, *warnings))
     if warnings:

@@ -1,7 +1,7 @@
-"""Which tables a source publishes now: asked during a page load, within a budget, and kept for a while.
+"""Which tables a source publishes now: asked during a page load, within a budget, and remembered for a while.
 
-The answer is kept in Redis beside the page, but an eviction does not delete it: a change in the config database is no
-reason to call a source. Without Redis each process keeps its own answers.
+Redis keeps the answer beside the page, but an eviction does not delete it: a change in the config database is no reason
+to query a source. Without Redis each process remembers its own answers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from service.sources.connections import Connections, SourceAddress
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The names of the published tables; None if the source did not answer, and `check` says why."""
+    """The names of the published tables, or None if the source did not answer; `check` then says why."""
 
     names: frozenset[str] | None
     check: str
@@ -36,7 +36,7 @@ class _Answer:
 
 
 class _Stored(msgspec.Struct):
-    """An answer as it is kept in Redis."""
+    """An answer as it is stored in Redis."""
 
     place: str
     names: list[str]
@@ -46,7 +46,7 @@ class _Stored(msgspec.Struct):
 class Publications:
     """Asks each source within `budget_s`, and keeps its answer for `ttl_s`.
 
-    An answer that takes longer than the budget, up to `patience_s`, is still kept.
+    An answer that takes longer than the budget, but at most `patience_s`, is still kept.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Publications:
         recorded: frozenset[str],
         on_late: Callable[[int, frozenset[str]], None],
     ) -> Publication:
-        """What the source publishes, from memory (`remembered` is what Redis held) or by asking it.
+        """What the source publishes: a remembered answer (`remembered` is what Redis held), or a new one.
 
-        `recorded` are the tables that the config database has as published. If that has changed since the answer was
-        given, somebody has learned of a change, and what is remembered would hide it.
+        `recorded` are the tables recorded as published in the config database. If they have changed since the answer
+        was given, a sync or another program knows of a newer change, and the remembered answer would hide it.
         `on_late(source_id, names)` is called if the answer comes after the budget.
         """
         held = _parse(remembered) if remembered else self._own(address.id)
@@ -97,9 +97,10 @@ class Publications:
     async def remember(
         self, address: SourceAddress, names: frozenset[str], number: int, recorded: frozenset[str]
     ) -> None:
-        """Keeps an answer; `number` orders syncs as the config database recorded them (0: no sync)."""
+        """Keeps an answer. `number` is that of its sync in the config database, and orders answers (0: no sync yet)."""
         held = self._own(address.id)
-        # A sync that was recorded later may have put its answer here while this one was on its way.
+        # A held answer with a higher number is of a sync that was recorded later and stored it while this answer was on
+        # its way: the held one must stay.
         if held is None or held.publication_key != address.publication_key or held.number <= number:
             until = monotonic() + self._ttl
             self._own_answers[address.id] = _Answer(address.publication_key, names, until, number, _digest(recorded))
@@ -140,7 +141,7 @@ def _digest(names: frozenset[str]) -> str:
 
 
 def _parse(remembered: Remembered) -> _Answer | None:
-    """What Redis held; None if it is not an answer: any program can write there."""
+    """What Redis held; None if it is not an answer, since any program can write there."""
     try:
         answer = msgspec.json.decode(remembered.text, type=_Stored)
     except msgspec.DecodeError:

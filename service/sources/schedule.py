@@ -1,7 +1,7 @@
-"""Syncs every source in the background, at an interval: each once in the whole deployment, by any free process.
+"""Syncs every source automatically, once per interval in the whole deployment, by whichever process is free.
 
-The schedule is a table of the config database, which all processes share. A process holds a source by a lease; if it
-dies, the lease ends and another process takes the source.
+The schedule is a table in the config database, which all processes share. A process that takes a source holds it by a
+lease. If the process dies during the sync, the lease runs out and another process takes the source.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 _LOOK_AGAIN_S = 5.0
 _TRY_AGAIN_S = 1.0
 _LONGEST_PAUSE_S = 3600.0
-# A lease lasts longer than any sync, including the source's budget and the recording.
+# Added to the budget, so that a lease lasts longer than any sync, including the recording.
 _LEASE_SPARE_S = 60.0
 
 
 class Schedule:
-    """Runs until it is cancelled, and has to be closed then; does nothing if the interval is 0."""
+    """Runs until it is cancelled, and must be closed then. Does nothing if the interval is 0."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Schedule:
         self._running: dict[asyncio.Task[None], int] = {}
 
     async def run(self) -> None:
-        """Syncs the sources that are due, a bounded number at a time in the whole deployment."""
+        """Syncs the sources that are due, at most `at_once` at a time in the whole deployment."""
         if not self._interval:
             await asyncio.Event().wait()
         while True:
@@ -57,7 +57,8 @@ class Schedule:
             source_id = None
             try:
                 self._claim = asyncio.create_task(self.claim(), name="claim of a scheduled sync")
-                # A cancellation between the commit and its answer would leave a lease that nobody knows of.
+                # Shielded: a cancellation between the commit of the claim and its answer would leave a lease that
+                # nobody knows of.
                 source_id = await asyncio.shield(self._claim)
                 self._claim = None
             finally:
@@ -72,8 +73,10 @@ class Schedule:
             keep(task)
 
     async def close(self) -> None:
-        """Cancels its syncs and gives their leases back: until these end, nobody would sync the sources, and they would
-        count against the limit. Not part of `run`, which is cancelled repeatedly until it has ended.
+        """Cancels its syncs and gives back the sources that it had taken. Otherwise, until their leases run out, no
+        process could sync them, and fewer others could be synced at a time.
+
+        Not a part of `run`: that is cancelled repeatedly until it has ended, which would interrupt the giving back.
         """
         taken = list(self._running.values())
         for task in self._running:
@@ -92,7 +95,7 @@ class Schedule:
         self._free.release()
 
     async def claim(self) -> int | None:
-        """The source that is due next, claimed for as long as a sync may take; None if there is none."""
+        """Takes the source whose turn it is, for as long as a sync may last; None if there is none to take."""
 
         async def claim(connection: Connection) -> DictRow | None:
             await connection.execute(query("wait_for_locks"))
@@ -111,9 +114,9 @@ class Schedule:
             row = await self._database.fetch_one("schedule_new_sources", interval_s=self._interval)
         except ConfigDatabaseUnavailableError:
             return _TRY_AGAIN_S
-        # Another program may add a source, or make one due, at any time.
+        # Another program may add a source, or make one due now, at any time: so the wait is bounded.
         soon = row["next_s"] if row is not None and row["next_s"] is not None else _LOOK_AGAIN_S
-        # A source that is due and was not given waits until another process has finished one.
+        # A source that is due but could not be claimed waits until another process has finished a sync of its own.
         return min(soon + 0.01, _LOOK_AGAIN_S) if soon > 0 else _TRY_AGAIN_S
 
     async def _sync(self, source_id: int) -> None:
@@ -123,13 +126,14 @@ class Schedule:
         except SyncError as failure:
             error = failure.message
         except EntityNotFoundError:
-            # Its row in the schedule is gone too.
+            # The source was deleted, and its row in the schedule with it.
             return
         except ConfigDatabaseUnavailableError:
-            # The failure cannot be recorded either: the lease expires, and then the source is due again.
+            # The outcome cannot be recorded either: the lease runs out, and then the source is due again.
             return
         except Exception as failure:
-            # The lease must not stay, whatever failed: enough such sources would keep all others from being synced.
+            # Whatever the error is, the lease must not stay: `at_once` such sources would keep all others from being
+            # synced.
             error = f"the sync failed: {type(failure).__name__}"
             self._observe(
                 TaskFailed(task=f"scheduled sync {source_id}", reason=f"{type(failure).__name__}: {reason(failure)}")

@@ -1,4 +1,4 @@
-"""What one version of a table's schema changed compared with the one before.
+"""What changed from one version of a table's schema to the next.
 
 Columns are as pages show them: objects with `column_name`, `real_data_type` and so on.
 """
@@ -22,7 +22,7 @@ def type_name(column: Column) -> str:
 
 
 def difference(older: Sequence[Column] | None, newer: Sequence[Column]) -> dict[str, Any] | None:
-    """`new_columns` (names), `dropped_columns` (whole) and `type_changes` by name; None without an older version."""
+    """`new_columns` (names), `dropped_columns` (as they were) and `type_changes` by name; None without `older`."""
     if older is None:
         return None
     before = {column["column_name"]: column for column in older}

@@ -1,8 +1,8 @@
-"""Syncing a source: what it publishes, and every published table's columns, into the config database.
+"""Syncs a source: records what it publishes, and every published table's columns, in the config database.
 
-One round trip to the source, one transaction in the config database, which compares and writes in one statement.
-Nothing is locked while the source is asked: a sync that read the source earlier and arrives later is dropped by the
-statement itself, and one that was overtaken by another program asks again (see `record_sync`).
+A sync makes one round trip to the source and one transaction in the config database, which compares and writes in one
+statement. Nothing is locked while the source is asked. So the statement itself drops a sync that read the source
+earlier than one that is already recorded, and a sync that another program overtook asks again (see `record_sync`).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from service.sources.publication import Publications
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span
 
-# The source's share of the whole budget; the rest is for recording.
+# The source's share of the whole budget; the rest is for recording its answer.
 _SOURCE_SHARE = 0.8
 _ATTEMPTS = 3
 # Drops the pages of these sources everywhere; the second argument is the cause, for the event.
@@ -35,9 +35,9 @@ Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync did. `outcome`: "synced", or "superseded" if one that started later was recorded first.
+    """What a sync did. `outcome`: "synced", or "superseded" if a sync that read the source later was recorded first.
 
-    `changes` is the report of `record_sync`; `phases_ms` says how long connecting to the source, asking it and
+    `changes` is the report of `record_sync`; `phases_ms` says how long connecting to the source, querying it and
     recording took.
     """
 
@@ -48,16 +48,16 @@ class SyncResult:
 
     @property
     def count(self) -> int:
-        """The number of tables that changed in any way."""
+        """How many tables changed in any way."""
         return sum(len(tables) for tables in self.changes.values())
 
     def body(self) -> dict[str, Any]:
-        """The JSON object for clients."""
+        """The object that the API returns."""
         return {"outcome": self.outcome, **self.changes, **self.source, "phases_ms": dict(self.phases_ms)}
 
 
 class Synchronizer:
-    """Syncs sources; for each at most one sync runs and one waits."""
+    """Syncs sources, with at most one sync running and one waiting per source."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class Synchronizer:
         self._observe = observer
         self._budget = budget_s
         self._turnstile: Turnstile[int, SyncResult] = Turnstile()
-        # How many callers wait for a sync of each source, to read its page right after.
+        # How many callers wait for a sync of each source; they read its page right after.
         self._callers: Counter[int] = Counter()
 
     async def sync(self, source_id: int) -> SyncResult:
-        """The result of a sync that started after this call; afterwards no cache holds the source's page.
+        """The report of a sync that starts after this call. When it returns, the source's page has been evicted.
 
         EntityNotFoundError, ConfigDatabaseUnavailableError, SyncError. No caller waits longer than the budget, not even
-        behind a sync that was already running: this one then continues in the background.
+        behind a sync that was running before. After that time the sync goes on in the background.
         """
         self._callers[source_id] += 1
         try:
@@ -99,7 +99,7 @@ class Synchronizer:
                 del self._callers[source_id]
 
     async def sync_quietly(self, source_id: int) -> SyncResult:
-        """The same in the background: without a time limit, and caches keep the page if nothing changed."""
+        """Like `sync`, without a time limit. If nothing changed and no `sync` call shares it, caches keep the page."""
         return await self._turnstile.pass_through(source_id, lambda: self._observed(source_id))
 
     async def _observed(self, source_id: int) -> SyncResult:
@@ -143,7 +143,7 @@ class Synchronizer:
                 with span("sql record_sync", source_id=source_id):
                     recorded = await self._database.in_transaction(record)
             except (_OvertakenError, ForeignKeyViolation):
-                # ForeignKeyViolation: a table's row was deleted while its next version was being recorded.
+                # The foreign key is violated if a table's row is deleted while its next version is being recorded.
                 continue
             except (LockNotAvailable, DeadlockDetected):
                 raise SourceBusyError(source_id) from None
@@ -169,14 +169,14 @@ class Synchronizer:
             },
             phases_ms=phases,
         )
-        # The notification may still be on its way when a caller reads the page.
+        # The notification alone would not do: it may still be on its way when a caller reads the page.
         if report.count or self._callers[address.id]:
             await self._evict([address.id], "sync")
         return report
 
 
 class _OvertakenError(Exception):
-    """Another program wrote the source's tables after the source had been asked."""
+    """Another program wrote the source's tables, or pointed the source elsewhere, after the source had been asked."""
 
 
 async def _record(connection: Connection, address: SourceAddress, edition: int, seen: DictRow) -> DictRow | None:
@@ -208,6 +208,6 @@ async def _record(connection: Connection, address: SourceAddress, edition: int, 
     recorded = await cursor.fetchone()
     assert recorded is not None
     if recorded["is_overtaken"]:
-        # Raised inside the transaction, which rolls back.
+        # Raised inside the transaction, which rolls back everything written so far.
         raise _OvertakenError
     return recorded

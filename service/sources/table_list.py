@@ -1,4 +1,4 @@
-"""The names of all tables of a source, published or not: asked rarely, kept in Redis for five minutes."""
+"""The names of all tables that a source has, published or not: queried rarely, remembered in Redis for five minutes."""
 
 import msgspec
 
@@ -12,14 +12,14 @@ _LIFE_MS = 300_000
 
 
 class _Stored(msgspec.Struct):
-    """A list as it is kept in Redis."""
+    """A list as it is stored in Redis."""
 
     place: str
     names: list[str]
 
 
 class TableLists:
-    """If a source does not answer, the tables that the config database knows take the place of its own."""
+    """Lists a source's tables. If the source does not answer, those registered in the config database stand in."""
 
     def __init__(self, database: ConfigDatabase, connections: Connections, cache: Cache, *, budget_s: float) -> None:
         self._database = database
@@ -29,10 +29,10 @@ class TableLists:
         self._asked: Turnstile[SourceAddress, list[str]] = Turnstile()
 
     async def of(self, source_id: int, *, refresh: bool) -> tuple[list[str], str]:
-        """The names, sorted, and where they come from: "redis", "source", or "metadata: " and the reason.
+        """The names, sorted, and where they come from: "redis", "source", or "metadata: " with the reason.
 
-        EntityNotFoundError, ConfigDatabaseUnavailableError. `refresh` asks the source whatever is remembered, also one
-        that failed a moment ago; without it such a one is left alone.
+        EntityNotFoundError, ConfigDatabaseUnavailableError. `refresh` asks the source even if a list is remembered, and
+        even if the source failed a moment ago; without it such a source is skipped.
         """
         row = await self._database.fetch_one("source_connection", id=source_id)
         if row is None:
@@ -69,7 +69,7 @@ class TableLists:
 
 
 def _parse(text: bytes, place: str) -> list[str] | None:
-    """What Redis held, unless it belongs to another publication or is not a list."""
+    """The names that Redis held; None if they are another database's, or if another program wrote something else."""
     try:
         held = msgspec.json.decode(text, type=_Stored)
     except msgspec.DecodeError:

@@ -1,8 +1,8 @@
-"""Monitors the replication slot of every source, in case the platform's own monitor does not run.
+"""Monitors every source's replication slot, if the platform's own monitor does not.
 
-A round looks at all sources, some at a time; one process of the deployment makes it. What is seen goes into the
-platform's `wal_monitor`, and for a day into a history of the lag. A state's words hold no figures: only what changes
-class may notify, and a figure would change at every look.
+A round checks all sources, some at a time; one process of the deployment makes it. Its findings go into the platform's
+`wal_monitor`, and for a day into a history of the lag. The message of a state holds no figures: only a change of state
+may notify, and a figure would change with every check.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
 _TRY_AGAIN_S = 1.0
-# A client confirms periodically; with this much lag and nothing confirmed for a minute, it is stuck.
+# A client confirms now and then. One that lags by this much and has confirmed nothing for a minute is stalled.
 _STALLED_BYTES = 16 * 2**20
 _RECORDED = (
     "wal_lsn", "wal_position", "lag_bytes", "retained_bytes", "confirmed_lsn", "restart_lsn", "wal_status",
@@ -27,31 +27,31 @@ _RECORDED = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The state for `wal_monitor`. IDLE with a message is a warning."""
+    """A state as it goes into `wal_monitor`: IDLE with a message is a warning, ERROR is an error."""
 
     status: Literal["ACTIVE", "IDLE", "ERROR"]
     message: str | None
 
 
 def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
-    """The worst state that the slot and the publication show."""
+    """The worst finding about a source's slot and publication. `confirmed_before`: what was confirmed a minute ago."""
     if not seen["has_slot"]:
         return State("ERROR", "its replication slot does not exist")
     if seen["wal_status"] == "lost":
-        return State("ERROR", "its slot has lost WAL that it needs, and has to be made anew (wal_status is lost)")
+        return State("ERROR", "its slot has lost WAL that it needs and must be recreated (wal_status is lost)")
     if seen["wal_status"] == "unreserved":
         return State("ERROR", "its slot is about to lose WAL that it needs (wal_status is unreserved)")
     if not seen["has_publication"]:
         return State("ERROR", "its publication does not exist")
     if not seen["published_tables"]:
-        return State("ERROR", "its publication exists and is empty")
+        return State("ERROR", "its publication exists but is empty")
     if not seen["is_active"]:
-        since = f" since {seen['inactive_since'][:19]}" if seen["inactive_since"] else ""
-        return State("IDLE", f"its slot is inactive{since} and keeps WAL")
+        since = f" (since {seen['inactive_since'][:19]})" if seen["inactive_since"] else ""
+        return State("IDLE", f"its slot is inactive{since} and retains WAL")
     if seen["confirmed_lsn"] == confirmed_before and (seen["lag_bytes"] or 0) >= _STALLED_BYTES:
         return State("ERROR", "its slot is active but stalled: nothing is confirmed while WAL grows")
     if seen["wal_status"] == "extended":
-        return State("IDLE", "its slot keeps more than max_wal_size (wal_status is extended)")
+        return State("IDLE", "its slot retains more than max_wal_size (wal_status is extended)")
     return State("ACTIVE", None)
 
 
@@ -74,7 +74,7 @@ class WalMonitoring:
         self._budget = budget_s
 
     async def run(self) -> None:
-        """Runs each round that no other process has claimed."""
+        """Makes each round that no other process has claimed."""
         if not self._interval:
             await asyncio.Event().wait()
         while True:
@@ -83,7 +83,7 @@ class WalMonitoring:
                     await self._round()
             except ConfigDatabaseUnavailableError:
                 await asyncio.sleep(_TRY_AGAIN_S)
-            # Every process checks this often whether a round is due, so that the others make up for one that ends.
+            # Every process checks this often whether a round is due: another takes over from one that stops.
             await asyncio.sleep(min(self._interval, _TRY_AGAIN_S))
 
     async def _round(self) -> None:

@@ -95,7 +95,7 @@ def test_sync_of_many_shows_a_bar_to_a_person(rosetta: Command, config: Sql, sho
     add_source(config, name="dead")
     ran = rosetta("sync", "--all")
     assert ran.returncode == 1
-    assert ran.stdout.startswith("good: 1 added\ndead: the source database cannot be asked")
+    assert ran.stdout.startswith("good: 1 added\ndead: the source database cannot be queried")
     assert ran.stderr == ""
     ours, theirs = pty.openpty()
     environment = os.environ | {
@@ -139,9 +139,7 @@ def test_explain_says_why_a_page_is_as_it_is(
     process = serve()
     process.until_ready()
     process.client.post(f"/api/v1/sources/{source}/refresh")
-    held = re.compile(
-        r"Redis: [\d,]+ bytes as of 20[-+T:.\d]+, for \d+ s more; a publication of 1 tables is kept"
-    )
+    held = re.compile(r"Redis: [\d,]+ bytes as of 20[-+T:.\d]+, for \d+ s more; a publication of 1 tables is kept")
     told = rosetta("explain", source)
     # The sync's own notification may still be on its way when the page is read, and evict it.
     while not held.search(told.stdout):
@@ -150,7 +148,9 @@ def test_explain_says_why_a_page_is_as_it_is(
         told = rosetta("explain", source)
     assert re.search(r"source database: answers in [\d.]+ ms", told.stdout)
     published.execute("CREATE TABLE more (id int)")
-    assert f"the source publishes 2 tables now; to record that: rosetta sync {source}" in rosetta("explain", source).stdout
+    assert (
+        f"the source publishes 2 tables now; to record that: rosetta sync {source}" in rosetta("explain", source).stdout
+    )
     dead = add_source(config)
     add_table(config, dead)
     config.execute(
@@ -162,7 +162,7 @@ def test_explain_says_why_a_page_is_as_it_is(
     (listed,) = (row for row in json.loads(rosetta("sources", "list", "--json").stdout) if row["id"] == dead)
     assert "its syncs fail: it is away" in listed["reasons"]
     facts = json.loads(rosetta("explain", dead, "--json").stdout)
-    assert "cannot be asked" in facts["source"]["error"]
+    assert "cannot be queried" in facts["source"]["error"]
     away = rosetta("explain", dead, ROSETTA_REDIS_URL="redis://127.0.0.1:1")
     assert "Redis: cannot be reached" in away.stdout
     unknown = rosetta("explain", 999)

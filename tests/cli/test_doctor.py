@@ -61,7 +61,7 @@ def test_doctor_finds_nothing_where_all_is_well(rosetta: Command, config: Sql, s
             "roles.sql",
         ),
         ("UPDATE sources SET pg_password = 'AAAA'", {}, "cannot be decrypted: source-1", "must be the platform's"),
-        ("UPDATE sources SET pg_port = 1", {}, "the source database cannot be asked", "rosetta sources test 1"),
+        ("UPDATE sources SET pg_port = 1", {}, "the source database cannot be queried", "rosetta sources test 1"),
     ],
 )
 def test_doctor_names_what_is_broken_with_its_remedy(

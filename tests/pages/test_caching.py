@@ -1,4 +1,4 @@
-"""The caches: their guards, and what a reader is told."""
+"""The caches: their guards, and the headers that a reader gets."""
 
 import asyncio
 import hashlib
@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from service.cache.primaries import SinglePrimary
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source, add_table, count_computations
-from tests.fixtures.runtime import Service, Start
+from tests.fixtures.runtime import Service, Start, until
 
 
 async def test_first_read_misses_then_hits_with_the_same_bytes(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """Redis holds the very body, with a TTL; the process cache follows; If-None-Match costs a 304."""
+    """Redis holds the same body, with a TTL; the process cache follows; If-None-Match gets a 304."""
     source = add_source(config)
     await service.settled(config)
     miss = await service.details(source)
@@ -41,36 +40,27 @@ async def test_first_read_misses_then_hits_with_the_same_bytes(
 async def test_deletion_by_hand_takes_effect_in_every_process(
     start: Start, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """`redis-cli DEL` reaches the process caches: they hear of it through Redis."""
+    """`redis-cli DEL` reaches the process caches: Redis notifies them."""
     source = add_source(config)
     processes: list[Service] = [await start(), await start()]
     for process in processes:
         await process.settled(config)
-    for process in processes:
-        for _ in range(3):
-            await process.details(source)
-    heard = [asyncio.Event(), asyncio.Event()]
-    for process, event in zip(processes, heard, strict=True):
-        session = process.runtime.session
-        original = session._on_invalid
-
-        def hear(source_id: int | None, original: Any = original, event: asyncio.Event = event) -> None:
-            original(source_id)
-            event.set()
-
-        session._on_invalid = hear
+    caches = [process.runtime.pages.memory for process in processes]
+    async with asyncio.timeout(5):
+        while not all(cache.get(source) for cache in caches):
+            for process in processes:
+                await process.details(source)
     redis.delete(f"source_details:{source}")
-    for event in heard:
-        await asyncio.wait_for(event.wait(), 5)
-    for process in processes:
-        assert process.runtime.pages.memory.get(source) is None
+    # Well within the TTL, which would end the page too.
+    async with asyncio.timeout(5):
+        await until(lambda: not any(cache.get(source) for cache in caches))
     assert "fwd=miss" in (await processes[0].details(source)).headers["cache-status"]
 
 
 async def test_fill_never_undoes_an_eviction(
     start: Start, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that read before a change, and stores after the eviction, is refused in Redis and in its process."""
+    """A fill that read before a change and stores after the eviction is refused by Redis and by its process."""
     source = add_source(config)
     slow, other = await start(), await start()
     await slow.settled(config)
@@ -95,7 +85,7 @@ async def test_fill_never_undoes_an_eviction(
 async def test_reader_after_an_eviction_does_not_join_an_older_fill(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who comes after the notification does not get what a fill from before it will answer."""
+    """A reader who comes after the notification does not get the page of a fill that started before it."""
     source = add_source(config)
     await service.settled(config)
     storing = Gate(monkeypatch, service.runtime.cache, "store")
@@ -112,24 +102,26 @@ async def test_reader_after_an_eviction_does_not_join_an_older_fill(
 async def test_reader_after_the_notification_waits_for_the_eviction(
     service: Service, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the eviction is on its way to Redis the old page still stands there: nobody here is given it."""
+    """While the eviction is on its way, Redis still holds the old page: no reader of this process gets it."""
     source = add_source(config)
     await service.settled(config)
     await service.details(source)
-    evicting = Gate(monkeypatch, SinglePrimary, "delete")
+    server = service.runtime.cache._primaries
+    assert server is not None
+    evicting = Gate(monkeypatch, server, "delete")
     config.execute("UPDATE sources SET name = 'renamed'")
     await evicting.until_reached()
     reading = asyncio.create_task(service.details(source))
     for _ in range(50):
-        # Redis answers within these turns; the reader would have its page.
-        await service.runtime.cache.count("turn", 60_000)
+        # Redis answers during these turns: a reader who did not wait would have the old page.
+        await server.clients[0].ping()
     assert redis.exists(f"source_details:{source}")
     evicting.open()
     assert (await reading).json()["source"]["name"] == "renamed"
 
 
 async def test_two_hundred_readers_cost_one_computation(start: Start, config: Sql) -> None:
-    """In two processes, counted in the database."""
+    """Two processes share it, as counted in the database."""
     source = add_source(config)
     add_table(config, source)
     count = count_computations(config)
@@ -143,7 +135,7 @@ async def test_two_hundred_readers_cost_one_computation(start: Start, config: Sq
 
 
 async def test_unknown_source_leaves_no_lease_behind(service: Service, redis: sync_redis.Redis) -> None:
-    """Nobody waits for the fill of a page that cannot be."""
+    """No reader waits for the fill of a page that cannot exist."""
     for _ in range(2):
         response = await service.client.get("/api/v1/sources/999/details")
         assert response.status_code == 404
@@ -158,7 +150,7 @@ async def test_unknown_source_leaves_no_lease_behind(service: Service, redis: sy
 async def test_no_cache_reads_past_the_caches_and_mends_them(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """A wrong value under our key goes when a client insists."""
+    """Another program's value under the page's key is replaced when a client sends no-cache."""
     source = add_source(config)
     await service.settled(config)
     redis.set(f"source_details:{source}", "rubbish", ex=30)
@@ -170,7 +162,7 @@ async def test_no_cache_reads_past_the_caches_and_mends_them(
 
 
 async def test_life_counts_from_the_reading(start: Start, config: Sql, redis: sync_redis.Redis) -> None:
-    """A page that took long to compute lives shorter by as much: none gets older than its TTL."""
+    """The time that a page took to compute is taken off its life: no page gets older than its TTL."""
     source = add_source(config)
     service: Service = await start(cache_ttl_s=5)
     await service.settled(config)
@@ -199,7 +191,7 @@ async def test_etag_is_the_bytes_own(service: Service, config: Sql) -> None:
 async def test_fill_never_undoes_an_eviction_without_redis(
     start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no lease to lose, the process alone knows that what was read is old."""
+    """There is no lease to lose: only the process knows that what the fill read is old."""
     service: Service = await start(redis_url="redis://127.0.0.1:1/0")
     source = add_source(config)
     await service.settled(config)

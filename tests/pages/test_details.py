@@ -1,4 +1,4 @@
-"""What a page looks like, whatever stands in the config database."""
+"""What a page looks like, whatever the config database holds."""
 
 import json
 
@@ -62,7 +62,7 @@ async def test_odd_schemas_count_as_no_columns(service: Service, config: Sql, ru
 
 
 async def test_schema_may_be_a_list_and_keeps_its_order(service: Service, config: Sql) -> None:
-    """A list's own order; an object's by column_order, and by name where that is not known."""
+    """Lists keep their own order. Objects are ordered by column_order, or by name if that is unknown."""
     source = add_source(config)
     columns = [{"column_name": name, "is_nullable": "NO", "real_data_type": "text"} for name in ("z", "a", "m")]
     by_name = {column["column_name"]: column for column in columns}
@@ -83,7 +83,7 @@ async def test_schema_may_be_a_list_and_keeps_its_order(service: Service, config
 
 
 async def test_sources_without_tables_and_with_ten_thousand(service: Service, config: Sql) -> None:
-    """Both are pages, and neither is a special case."""
+    """Both are ordinary pages."""
     empty, full = add_source(config), add_source(config)
     config.execute(
         "INSERT INTO table_metadata_list (source_id, table_name) SELECT %s, 't' || generate_series(1, 10000)",
@@ -95,7 +95,7 @@ async def test_sources_without_tables_and_with_ten_thousand(service: Service, co
 
 
 async def test_monitor_without_a_status_is_shown(service: Service, config: Sql) -> None:
-    """A NULL status is the platform's default; a size that is none has no class."""
+    """A NULL status is the platform's default; a size that cannot be parsed has no threshold status."""
     source = add_source(config)
     config.execute("INSERT INTO wal_monitor (source_id, status, total_wal_size) VALUES (%s, NULL, 'a lot')", (source,))
     monitor = (await service.details(source)).json()["wal_monitor"]
@@ -103,7 +103,7 @@ async def test_monitor_without_a_status_is_shown(service: Service, config: Sql) 
 
 
 async def test_dates_without_a_form_are_null_or_replaced(service: Service, config: Sql) -> None:
-    """Infinity, years before Christ and past 9999: never something that a page cannot parse."""
+    """Infinity, years BC and years past 9999: a reader can parse every date that a page shows."""
     source = add_source(config)
     config.execute(
         "UPDATE sources SET created_at = '-infinity', updated_at = '0044-03-15 BC', "
@@ -122,7 +122,7 @@ async def test_dates_without_a_form_are_null_or_replaced(service: Service, confi
 
 
 async def test_dates_that_the_platform_keeps_without_a_zone_are_utc(start: Start, config: Sql) -> None:
-    """Wherever the server is."""
+    """Regardless of the server's time zone."""
     name = config.info.dbname
     config.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
     config.execute("ALTER TABLE wal_monitor ALTER COLUMN last_wal_received TYPE timestamp")

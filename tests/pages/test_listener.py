@@ -1,4 +1,4 @@
-"""The listener: what it missed while it was away, and how it finds out that it is deaf."""
+"""The listener: how it makes up for lost notifications, and how it detects that it is deaf."""
 
 from collections.abc import Awaitable, Callable
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 async def test_notification_missed_during_a_lost_connection_is_made_good(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch, bound: Bound
 ) -> None:
-    """A change that nobody heard of is shown as soon as somebody listens again."""
+    """A change that was not notified is shown as soon as the service listens again."""
     source = add_source(config)
     await service.settled(config)
     for _ in range(3):
@@ -64,7 +64,7 @@ async def test_change_between_listen_and_evict_is_heard(
 async def test_deaf_connection_is_found_by_the_canary(
     start: Start, config: Sql, config_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]], bound: Bound
 ) -> None:
-    """The socket stays open and swallows everything: only the missing canary tells."""
+    """The socket stays open and swallows everything: only the missing canary shows it."""
     place = conninfo_to_dict(config_dsn)
     between = await proxy(str(place["host"]), int(str(place["port"])))
     listener_dsn = make_conninfo(config_dsn, host="127.0.0.1", port=between.port)
@@ -85,10 +85,10 @@ async def test_deaf_connection_is_found_by_the_canary(
 
 
 async def test_lost_listen_is_found_by_the_canary(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection answers, but notifications do not come: a pooler that gave it another backend, say."""
+    """The connection answers but delivers no notifications; for example, a pooler gave it another backend."""
     service: Service = await start(canary_interval_s=0.05)
     assert service.runtime.listener.canary_ms is None or service.runtime.listener.canary_ms < 3000
-    # What is sent on a channel that nobody listens to does not come back.
+    # A canary on a channel without a listener does not come back.
     monkeypatch.setattr(service.runtime.listener, "_canary_channel", "a channel that this connection never joined")
     down = await service.events.until(ListenerDown)
     assert "pooler" in down.reason
@@ -96,7 +96,7 @@ async def test_lost_listen_is_found_by_the_canary(start: Start, monkeypatch: pyt
 
 
 async def test_payload_that_is_no_id_means_everything(service: Service, config: Sql) -> None:
-    """From a program that knows less than we do, or more."""
+    """Another program may send payloads that the service does not know."""
     await service.settled(config)
     for payload in ("*", "", "all", "-1", "1,2", "9" * 30):
         seen = len(service.events.events)
@@ -114,6 +114,6 @@ async def test_first_connect_fails_at_once_with_one_line(start: Start) -> None:
 
 
 async def test_listener_of_another_database_is_refused_at_the_start(start: Start, config_dsn: str) -> None:
-    """It would listen, and notifications stay in their database: only what others send proves anything."""
+    """Its LISTEN would succeed, but no notification would arrive: only a canary from another session shows that."""
     with pytest.raises(StartError, match=r"ROSETTA_LISTENER_DSN: .*another database"):
         await start(listener_dsn=SecretStr(with_database(config_dsn, "postgres")))

@@ -1,4 +1,4 @@
-"""Refreshes as readers and the service meet them."""
+"""Refreshes of the view, as readers and the service see them."""
 
 from service.telemetry.events import Evicted, ViewRefreshed
 from tests.fixtures.databases import Sql, connect
@@ -9,7 +9,7 @@ REFRESH = "REFRESH MATERIALIZED VIEW public.source_details_tables"
 
 
 async def test_pages_are_answered_while_the_view_is_locked_or_empty(start: Start, config: Sql, config_dsn: str) -> None:
-    """A plain REFRESH locks readers out of the view, WITH NO DATA empties it: the live rows answer."""
+    """A plain REFRESH locks readers out of the view, one WITH NO DATA empties it: pages are read live."""
     source = add_source(config)
     add_table(config, source)
     service = await start()
@@ -26,7 +26,7 @@ async def test_pages_are_answered_while_the_view_is_locked_or_empty(start: Start
 
 
 async def test_our_own_refresh_evicts_nothing_and_an_operators_everything(start: Start, config: Sql) -> None:
-    """The service's changes no answer; an operator's may follow writes that no trigger saw."""
+    """The service's own refresh changes no page; an operator's may follow writes that fired no trigger."""
     source = add_source(config)
     add_table(config, source)
     service = await start()
@@ -45,7 +45,7 @@ async def test_our_own_refresh_evicts_nothing_and_an_operators_everything(start:
 
 
 async def test_operators_refresh_is_found_without_the_event_trigger(start: Start, config: Sql) -> None:
-    """By polling: it evicts as well, a little later, and one process tells all."""
+    """Polling finds it: it evicts too, a little later, and one process notifies all others."""
     source = add_source(config)
     add_table(config, source)
     config.execute("DROP EVENT TRIGGER source_details_refreshed")

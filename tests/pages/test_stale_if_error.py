@@ -1,4 +1,4 @@
-"""While the config database is away: the page as it was last known, for a bounded time, and said to be so."""
+"""While the config database is unavailable: the last known page, for a bounded time, marked as stale."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 
 @contextmanager
 def database_away(config: Sql, config_dsn: str) -> Iterator[None]:
-    """The config database refuses everybody inside the block."""
+    """The config database refuses all connections inside the block."""
     name = config.info.dbname
     with connect(with_database(config_dsn, "postgres")) as admin:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -33,7 +33,7 @@ def database_away(config: Sql, config_dsn: str) -> Iterator[None]:
 async def test_page_is_served_past_its_life_and_says_so(
     start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis, bound: Bound
 ) -> None:
-    """The key is gone from Redis; the process still has what it served last, and nobody else waits for the database."""
+    """The key is gone from Redis, but the process still has the page; no reader of it waits for the database."""
     service: Service = await start(config_timeout_ms=2500)
     source, never = add_source(config), add_source(config)
     await service.settled(config)
@@ -45,7 +45,7 @@ async def test_page_is_served_past_its_life_and_says_so(
         assert page.content == known.content
         assert page.headers["cache-status"].startswith("rosetta; fwd=stale; ttl=")
         started, slowest = monotonic(), 0.0
-        # For several times as long as one who waits for the database would wait.
+        # Several times as long as a reader who waits for the database would wait.
         while monotonic() - started < 6:
             asked = monotonic()
             await service.details(source)
@@ -68,7 +68,7 @@ async def test_page_is_served_past_its_life_and_says_so(
 
 
 async def test_page_is_served_for_a_bounded_time(start: Start, config: Sql, config_dsn: str) -> None:
-    """Beyond it the answer is that there is none."""
+    """After that time the answer is a 503."""
     service: Service = await start(config_timeout_ms=300, cache_ttl_s=1, stale_if_error_s=0)
     source = add_source(config)
     await service.settled(config)
@@ -83,7 +83,7 @@ async def test_page_is_served_for_a_bounded_time(start: Start, config: Sql, conf
 
 
 async def test_page_that_was_evicted_is_never_the_last_known(start: Start, config: Sql, config_dsn: str) -> None:
-    """It is known to be old: better none."""
+    """The page is known to be old: a 503 is better."""
     service: Service = await start(config_timeout_ms=300)
     source = add_source(config)
     await service.settled(config)
@@ -102,7 +102,7 @@ async def test_database_that_hangs_costs_readers_of_known_pages_one_wait(
     redis: sync_redis.Redis,
     bound: Bound,
 ) -> None:
-    """It accepts and never answers: the first reader waits as long as it may, those after it do not."""
+    """It accepts connections and never answers: the first reader waits for the timeout, later ones do not wait."""
     place = conninfo_to_dict(config_dsn)
     between = await proxy(str(place["host"]), int(str(place["port"])))
     service: Service = await start(

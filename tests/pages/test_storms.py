@@ -1,4 +1,4 @@
-"""Many at once: one computation for all who miss, two syncs for all who refresh."""
+"""Many callers at once: one computation for all who miss the caches, two syncs for all who ask for one."""
 
 import asyncio
 import resource
@@ -21,7 +21,7 @@ READERS = 2000
 
 @pytest.fixture
 def many_sockets() -> Iterator[None]:
-    """Room for as many connections as there are readers."""
+    """Allows enough open files for a connection per reader."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * READERS + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -32,7 +32,7 @@ def many_sockets() -> Iterator[None]:
 
 
 async def ask(process: Process, source: int, everybody_is_here: asyncio.Barrier) -> bytes:
-    """One page over a connection of its own, asked for when all others are ready too."""
+    """One page over a connection of its own, requested when all other readers are ready too."""
     reader, writer = await asyncio.open_connection(process.host, process.port)
     await everybody_is_here.wait()
     writer.write(f"GET /api/v1/sources/{source}/details HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -66,7 +66,7 @@ async def test_stampede_on_an_expired_key_is_one_computation(
 async def test_storm_of_refreshes_is_two_syncs_and_nobody_sees_an_older_state(
     service: Service, config: Sql, shop: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five hundred callers: the first has a sync of its own, the others share the next, which began after them."""
+    """Five hundred callers: the first has a sync of its own, the others share the next, which starts later."""
     shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
     source = add_source(config, shop_dsn)
     looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)

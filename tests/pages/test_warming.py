@@ -1,4 +1,4 @@
-"""Hot pages are there before somebody asks: after an eviction, before their life ends, at a start."""
+"""Hot pages are read before anyone requests them: after an eviction, before their life ends, at a start."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.operations
 
 
 async def heat(service: Service, source: int) -> None:
-    """Enough readers to make a page hot."""
+    """Reads a page often enough to make it hot."""
     for _ in range(5):
         await service.details(source)
 
@@ -27,8 +27,10 @@ async def hit(service: Service, source: int) -> None:
     assert answer.found in ("memory", "redis")
 
 
-async def test_hot_page_is_read_again_after_its_eviction(start: Start, config: Sql) -> None:
-    """At once, and only the hot one."""
+async def test_hot_page_is_read_again_after_its_eviction(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hot page is read at once; a cold one is not."""
     service: Service = await start(warm_pages=10)
     hot, cold = add_source(config), add_source(config)
     await service.settled(config)
@@ -40,13 +42,13 @@ async def test_hot_page_is_read_again_after_its_eviction(start: Start, config: S
     await hit(service, hot)
     assert "changed" in (await service.details(hot)).text
     assert (await service.runtime.pages.read(cold)).found == "computed"
-    service.runtime.warming._warmed.clear()
+    monkeypatch.setattr(warming, "_SPACING_S", 0)
     await service.runtime.pages.evict([hot, cold], "notification")
-    assert list(service.runtime.warming._waiting) == [hot]
+    assert service.runtime.warming.waiting == (hot,)
 
 
 async def test_everything_hot_is_read_again_after_everything_was_evicted(start: Start, config: Sql) -> None:
-    """An operator's refresh of the view, say; the most wanted pages, and no more than the setting says."""
+    """As after an operator's refresh of the view: the most wanted pages are read, as many as the setting allows."""
     service: Service = await start(warm_pages=2)
     sources = [add_source(config) for _ in range(4)]
     await service.settled(config)
@@ -61,14 +63,14 @@ async def test_everything_hot_is_read_again_after_everything_was_evicted(start: 
 
 
 def warmed(service: Service, before: int) -> list[Warmed]:
-    """Since then."""
+    """The `Warmed` events past the first `before` events."""
     return [event for event in service.events.events[before:] if isinstance(event, Warmed)]
 
 
 async def test_hot_page_is_renewed_before_its_life_ends(
     start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it stays hot; then it is left to itself."""
+    """It is renewed while it stays hot, and expires afterwards."""
     monkeypatch.setattr(warming, "_TICK_S", 0.05)
     service: Service = await start(warm_pages=10, cache_ttl_s=2)
     source = add_source(config)
@@ -80,14 +82,14 @@ async def test_hot_page_is_renewed_before_its_life_ends(
         assert renewed.source_id == source
         before = len(service.events.events)
         await hit(service, source)
-    service.runtime.warming._counts.clear()
+    monkeypatch.setattr(warming, "_HALF_LIFE_S", 0.001)
     await asyncio.wait_for(until(lambda: service.runtime.pages.memory.get(source) is None), 20)
 
 
 async def test_what_was_hot_is_read_at_a_start(
     start: Start, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what an earlier process left in Redis, with a life of its own; nonsense in there is no harm."""
+    """An earlier process noted it in Redis, with a TTL; nonsense under that key does no harm."""
     monkeypatch.setattr(warming, "_TICK_S", 0.05)
     monkeypatch.setattr(warming, "_NOTED_EVERY_S", 0.05)
     first: Service = await start(warm_pages=10)
@@ -104,8 +106,7 @@ async def test_what_was_hot_is_read_at_a_start(
         redis.set("{source_details:hot}", nonsense)
         third: Service = await start(warm_pages=10)
         assert (await third.details(source)).status_code == 200
-        waiting = third.runtime.warming._waiting
-        await until(lambda: not waiting)  # noqa: B023  # awaited right here
+        await until(lambda: not third.runtime.warming.waiting)  # noqa: B023  # awaited right here
         assert third.events.of(TaskFailed) == []
         await third.runtime.stop()
 
@@ -113,7 +114,7 @@ async def test_what_was_hot_is_read_at_a_start(
 async def test_page_that_changes_all_the_time_is_not_read_each_time(
     start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most ten times a second; after that it is read once more, and stands."""
+    """It is read at most ten times a second; the evictions in between cause no read."""
     service: Service = await start(warm_pages=10)
     source = add_source(config)
     await service.settled(config)
@@ -125,11 +126,11 @@ async def test_page_that_changes_all_the_time_is_not_read_each_time(
     for _ in range(20):
         await service.runtime.pages.evict([source], "notification")
     assert warmed(service, before) == []
-    assert service.runtime.warming._waiting == {}
+    assert service.runtime.warming.waiting == ()
 
 
 async def test_nothing_is_warmed_where_the_setting_says_so(start: Start, config: Sql) -> None:
-    """Zero pages."""
+    """With the setting at zero pages."""
     service: Service = await start(warm_pages=0)
     source = add_source(config)
     await heat(service, source)

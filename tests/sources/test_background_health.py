@@ -1,4 +1,4 @@
-"""What goes wrong in the background is told where people look, and keeps no page from being ready."""
+"""The health report shows what goes wrong in the background, and the service stays ready."""
 
 import pytest
 
@@ -17,19 +17,19 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(start: Start, config: Sql) -> None:
-    """What fails, and what is late; nothing of what is switched off."""
+    """What fails and what is late is reported; work that is switched off is not."""
     add_source(config)
     service: Service = await start(sync_interval_s=100)
     await until(lambda: config.execute("UPDATE source_details_schedule SET due_at = now()").rowcount)
     await service.events.until(ScheduledSync)
     report = (await service.client.get("/health/ready")).json()
     assert report["background"]["syncs_failing"] == 1
-    assert any("1 source(s) have failing scheduled syncs (1)" in reason for reason in report["degraded"])
+    assert any("1 source(s) fail their background syncs (1)" in reason for reason in report["degraded"])
     assert report["background"]["slots_in_error"] == 0
     assert 'rosetta_scheduled_syncs_total{outcome="failed"} 1.0' in (await service.client.get("/metrics")).text
     for path in ("/", "/sources/1/details?fresh=true"):
         assert "its syncs fail: " in (await service.client.get(path)).text, path
-    # Whoever syncs it by hand has mended it, whatever its turn has not found yet.
+    # A sync by hand ends the failure, even before the source's next turn.
     config.execute(
         "INSERT INTO source_details_sync_state (source_id, synced_at, incarnation, source_snapshot) "
         "VALUES (1, now(), 'x', pg_current_snapshot())"
@@ -46,7 +46,7 @@ async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(star
 
 
 async def test_what_the_background_lacks_does_not_keep_pages_from_being_ready(start: Start, config: Sql) -> None:
-    """A right, or a whole migration: said, and no more than that."""
+    """A missing right, or a whole missing migration, is reported and does no other harm."""
     service: Service = await start(sync_interval_s=100)
     for statement in (
         "REVOKE ALL ON source_details_schedule FROM rosetta_service", "DROP TABLE source_details_schedule",
@@ -54,23 +54,21 @@ async def test_what_the_background_lacks_does_not_keep_pages_from_being_ready(st
         config.execute(statement)
         ready = await service.client.get("/health/ready")
         assert ready.status_code == 200
-        assert any("is not known" in why for why in ready.json()["degraded"])
+        assert any("state of background work is unknown" in why for why in ready.json()["degraded"])
 
 
 async def test_task_that_fails_again_and_again_is_told_of(start: Start, config: Sql) -> None:
-    """The WAL monitor without a right that it needs: it can claim no round, and nobody would miss it."""
+    """The WAL monitor lacks a right: it can claim no round, which nobody would notice otherwise."""
     config.execute("REVOKE ALL ON source_details_wal_round FROM rosetta_service")
     service: Service = await start(wal_interval_s=1)
     await service.events.until(TaskFailed)
     report = (await service.client.get("/health/ready")).json()
-    assert any(
-        "the WAL monitor failed and was restarted: InsufficientPrivilege" in why for why in report["degraded"]
-    )
+    assert any("the WAL monitor failed and was restarted: InsufficientPrivilege" in why for why in report["degraded"])
     assert 'rosetta_task_failures_total{task="WAL monitor"} ' in (await service.client.get("/metrics")).text
 
 
 async def test_background_syncs_that_are_late_are_told_of(start: Start, config: Sql) -> None:
-    """Where others hold all turns, say."""
+    """For example, because others hold all leases."""
     for _ in range(2):
         add_source(config)
     config.execute(

@@ -73,7 +73,7 @@ GROUP BY c.table_schema, c.table_name
 
 
 def add_builtin_types(shop: Sql) -> int:
-    """A table with a column of every type that pg_catalog lets a table have."""
+    """Adds a table with a column of every type in pg_catalog that a table may have; returns how many."""
     names = shop.execute(
         """
         SELECT format_type(t.oid, NULL) AS name

@@ -15,13 +15,13 @@ pytestmark = pytest.mark.operations
 
 
 async def drift(service: Service, source: int) -> dict[str, Any]:
-    """As the details tell it."""
-    told: dict[str, Any] = (await service.details(source)).json()["meta"]["drift"]
-    return told
+    """The drift in the page's meta."""
+    shown: dict[str, Any] = (await service.details(source)).json()["meta"]["drift"]
+    return shown
 
 
 async def test_what_differs_is_named(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """As the source says it now: "old" has left its publication since the last sync, "new" has come."""
+    """By what the source publishes now: since the last sync "old" has left its publication and "new" has joined it."""
     published.execute("CREATE TABLE new (id int PRIMARY KEY)")
     source = add_source(config, shop_dsn)
     for name in ("orders", "old", "older"):
@@ -44,7 +44,7 @@ async def test_what_differs_is_named(service: Service, config: Sql, published: S
 
 
 async def test_paused_pipeline_carries_nothing(service: Service, config: Sql) -> None:
-    """And neither does one without a destination; each change shows with the notification that it sends."""
+    """Nor does one without a destination. Each change shows with its notification."""
     source = add_source(config)
     add_table(config, source)
     add_pipeline(config, source)
@@ -62,7 +62,7 @@ async def test_paused_pipeline_carries_nothing(service: Service, config: Sql) ->
 
 
 async def test_page_of_an_earlier_version_is_shown(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
-    """While two versions run side by side."""
+    """Two versions may run side by side."""
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
@@ -76,7 +76,7 @@ async def test_page_of_an_earlier_version_is_shown(service: Service, config: Sql
 
 
 async def test_sync_ends_what_differed(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """What it registers and marks is in the very page that it answers."""
+    """The page in its answer already has what it registered and marked."""
     published.execute("CREATE TABLE new (id int PRIMARY KEY)")
     source = add_source(config, shop_dsn)
     for name in ("orders", "old"):

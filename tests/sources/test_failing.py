@@ -1,4 +1,4 @@
-"""Sources that fail in every way slow no other, and say what is wrong."""
+"""Sources that fail, in any way, do not slow others, and the reason is shown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.faults
 async def test_reason_is_told(
     service: Service, config: Sql, shop_dsn: str, columns: dict[str, object], why: str
 ) -> None:
-    """On the page, which is there, and in the answer to a refresh; within the budget."""
+    """On the page, which is still served, and in the answer to a sync."""
     source = add_source(config, shop_dsn, **columns)
     add_table(config, source)
     page = await service.sync(source)
@@ -50,7 +50,7 @@ async def test_reason_is_told(
 async def test_publication_and_slot_that_are_gone_are_flags_and_no_failure(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """The source answers: what it says is that there is nothing."""
+    """The source answers, and its answer is that there are none."""
     name = f"slot_{config.info.dbname}"
     published.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
     source = add_source(config, shop_dsn, replication_name=name)
@@ -69,7 +69,7 @@ async def test_publication_and_slot_that_are_gone_are_flags_and_no_failure(
 async def test_change_in_the_middle_of_a_sync_is_seen_by_the_next(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One look is one snapshot: never half of a change."""
+    """A sync reads the source in one snapshot: never half of a change."""
     source = add_source(config, shop_dsn)
     looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     syncing = asyncio.create_task(service.sync(source))
@@ -81,10 +81,10 @@ async def test_change_in_the_middle_of_a_sync_is_seen_by_the_next(
 
 
 async def test_source_of_ten_thousand_tables_is_synced(start: Start, config: Sql, shop: Sql, shop_dsn: str) -> None:
-    """In one go; a second time nothing is written."""
+    """In one sync; a second one changes nothing."""
     service: Service = await start(sync_budget_ms=100_000, source_statement_timeout_ms=60_000, config_timeout_ms=60_000)
     for batch in range(20):
-        # A transaction for each batch: a table that is made is locked until its end.
+        # A transaction for each batch: a new table is locked until its transaction ends.
         shop.execute("".join(f"CREATE TABLE t_{batch}_{n} (id int PRIMARY KEY, note text);" for n in range(500)))
     shop.execute("CREATE PUBLICATION rosetta FOR ALL TABLES")
     source = add_source(config, shop_dsn)
@@ -99,7 +99,7 @@ async def test_source_of_ten_thousand_tables_is_synced(start: Start, config: Sql
 async def test_twenty_that_swallow_slow_no_healthy_one(
     serve: StartProcess, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
 ) -> None:
-    """The p99 of a healthy page, computed and cached, stays within twice what it is beside twenty healthy ones."""
+    """The p99 of a healthy page, computed and cached, is at most twice that beside twenty healthy sources."""
     hole = await proxy("127.0.0.1", 1)
     hole.swallow()
     healthy = add_source(config, shop_dsn)
@@ -131,7 +131,7 @@ async def test_twenty_that_swallow_slow_no_healthy_one(
             await asyncio.gather(*loads)
             return sorted(times)[197]
 
-        # In turn, and the best of three: what a busy machine adds is not what is measured here.
+        # In turn, and the best of three, to leave out what a busy machine adds.
         ratios: list[float] = []
         while len(ratios) < 3 and min(ratios, default=3) > 2:
             usual, beside = await p99_beside(answering), await p99_beside(swallowing)
@@ -143,7 +143,7 @@ async def test_twenty_that_swallow_slow_no_healthy_one(
 async def test_failure_that_nobody_meets_again_is_forgotten(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a source that was deleted, say: it is in no report for ever."""
+    """For example, of a deleted source: the report must not name it forever."""
     source = add_source(config)
     await service.details(source)
     await until(lambda: service.runtime.connections.failing)
@@ -158,7 +158,7 @@ async def test_failure_that_nobody_meets_again_is_forgotten(
 async def test_source_that_leads_elsewhere_now_is_asked_at_once(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """It is the address that failed."""
+    """The old address failed, not the source."""
     assert published
     source = add_source(config, shop_dsn)
     config.execute("UPDATE sources SET pg_port = 1")

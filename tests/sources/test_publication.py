@@ -1,4 +1,4 @@
-"""The publication check beside a page: within its budget, remembered, and never in anybody's way."""
+"""The publication check during a page load: within its budget, remembered, and delaying no reader."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ def published(shop: Sql) -> Sql:
 
 @pytest.fixture
 def source(config: Sql, published: Sql, shop_dsn: str) -> int:
-    """It, registered with both tables."""
+    """That source, registered with both tables."""
     assert published
     registered = add_source(config, shop_dsn)
     for name in ("a", "b"):
@@ -42,7 +42,7 @@ def names(page: dict[str, Any]) -> list[str]:
 async def test_table_that_left_the_publication_leaves_the_page_without_a_sync(
     service: Service, config: Sql, published: Sql, source: int, redis: sync_redis.Redis
 ) -> None:
-    """The answer is kept beside the page, so that evictions cause no calls; with it gone the source is asked again."""
+    """The answer is kept beside the page, so that evictions cause no queries; without it the source is asked again."""
     await service.settled(config)
     page = (await service.details(source)).json()
     assert names(page) == ["a", "b"]
@@ -68,7 +68,7 @@ async def test_table_that_left_the_publication_leaves_the_page_without_a_sync(
 async def test_evictions_cause_no_remote_calls(
     start: Start, config: Sql, source: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not in the process that asked, and not in another one."""
+    """Neither in the process that asked nor in another one."""
     processes: list[Service] = [await start(), await start()]
     asking = [Gate(monkeypatch, process.runtime.connections, "fetch") for process in processes]
     for gate in asking:
@@ -84,7 +84,7 @@ async def test_evictions_cause_no_remote_calls(
 async def test_remembered_without_redis_as_well(
     start: Start, config: Sql, source: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process for itself."""
+    """Each process remembers its own answers."""
     service: Service = await start(redis_url="redis://127.0.0.1:1/0")
     asking = Gate(monkeypatch, service.runtime.connections, "fetch")
     asking.open()
@@ -98,7 +98,7 @@ async def test_remembered_without_redis_as_well(
 async def test_source_that_swallows_costs_a_page_no_more_than_the_budget(
     start: Start, config: Sql, source: int, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]], bound: Bound
 ) -> None:
-    """The tables last known to be published are shown; afterwards the source is left alone for a while."""
+    """The tables last known to be published are shown; afterwards the source is skipped for a while."""
     assert source
     service: Service = await start(publication_budget_ms=250, source_connect_timeout_ms=400)
     hole = await proxy("127.0.0.1", 1)
@@ -123,7 +123,7 @@ async def test_source_that_swallows_costs_a_page_no_more_than_the_budget(
 async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
     start: Start, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]], bound: Bound
 ) -> None:
-    """Also for those who come while one is under way already."""
+    """Also for callers who come while one is already running."""
     service: Service = await start(sync_budget_ms=2000, source_connect_timeout_ms=600_000)
     hole = await proxy("127.0.0.1", 1)
     hole.swallow()
@@ -131,7 +131,7 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
     add_table(config, source, "a")
 
     async def sync() -> None:
-        # Behind the one that runs it would be 3.2 s.
+        # Waiting for the running sync first would take 3.2 s.
         with bound("source swallows, budget 2,000 ms: its force_refresh", 2.8):
             page = await service.sync(source)
         assert page["meta"]["sync"]["outcome"] == "failed"
@@ -145,7 +145,7 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
 async def test_answer_that_comes_late_mends_the_page(
     start: Start, config: Sql, published: Sql, source: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that went out with what was last known is evicted when the source says something else."""
+    """A page that was served with the last known tables is evicted if the source then answers with others."""
     service: Service = await start(publication_budget_ms=1)
     published.execute("ALTER PUBLICATION rosetta DROP TABLE b")
     await service.settled(config)
@@ -164,7 +164,7 @@ async def test_answer_that_comes_late_mends_the_page(
 async def test_publication_of_another_place_is_not_believed(
     service: Service, config: Sql, source: int, shop: Sql
 ) -> None:
-    """What was remembered for a source that has been pointed elsewhere is asked again."""
+    """A source that has been pointed elsewhere is asked again, whatever was remembered."""
     await service.settled(config)
     assert names((await service.details(source)).json()) == ["a", "b"]
     shop.execute("CREATE PUBLICATION other FOR TABLE b")
@@ -174,7 +174,7 @@ async def test_publication_of_another_place_is_not_believed(
 
 
 async def test_publication_that_is_gone_shows_no_table(service: Service, config: Sql, source: int, shop: Sql) -> None:
-    """It is the source's own word that nothing is published."""
+    """The source itself says that nothing is published."""
     shop.execute("DROP PUBLICATION rosetta")
     await service.settled(config)
     page = (await service.details(source)).json()
@@ -186,7 +186,7 @@ async def test_publication_that_is_gone_shows_no_table(service: Service, config:
 async def test_rubbish_under_the_publications_key_is_ignored(
     service: Service, config: Sql, source: int, redis: sync_redis.Redis, rubbish: str
 ) -> None:
-    """Anybody can write to Redis."""
+    """Any program can write to Redis."""
     await service.settled(config)
     redis.set(f"{{source_details:{source}}}:publication", rubbish, ex=30)
     page = (await service.details(source)).json()
@@ -197,7 +197,7 @@ async def test_rubbish_under_the_publications_key_is_ignored(
 async def test_table_that_others_register_shows_with_its_notification(
     service: Service, config: Sql, published: Sql, source: int
 ) -> None:
-    """What is remembered of the publication is older, and would hide it."""
+    """The remembered answer is older and would hide it."""
     await service.sync(source)
     await service.settled(config)
     assert names((await service.details(source)).json()) == ["a", "b"]
@@ -205,7 +205,7 @@ async def test_table_that_others_register_shows_with_its_notification(
     add_table(config, source, "c")
     await service.settled(config)
     assert names((await service.details(source)).json()) == ["a", "b", "c"]
-    # What says nothing of tables leaves the source alone.
+    # A change that concerns no table causes no query to the source.
     config.execute("UPDATE sources SET name = 'renamed'")
     await service.settled(config)
     assert (await service.details(source)).json()["meta"]["publication_check"] == "remembered"
@@ -214,7 +214,7 @@ async def test_table_that_others_register_shows_with_its_notification(
 async def test_sync_by_one_process_shows_in_another_without_redis(
     start: Start, config: Sql, published: Sql, source: int
 ) -> None:
-    """What the other one remembers of the publication is its own, and older."""
+    """The other process remembers its own, older answer."""
     nowhere = SecretStr("redis://127.0.0.1:1/0")
     one, other = await start(redis_url=nowhere), await start(redis_url=nowhere)
     await one.sync(source)

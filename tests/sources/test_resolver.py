@@ -1,4 +1,4 @@
-"""Names that cannot be looked up hold up nobody else."""
+"""Names that cannot be looked up do not delay other lookups."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def dead_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names that start with "dead" wait for their name server until the test is over; returns those asked for."""
+    """Lookups of names that start with "dead" hang until the test is over; returns all names that were looked up."""
     asked: list[str] = []
     over = threading.Event()
 
@@ -37,7 +37,7 @@ def dead_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 async def test_dead_names_hold_up_no_other(dead_names: list[str]) -> None:
-    """However many there are, and however often they are asked for: one thread for each."""
+    """Each name has one thread, however many names there are and however often each is requested."""
     resolver = Resolver()
     waiting = [asyncio.create_task(resolver.addresses(f"dead{number % 50}")) for number in range(500)]
     assert await asyncio.wait_for(resolver.addresses("healthy"), 10) == ("192.0.2.7",)
@@ -47,7 +47,7 @@ async def test_dead_names_hold_up_no_other(dead_names: list[str]) -> None:
 
 
 async def test_lookups_that_are_under_way_have_a_bound(dead_names: list[str]) -> None:
-    """Beyond it a name is refused with a reason, not with a thread more."""
+    """Beyond it a name is refused with a reason, and gets no thread."""
     assert dead_names == []
     resolver = Resolver()
     waiting = [asyncio.create_task(resolver.addresses(f"dead{number}")) for number in range(100)]
@@ -59,7 +59,7 @@ async def test_lookups_that_are_under_way_have_a_bound(dead_names: list[str]) ->
 
 
 async def test_name_without_an_address_says_so(dead_names: list[str]) -> None:
-    """And is asked for again the next time."""
+    """The next call looks it up again."""
     resolver = Resolver()
     for _ in range(2):
         with pytest.raises(OSError, match=r"cannot look up missing: .*not known"):
@@ -69,7 +69,7 @@ async def test_name_without_an_address_says_so(dead_names: list[str]) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "/var/run/postgresql"])
 async def test_what_needs_no_lookup_gets_none(dead_names: list[str], host: str) -> None:
-    """Addresses, and folders of Unix sockets."""
+    """Neither addresses nor folders of Unix sockets are looked up."""
     assert await Resolver().addresses(host) == ()
     assert dead_names == []
 
@@ -77,7 +77,7 @@ async def test_what_needs_no_lookup_gets_none(dead_names: list[str], host: str) 
 async def test_lookup_that_cannot_begin_is_no_lookup_for_ever(
     dead_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no thread can be started the name can be asked for again."""
+    """If no thread can be started, the name can be looked up again later."""
     resolver = Resolver()
 
     def refuse(_: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""Background syncs: every source in its turn, each once in the deployment, failures kept, nothing lost."""
+"""Background syncs: every source in its turn, once in the deployment, with failures recorded and no turn lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.operations
 
 
 def rows(config: Sql, statement: str) -> list[dict[str, Any]]:
-    """What a statement returns."""
+    """The rows that a statement returns."""
     return config.execute(statement.encode()).fetchall()
 
 
 async def had_turns(service: Service, source: int, count: int = 1) -> None:
-    """The source had that many turns in this process."""
+    """Waits until the source has had that many turns in this process."""
     await until(lambda: sum(event.source_id == source for event in service.events.of(ScheduledSync)) >= count)
 
 
@@ -35,7 +35,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_every_source_is_synced_by_itself(start: Start, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """Again and again; where nothing changed cached pages stay."""
+    """At every interval. If nothing changed, cached pages stay."""
     source = add_source(config, shop_dsn)
     service: Service = await start(sync_interval_s=1)
     await had_turns(service, source)
@@ -53,7 +53,7 @@ async def test_every_source_is_synced_by_itself(start: Start, config: Sql, publi
 
 
 async def test_many_that_come_at_once_are_spread_over_the_interval(start: Start, config: Sql) -> None:
-    """Each at its own place."""
+    """Each becomes due at a time of its own."""
     for _ in range(40):
         add_source(config)
     service: Service = await start(sync_interval_s=1000)
@@ -72,7 +72,7 @@ async def test_many_that_come_at_once_are_spread_over_the_interval(start: Start,
 
 
 async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_shown(start: Start, config: Sql) -> None:
-    """On the page and in the table; a success forgets it."""
+    """The page and the table show the reason, and the pause doubles with each failure."""
     source = add_source(config)
     service: Service = await start(sync_interval_s=100)
     for failures in (1, 2, 3):
@@ -82,11 +82,11 @@ async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_show
             config, "SELECT *, extract(epoch FROM due_at - now())::float8 AS pause FROM source_details_schedule"
         )
         assert row["failures"] == failures
-        assert "cannot be asked" in row["last_error"]
+        assert "cannot be queried" in row["last_error"]
         assert 100 * 2 ** (failures - 1) - 10 < row["pause"] <= 100 * 2 ** (failures - 1)
     page = await service.client.get(f"/sources/{source}/details?fresh=true")
     assert "Syncs failing since" in page.text
-    assert "cannot be asked" in page.text
+    assert "cannot be queried" in page.text
 
 
 async def test_no_two_processes_sync_one_source(start: Start, config: Sql, shop_dsn: str, published: Sql) -> None:
@@ -105,7 +105,7 @@ async def test_no_two_processes_sync_one_source(start: Start, config: Sql, shop_
 
 
 async def test_at_most_so_many_at_a_time(start: Start, config: Sql, shop: Sql, shop_dsn: str) -> None:
-    """The others wait for their turn."""
+    """The other sources wait for their turn."""
     assert shop
     for _ in range(6):
         add_source(config, shop_dsn)
@@ -133,7 +133,7 @@ async def test_at_most_so_many_at_a_time(start: Start, config: Sql, shop: Sql, s
 
 
 async def test_at_most_so_many_at_a_time_in_all_processes(start: Start, config: Sql) -> None:
-    """Also where all of them look for one in the same moment; a lease that ran out counts no more."""
+    """Also if all processes claim at the same moment. A lease that has run out no longer counts."""
     for _ in range(12):
         add_source(config)
     services: list[Service] = [await start(syncs_at_once=3) for _ in range(4)]
@@ -152,7 +152,7 @@ async def test_at_most_so_many_at_a_time_in_all_processes(start: Start, config: 
 async def test_who_stops_gives_back_what_it_had_taken(
     start: Start, config: Sql, proxy: Callable[..., Awaitable[Proxy]]
 ) -> None:
-    """Or nobody would sync these, and as many others fewer, until their leases end."""
+    """Otherwise, until the leases run out, nobody could sync these sources, and fewer others could be synced."""
     line = await proxy("127.0.0.1", 1)
     line.swallow()
     sources = [add_source(config, pg_port=line.port) for _ in range(2)]
@@ -168,7 +168,7 @@ async def test_who_stops_gives_back_what_it_had_taken(
 async def test_who_stops_gives_it_back_however_long_that_takes(
     start: Start, config: Sql, config_dsn: str, proxy: Callable[..., Awaitable[Proxy]]
 ) -> None:
-    """What runs is cancelled anew until it ends: giving back is not cut short by that."""
+    """Running tasks are cancelled repeatedly until they end: that must not interrupt the giving back."""
     line = await proxy("127.0.0.1", 1)
     line.swallow()
     add_source(config, pg_port=line.port)
@@ -186,7 +186,7 @@ async def test_who_stops_gives_it_back_however_long_that_takes(
 
 
 async def test_who_stops_gives_back_what_it_was_about_to_take(start: Start, config: Sql) -> None:
-    """The lease is committed, and its answer is on its way."""
+    """The lease is committed, and the answer is still on its way."""
     service: Service = await start(sync_interval_s=1000)
     claim, taken, answered = service.runtime.schedule.claim, asyncio.Event(), asyncio.Event()
 
@@ -209,10 +209,10 @@ async def test_who_stops_gives_back_what_it_was_about_to_take(start: Start, conf
 
 
 async def test_sync_that_fails_unforeseen_gives_its_turn_back(start: Start, config: Sql, shop_dsn: str) -> None:
-    """As many of these would otherwise stop all others for good."""
+    """Otherwise as many such sources as may sync at a time would stop all others."""
     source = add_source(config, shop_dsn)
     config.execute("INSERT INTO source_details_schedule (source_id, due_at) VALUES (%s, now())", (source,))
-    # What a trigger of the platform's own may do: no failure that a sync knows of.
+    # A trigger of the platform may do this: a sync does not expect such an error.
     config.execute(
         """
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
@@ -229,7 +229,7 @@ async def test_sync_that_fails_unforeseen_gives_its_turn_back(start: Start, conf
 def test_what_a_killed_process_had_taken_is_taken_again(
     serve: StartProcess, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """When its lease has run out."""
+    """Another process takes the source when the lease has run out."""
     assert published
     source = add_source(config, shop_dsn)
     config.execute(
@@ -251,7 +251,7 @@ def test_what_a_killed_process_had_taken_is_taken_again(
 async def test_caller_who_shares_a_background_sync_reads_what_it_found(
     start: Start, config: Sql, shop_dsn: str
 ) -> None:
-    """Its page is evicted before it is answered, though nothing in the tables changed."""
+    """The page is evicted before the caller gets its answer, although no table changed."""
     source = add_source(config, shop_dsn)
     service: Service = await start()
     await service.sync(source)

@@ -15,7 +15,7 @@ from tests.fixtures.shop import history, tables
 
 
 async def test_sync_records_what_changed(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """New, changed, dropped and returning tables, each with its version and its kind of change."""
+    """New, changed, dropped and returning tables, each with its version and kind of change."""
     source = add_source(config, shop_dsn, replication_name="none")
     first = await service.sync(source)
     assert tables(first) == {"orders": 1}
@@ -58,7 +58,7 @@ async def test_sync_records_what_changed(service: Service, config: Sql, publishe
 async def test_sync_understands_what_the_platform_wrote(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """Missing schemas are filled; lists, lower case and missing keys are no change."""
+    """Missing schemas are filled in; lists, lower case and missing keys do not count as changes."""
     assert published
     source = add_source(config, shop_dsn)
     add_table(config, source, "orders")
@@ -85,7 +85,7 @@ async def test_sync_understands_what_the_platform_wrote(
 
 
 async def test_schemas_never_merge(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """Tables of other schemas go by schema.table; dots and quotes in names are no way to collide."""
+    """Tables of other schemas are named schema.table; dots and quotes in names cause no collision."""
     published.execute('CREATE SCHEMA a; CREATE TABLE a.b (id int); CREATE TABLE "a.b" (id int); CREATE SCHEMA "ü;x"')
     published.execute('CREATE TABLE "ü;x"."Ünïcode ""quoted""" ("sp ace" int); CREATE TABLE a.orders (id int)')
     source = add_source(config, shop_dsn)
@@ -95,7 +95,7 @@ async def test_schemas_never_merge(service: Service, config: Sql, published: Sql
 
 
 async def test_unreachable_source_is_answered_from_what_is_known(service: Service, config: Sql) -> None:
-    """200 with the failure in meta and no secret in it; POST refresh is a 502."""
+    """The page is a 200 with the failure in meta, without a secret; POST refresh is a 502."""
     source = add_source(config, pg_password="AAECAwQFBgcICQoLftbYDrxs//zJrwLJQb21JU8csIQcGP/a1Xdf7AkUGaQ=")
     add_table(config, source)
     page = await service.sync(source)
@@ -109,7 +109,7 @@ async def test_unreachable_source_is_answered_from_what_is_known(service: Servic
 
 
 async def test_undecryptable_password_is_reported_as_such(service: Service, config: Sql, shop_dsn: str) -> None:
-    """Served from metadata; the reason says what to do."""
+    """The reason says what to check."""
     source = add_source(config, shop_dsn, pg_password="bm90IGVuY3J5cHRlZCBhdCBhbGwsIHJlYWxseSBub3Q=")
     page = await service.sync(source)
     assert "CREDENTIAL_ENCRYPTION_KEY" in page["meta"]["sync"]["error"]
@@ -118,7 +118,7 @@ async def test_undecryptable_password_is_reported_as_such(service: Service, conf
 async def test_refresh_endpoint_makes_the_next_read_new(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that re-reads at once gets the new state, also while the notification is still on its way."""
+    """A client that reads again at once gets the new state, even before the notification arrives."""
     source = add_source(config, shop_dsn)
     await service.settled(config)
     await service.details(source)
@@ -146,7 +146,7 @@ async def test_second_sync_reuses_the_connection_of_the_first(
 async def test_source_gets_no_password_but_its_own(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not the one that libpq would find in the environment, which is for the config database."""
+    """It does not get the password that libpq finds in the environment, which is for the config database."""
     assert published
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     source = add_source(config, shop_dsn, pg_password=None)
@@ -158,7 +158,7 @@ async def test_source_gets_no_password_but_its_own(
 async def test_source_without_an_encoding_is_read_where_its_names_are_text(
     service: Service, config: Sql, databases: Databases
 ) -> None:
-    """SQL_ASCII holds any bytes: names that are UTF-8 are fine, others are told, and the page stands."""
+    """SQL_ASCII holds any bytes: names in UTF-8 are synced, any other fails the sync, and the page stays."""
     dsn = databases.create(options="ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     with connect(dsn) as shop:
         shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
@@ -172,7 +172,7 @@ async def test_source_without_an_encoding_is_read_where_its_names_are_text(
 
 
 async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """As wide as PostgreSQL allows, in the table's own order."""
+    """The widest table that PostgreSQL allows keeps its own order of columns."""
     names = [f"column_{number}" for number in range(1600)]
     published.execute(f"CREATE TABLE wide ({', '.join(f'{name} int' for name in names)})")
     source = add_source(config, shop_dsn)
@@ -182,7 +182,7 @@ async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, pu
 
 
 async def test_sync_does_not_invent_changes(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """Rows without a name, numbers as strings, and a table that had no columns."""
+    """From rows without a name, numbers as strings, or a table that had no columns."""
     published.execute("CREATE TABLE bare ()")
     source = add_source(config, shop_dsn)
     config.execute("INSERT INTO table_metadata_list (source_id, table_name) VALUES (%s, NULL)", (source,))

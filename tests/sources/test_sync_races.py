@@ -1,4 +1,4 @@
-"""Syncs that meet: each other, other programs, and changes of what they are about."""
+"""Syncs that race with each other, with other programs, and with changes of their source."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.fixtures.shop import history, tables
 async def test_older_look_is_not_recorded_over_a_newer(
     start: Start, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes: one looked before a change and records after the other, which saw the change."""
+    """Two processes: one reads the source before a change, and records after the other, which saw the change."""
     source = add_source(config, shop_dsn)
     slow, quick = await start(), await start()
     looking = Gate(monkeypatch, slow.runtime.connections, "fetch", after=True)
@@ -35,7 +35,7 @@ async def test_older_look_is_not_recorded_over_a_newer(
 async def test_sync_is_shared_only_by_who_called_before_it_began(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One running, one waiting: a caller during the first gets the second, and sees its own change."""
+    """One runs, one waits: a caller that comes during the first shares the second, and sees its own change."""
     source = add_source(config, shop_dsn)
     looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
     first = asyncio.create_task(service.sync(source))
@@ -53,7 +53,7 @@ async def test_sync_is_shared_only_by_who_called_before_it_began(
 async def test_source_deleted_during_a_sync_is_a_404(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is recorded about what is gone."""
+    """Nothing is recorded about a deleted source."""
     assert published
     source = add_source(config, shop_dsn)
     fetch = service.runtime.connections.fetch
@@ -71,7 +71,7 @@ async def test_source_deleted_during_a_sync_is_a_404(
 async def test_program_that_wrote_after_the_look_is_not_reverted(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It saw a change that the look could not: the source is asked again, and no version is invented."""
+    """It saw a change that the sync could not have seen: the source is asked again, and no version is invented."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
     looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
@@ -100,7 +100,7 @@ async def test_program_that_wrote_after_the_look_is_not_reverted(
 async def test_source_that_is_pointed_elsewhere_during_a_sync_is_asked_again(
     service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the old place said is recorded nowhere."""
+    """The old database's answer is recorded nowhere."""
     published.execute("CREATE TABLE lines (id int); CREATE PUBLICATION other FOR TABLE lines")
     source = add_source(config, shop_dsn)
     looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
@@ -117,7 +117,7 @@ async def test_source_that_is_pointed_elsewhere_during_a_sync_is_asked_again(
 async def test_version_that_another_program_records_at_the_same_time_is_not_lost(
     service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str
 ) -> None:
-    """Both record version 2: ours waits, finds it taken, takes everything back and asks again."""
+    """Both record version 2: the sync waits, finds it taken, rolls everything back and asks again."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
     published.execute("ALTER TABLE orders ADD COLUMN a int, ADD COLUMN b int")
@@ -142,7 +142,7 @@ async def test_version_that_another_program_records_at_the_same_time_is_not_lost
 async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
     service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No snapshot lists its transaction id: by that it would seem to have been there before the look."""
+    """No snapshot lists its transaction id, by which its write would seem older than the sync's look at the source."""
     published.execute("CREATE TABLE lines (id int)")
     source = add_source(config, shop_dsn)
     await service.sync(source)
@@ -176,7 +176,7 @@ async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
 async def test_table_deleted_while_its_version_is_recorded_is_asked_for_again(
     service: Service, config: Sql, config_dsn: str, published: Sql, shop_dsn: str
 ) -> None:
-    """By another program: its foreign key would fail the recording."""
+    """Another program deletes it, so that a foreign key fails the recording."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")

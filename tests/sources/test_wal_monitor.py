@@ -1,4 +1,4 @@
-"""The WAL monitor: what it writes, the states that it names, and that a tick tells nobody."""
+"""The WAL monitor: what it writes, the states that it names, and that a tick evicts no page."""
 
 import re
 from typing import Any
@@ -24,17 +24,17 @@ FINE = {
     [
         ({}, "0/1", "ACTIVE", None),
         ({"has_slot": False, "is_active": None}, None, "ERROR", "slot does not exist"),
-        ({"wal_status": "lost"}, None, "ERROR", "made anew"),
+        ({"wal_status": "lost"}, None, "ERROR", "must be recreated"),
         ({"wal_status": "unreserved"}, None, "ERROR", "about to lose"),
         ({"wal_status": "extended"}, None, "IDLE", "max_wal_size"),
         ({"has_publication": False, "published_tables": 0}, None, "ERROR", "publication does not exist"),
-        ({"published_tables": 0}, None, "ERROR", "exists and is empty"),
-        ({"is_active": False}, None, "IDLE", "inactive and keeps WAL"),
+        ({"published_tables": 0}, None, "ERROR", "exists but is empty"),
+        ({"is_active": False}, None, "IDLE", "inactive and retains WAL"),
         (
             {"is_active": False, "inactive_since": "2026-11-25T10:00:00.5"},
             None,
             "IDLE",
-            "since 2026-11-25T10:00:00 and",
+            "(since 2026-11-25T10:00:00) and",
         ),
         ({"lag_bytes": 2**24}, "0/1", "ERROR", "active but stalled"),
         ({"lag_bytes": 2**24}, "0/0", "ACTIVE", None),
@@ -42,7 +42,7 @@ FINE = {
     ],
 )
 def test_states_have_names(changes: dict[str, Any], before: str | None, status: str, says: str | None) -> None:
-    """The worst first; without a figure in it."""
+    """The worst finding wins."""
     state = judge(FINE | changes, before)
     assert state.status == status
     assert (state.message is None) if says is None else (state.message is not None and says in state.message)
@@ -65,7 +65,7 @@ def slot(published: Sql) -> str:
 async def test_a_round_writes_facts_history_and_state(
     start: Start, config: Sql, published: Sql, shop_dsn: str, slot: str
 ) -> None:
-    """And a tick evicts nothing; a change of state does; the page has the lag's course."""
+    """A tick evicts nothing, a change of state does, and the page shows the history of the lag."""
     try:
         source = add_source(config, shop_dsn, replication_name=slot)
         service: Service = await start(wal_interval_s=1)
@@ -84,8 +84,8 @@ async def test_a_round_writes_facts_history_and_state(
         for _ in range(2):
             await service.events.until(WalRound, after=len(service.events.events))
         await service.settled(config)
-        told = [event for event in service.events.events[before:] if isinstance(event, Evicted)]
-        assert [event for event in told if event.sources is None or source in event.sources] == []
+        evicted = [event for event in service.events.events[before:] if isinstance(event, Evicted)]
+        assert [event for event in evicted if event.sources is None or source in event.sources] == []
         assert monitored(config)["replication_lag_bytes"] > row["replication_lag_bytes"]
         (history,) = config.execute("SELECT count(*) AS n FROM source_details_lag").fetchall()
         assert history["n"] >= 3
@@ -109,7 +109,7 @@ async def test_a_round_writes_facts_history_and_state(
 
 
 async def test_a_look_is_compared_with_one_of_a_minute_before(service: Service, config: Sql) -> None:
-    """A client that confirms every ten seconds has confirmed nothing between two looks of a second."""
+    """A client that confirms every ten seconds has confirmed nothing between two checks a second apart."""
     source = add_source(config)
     for age_s, expected in ((1, None), (61, "0/61"), (30, "0/61"), (90, "0/61")):
         config.execute(
@@ -126,7 +126,7 @@ async def test_a_look_is_compared_with_one_of_a_minute_before(service: Service, 
     [(2**20, "growing by 1.0 MB a minute"), (-(2**20), "shrinking by 1.0 MB a minute"), (0, "steady")],
 )
 async def test_the_lag_has_a_trend(service: Service, config: Sql, per_minute: int, told: str) -> None:
-    """Over the last quarter of an hour; what was before that does not count."""
+    """It covers the last quarter of an hour; older values do not count."""
     source = add_source(config)
     config.execute("INSERT INTO wal_monitor (source_id) VALUES (%s)", (source,))
     config.execute(
@@ -146,7 +146,7 @@ async def test_the_lag_has_a_trend(service: Service, config: Sql, per_minute: in
 async def test_only_a_slot_that_holds_its_wal_is_without_limit(
     service: Service, config: Sql, wal_status: str | None, told: str
 ) -> None:
-    """PostgreSQL says NULL of one that has lost it, and of none at all."""
+    """PostgreSQL reports NULL for a slot that has lost its WAL too, and there may be no slot."""
     source = add_source(config)
     config.execute("INSERT INTO wal_monitor (source_id) VALUES (%s)", (source,))
     config.execute("INSERT INTO source_details_lag (source_id, wal_status) VALUES (%s, %s)", (source, wal_status))
@@ -157,7 +157,7 @@ async def test_only_a_slot_that_holds_its_wal_is_without_limit(
 
 
 async def test_source_that_does_not_answer_keeps_its_last_figures(start: Start, config: Sql) -> None:
-    """Its state says why, without a secret; what the platform wrote before stays."""
+    """Its state gives the reason; the figures that the platform wrote before stay."""
     source = add_source(config)
     config.execute(
         "INSERT INTO wal_monitor (source_id, replication_lag_bytes, total_wal_size) VALUES (%s, 5, '16 MB')", (source,)
@@ -166,12 +166,12 @@ async def test_source_that_does_not_answer_keeps_its_last_figures(start: Start, 
     await service.events.until(WalRound, lambda event: event.troubled == 1)
     row = monitored(config)
     assert (row["status"], row["replication_lag_bytes"], row["total_wal_size"]) == ("ERROR", 5, "16 MB")
-    assert "cannot be asked" in row["error_message"]
+    assert "cannot be queried" in row["error_message"]
     assert config.execute("SELECT FROM source_details_lag").fetchall() == []
 
 
 async def test_one_process_of_all_makes_a_round(start: Start, config: Sql) -> None:
-    """Four processes, one round an interval."""
+    """Four processes make one round per interval."""
     add_source(config)
     services = [await start(wal_interval_s=3600) for _ in range(4)]
 
@@ -185,7 +185,7 @@ async def test_one_process_of_all_makes_a_round(start: Start, config: Sql) -> No
 
 
 async def test_history_is_bounded_and_goes_with_its_source(start: Start, config: Sql, shop_dsn: str) -> None:
-    """A day."""
+    """It holds one day."""
     source = add_source(config, shop_dsn)
     config.execute(
         "INSERT INTO source_details_lag (source_id, seen_at, lag_bytes) "
@@ -201,7 +201,7 @@ async def test_history_is_bounded_and_goes_with_its_source(start: Start, config:
 
 
 async def test_source_deleted_during_a_look_is_no_failure(start: Start, config: Sql, config_dsn: str) -> None:
-    """Nor one deleted while the schedule takes up what is new."""
+    """Nor is a source deleted while the schedule adds new sources."""
     with connect(config_dsn) as other:
         gone, kept = add_source(config), add_source(config)
         other.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""The metrics, and the sampler, which finds pages that differ from the database."""
+"""What the service counts, and the sampler, which finds a page that is not what the database says."""
 
 import json
 import re
@@ -18,7 +18,7 @@ async def scraped(service: Service) -> dict[str, float]:
 
 
 async def test_reads_fills_and_evictions_are_counted(service: Service, config: Sql) -> None:
-    """And gauges show the current state."""
+    """And gauges say how things are."""
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
@@ -32,7 +32,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
     assert grown['rosetta_pages_total{source="computed"}'] == 1
     assert sum(grown.get(f'rosetta_pages_total{{source="{cache}"}}', 0) for cache in ("memory", "redis")) == 3
-    # The pages from the process cache too, the sync, and the first scrape of the metrics.
+    # Those of this process too, and the first look at the metrics.
     assert grown['rosetta_responses_total{status="200"}'] == 4 + 1 + 1
     assert grown['rosetta_fills_total{outcome="stored"}'] == 2
     assert after["rosetta_commit_to_eviction_seconds_count"] >= 1
@@ -45,7 +45,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
 
 
 async def test_sampler_agrees_while_all_is_well(start: Start, config: Sql) -> None:
-    """Columns that change without an eviction are not a difference."""
+    """Ticks that ride on the TTL are no difference."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     add_table(config, source)
@@ -61,7 +61,7 @@ async def test_sampler_agrees_while_all_is_well(start: Start, config: Sql) -> No
 async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     start: Start, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """Whatever the cause; here the triggers are disabled."""
+    """However it got there; here somebody has disabled the triggers."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
@@ -77,8 +77,8 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     counts = await scraped(service)
     assert counts['rosetta_samples_total{outcome="different"}'] == 1
 
-    # The sampler pauses between comparisons, in proportion to the last one's cost.
-    service.runtime.sampler._rests_until = 0
+    # It rests after a comparison, in proportion to its cost.
+    await until(lambda: not service.runtime.sampler.is_resting)
     redis.set(f"source_details:{source}", json.dumps(["not", "a", "page"]), ex=30)
     await until(lambda: service.runtime.pages.memory.get(source) is None)
     seen = len(service.events.events)
@@ -87,7 +87,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
 
 
 async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config: Sql) -> None:
-    """The notification arrives and evicts the page: nothing was wrong."""
+    """The notification comes, and the page goes: nothing was wrong."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
@@ -100,12 +100,12 @@ async def test_sampler_forgives_a_change_that_is_on_its_way(start: Start, config
 
 
 async def test_sample_of_a_source_that_is_gone_is_no_failure(start: Start, config: Sql) -> None:
-    """It was deleted between the page's read and the comparison."""
+    """It was deleted between the two looks."""
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
     answer = await service.runtime.pages.read(source)
     config.execute("DELETE FROM sources")
     service.runtime.sampler.offer(source, answer.page)
-    await until(lambda: not service.runtime.sampler._busy)
+    await until(lambda: not service.runtime.sampler.is_busy)
     assert service.events.of(TaskFailed) == []

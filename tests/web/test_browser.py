@@ -156,7 +156,7 @@ async def test_refresh_that_is_refused_says_why(page: Page, start: Start, serve_
     await show(page, site, source)
     await page.click("#refresh button")
     progress = page.locator("#progress")
-    await expect(progress).to_contain_text("the source database cannot be asked")
+    await expect(progress).to_contain_text("the source database cannot be queried")
     await page.click("#refresh button")
     await expect(progress).to_contain_text("The sync did not begin: at most 1 syncs a minute; try again in")
 
@@ -168,7 +168,7 @@ async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page,
     await show(page, site, source)
     await page.click("#refresh button")
     progress = page.locator("#progress")
-    await expect(progress).to_contain_text("the source database cannot be asked")
+    await expect(progress).to_contain_text("the source database cannot be queried")
     await expect(progress).to_contain_text(re.compile(r"has not answered since \d{4}-"))
     await expect(progress).to_contain_text("last successful sync was never")
     await expect(progress).to_contain_text("Check that the server answers")

@@ -69,7 +69,7 @@ async def test_axe_finds_nothing(
             await check()
         await show(page, site, failing)
         await page.click("#refresh button")
-        await expect(page.locator("#progress")).to_contain_text("cannot be asked")
+        await expect(page.locator("#progress")).to_contain_text("cannot be queried")
         await check()
         await show(page, site, source)
         await check()

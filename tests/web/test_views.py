@@ -223,7 +223,7 @@ async def test_refresh_that_fails_says_since_when_and_what_to_do(service: Servic
     page = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
     assert page.status_code == 502
     text = words(page)
-    assert "the source database cannot be asked" in text
+    assert "the source database cannot be queried" in text
     assert re.search(r"has not answered since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
     assert "the last successful sync was never" in text
     assert "Check that the server answers" in text
