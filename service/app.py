@@ -109,7 +109,7 @@ def _answer_http_error(request: AppRequest, error: HTTPException) -> Response[by
 
 def _answer_failure(request: AppRequest, error: Exception) -> Response[bytes]:
     structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
-    message = "the request failed for a reason that is in the service's log"
+    message = "the request failed; the service's log has the reason"
     return _answer(request, 500, {"error": "InternalError", "message": message}, {})
 
 

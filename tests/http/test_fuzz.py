@@ -1,4 +1,4 @@
-"""The API fuzzed from its own description: no failure, no status and no shape that it does not describe."""
+"""The API fuzzed from its own OpenAPI document: no failure, and no status or shape that it does not describe."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.fixtures.process import StartProcess
 pytestmark = pytest.mark.operations
 
 _CHECKS = "status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"
-# Long once, by hand: ROSETTA_FUZZ_EXAMPLES=2000 bin/test -k fuzz
+# For a long run by hand: ROSETTA_FUZZ_EXAMPLES=2000 bin/test -k fuzz
 _EXAMPLES = os.environ.get("ROSETTA_FUZZ_EXAMPLES", "20")
 
 
@@ -32,7 +32,7 @@ def test_nothing_breaks_and_all_is_described(
     tell: Callable[[str], None],
     access: Literal["open", "operate", "read", "unknown token"],
 ) -> None:
-    """Every endpoint but the endless one, without access control and with tokens of every kind."""
+    """Every endpoint except the endless stream, without access control and with tokens of every kind."""
     source, dead = add_source(config, shop_dsn), add_source(config)
     for number in (source, dead):
         add_pipeline(config, number, "warehouse")

@@ -1,4 +1,4 @@
-"""Who may call: tokens and their scopes, binds that others reach, and how often sources may be asked."""
+"""Who may call: tokens and their scopes, binds to public addresses, and the rate limit of syncs."""
 
 import base64
 from typing import Any
@@ -28,12 +28,12 @@ async def guarded(start: Start) -> Service:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """As a program says it."""
+    """The header that a program sends."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def basic(token: str) -> dict[str, str]:
-    """As a browser says it."""
+    """The header that a browser sends."""
     return {"Authorization": "Basic " + base64.b64encode(f"anybody:{token}".encode()).decode()}
 
 
@@ -52,7 +52,7 @@ def basic(token: str) -> dict[str, str]:
     ],
 )
 async def test_nothing_is_told_without_a_token(guarded: Service, config: Sql, headers: dict[str, str]) -> None:
-    """Neither pages in this process nor any other, nor whether a source is there; the hash is no token."""
+    """No page, in this process or not, and not whether a source exists; the hash is not a token."""
     source = add_source(config)
     await guarded.client.get(f"/api/v1/sources/{source}/details", headers=bearer(READ))
     sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
@@ -64,7 +64,7 @@ async def test_nothing_is_told_without_a_token(guarded: Service, config: Sql, he
 
 
 async def test_person_without_the_right_token_is_told_in_a_page(guarded: Service, config: Sql) -> None:
-    """The API stays JSON whatever is accepted."""
+    """The API answers JSON whatever the client accepts."""
     source = add_source(config)
     accepts = {"Accept": "text/html,*/*;q=0.8"}
     refused = await guarded.client.get("/", headers=accepts)
@@ -82,7 +82,7 @@ async def test_person_without_the_right_token_is_told_in_a_page(guarded: Service
 
 @pytest.mark.parametrize("say", [bearer, basic])
 async def test_scopes(guarded: Service, config: Sql, say: Any) -> None:
-    """Who may read may not sync, in whatever way; who may operate may do both."""
+    """A token of scope read cannot sync in any way; one of scope operate can do both."""
     source = add_source(config)
     page = f"/api/v1/sources/{source}/details"
     costly = [
@@ -105,7 +105,7 @@ async def test_scopes(guarded: Service, config: Sql, say: Any) -> None:
 
 
 async def test_what_must_be_open_is(guarded: Service) -> None:
-    """A load balancer's questions, without the reasons; a page's script; a preflight."""
+    """Health checks, without the reasons; a page's script; a preflight."""
     assert (await guarded.client.get("/health/live")).status_code == 200
     ready = await guarded.client.get("/health/ready")
     assert (ready.status_code, set(ready.json())) == (200, {"status"})
@@ -123,7 +123,7 @@ async def test_what_must_be_open_is(guarded: Service) -> None:
     ],
 )
 def test_wrong_token_settings_stop_the_start(monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
-    """One line that names the variable and quotes no hash."""
+    """The message is one line that names the variable and contains no hash."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", "postgresql://x")
     monkeypatch.setenv("CREDENTIAL_ENCRYPTION_KEY", KEY)
     monkeypatch.setenv("ROSETTA_ACCESS_TOKENS", text)
@@ -139,7 +139,7 @@ def test_wrong_token_settings_stop_the_start(monkeypatch: pytest.MonkeyPatch, te
         ("127.0.0.1", {}, True),
         ("::1", {}, True),
         ("localhost", {}, True),
-        ("0.0.0.0", {}, False),  # noqa: S104  # that it is refused is the point
+        ("0.0.0.0", {}, False),  # noqa: S104  # the test is that this is refused
         ("::", {}, False),
         ("10.0.0.7", {}, False),
         ("0.0.0.0", {"ROSETTA_OPEN_ACCESS": "true"}, True),  # noqa: S104
@@ -149,7 +149,7 @@ def test_wrong_token_settings_stop_the_start(monkeypatch: pytest.MonkeyPatch, te
 def test_others_are_let_in_only_by_tokens_or_on_purpose(
     monkeypatch: pytest.MonkeyPatch, host: str, more: dict[str, str], starts: bool
 ) -> None:
-    """A bind that others reach without access control refuses to start, and says what to set."""
+    """The service refuses to bind a public address without access control, and says what to set."""
     values = {"ROSETTA_CONFIG_DSN": "postgresql://x", "CREDENTIAL_ENCRYPTION_KEY": KEY, "ROSETTA_HOST": host} | more
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -161,7 +161,7 @@ def test_others_are_let_in_only_by_tokens_or_on_purpose(
 
 
 async def sync(service: Service, source: int, token: str) -> httpx.Response:
-    """Asks for a sync."""
+    """Requests a sync."""
     return await service.client.post(f"/api/v1/sources/{source}/refresh", headers=bearer(token))
 
 
@@ -169,7 +169,7 @@ async def sync(service: Service, source: int, token: str) -> httpx.Response:
 async def test_syncs_are_limited_per_caller_over_all_processes(
     start: Start, config: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """429 with Retry-After beyond; others are not held back; the next minute is free again."""
+    """Beyond the limit: 429 with Retry-After. Other callers are not affected, and the next minute is free again."""
     other, other_entry = tokens.new("other", "operate")
     services = [await start(access_tokens=f"{OPERATE_ENTRY},{other_entry}", syncs_per_minute=3) for _ in range(2)]
     source = add_source(config, shop_dsn)
@@ -190,8 +190,8 @@ async def test_syncs_are_limited_per_caller_over_all_processes(
 
 
 async def test_without_redis_nothing_is_counted(start: Start, config: Sql, shop_dsn: str) -> None:
-    """A sync is worth more than its count."""
-    # Nobody listens on that port: a Redis that is only lost would be found again while this test goes on.
+    """Without Redis syncs are not limited: a sync matters more than its count."""
+    # Nothing listens on that port: a Redis that is only lost would be found again during this test.
     service: Service = await start(syncs_per_minute=1, redis_url="redis://127.0.0.1:1/0")
     source = add_source(config, shop_dsn)
     for _ in range(3):
@@ -199,7 +199,7 @@ async def test_without_redis_nothing_is_counted(start: Start, config: Sql, shop_
 
 
 async def test_another_sites_page_cannot_make_us_call_a_source(start: Start, config: Sql) -> None:
-    """Whatever password the browser keeps for us: an image is enough to send it. Named origins may, and programs."""
+    """A browser would send its stored password, even for an image. Programs and allowed origins may sync."""
     source = add_source(config)
     service: Service = await start(cors_origins="https://platform.example.com")
     page = f"/api/v1/sources/{source}/details"
@@ -225,7 +225,7 @@ async def test_another_sites_page_cannot_make_us_call_a_source(start: Start, con
 
 
 async def test_every_answer_is_what_it_says_it_is(service: Service, config: Sql) -> None:
-    """No browser guesses at a type: pages of any age, errors, metrics."""
+    """No browser may guess a type: pages from any cache, errors, metrics."""
     source = add_source(config)
     page = f"/api/v1/sources/{source}/details"
     for path in (page, page, "/api/v1/sources", "/api/v1/sources/999", "/health/ready", "/metrics", "/"):

@@ -1,4 +1,4 @@
-"""What operators and schedulers ask: is it alive, is it ready, what does it offer."""
+"""Health for operators and schedulers: is the service alive, is it ready, what is degraded."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.fixtures.runtime import Service, Start, until
 
 
 async def test_ready_names_each_dependency(service: Service, config: Sql) -> None:
-    """All is well: 200, nothing degraded, the canary has been heard."""
+    """All is well: 200, nothing is degraded, the canary has arrived."""
     await until(lambda: service.runtime.listener.canary_ms is not None)
     await service.settled(config)
     response = await service.client.get("/health/ready")
@@ -30,7 +30,7 @@ async def test_ready_names_each_dependency(service: Service, config: Sql) -> Non
 async def test_config_database_away_is_a_503_that_says_so(
     start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis
 ) -> None:
-    """Cached pages are served on; what is not cached is a 503 with Retry-After; alive all the same."""
+    """Cached pages are still served; anything else is a 503 with Retry-After; the process is still alive."""
     service: Service = await start(config_timeout_ms=500)
     cached, other = add_source(config), add_source(config)
     await service.settled(config)
@@ -58,7 +58,7 @@ async def test_config_database_away_is_a_503_that_says_so(
 
 
 async def test_stop_insists_where_a_cancellation_gets_lost(service: Service) -> None:
-    """As asyncio.wait_for loses one on Python 3.11, when what it waits for comes in the same moment."""
+    """asyncio.wait_for loses one on Python 3.11, if what it waits for comes at the same moment."""
 
     async def stubborn() -> None:
         try:

@@ -1,4 +1,4 @@
-"""The hot path answers as the framework does, only sooner; and pages in compressed forms."""
+"""The hot path answers exactly as the framework does; and pages in compressed forms."""
 
 import asyncio
 import gzip
@@ -21,13 +21,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# A query goes past the hot path, and means nothing.
+# Any query bypasses the hot path; this one has no effect.
 BY_THE_FRAMEWORK = {"force_refresh": "false"}
 
 
 @pytest.fixture
 async def source(service: Service, config: Sql) -> int:
-    """One whose page is in this process."""
+    """A source whose page is in this process."""
     made = add_source(config)
     for number in range(20):
         add_table(config, made, f"table_{number}")
@@ -39,7 +39,7 @@ async def source(service: Service, config: Sql) -> int:
 
 
 async def raw(service: Service, source: int, headers: dict[str, str], **options: Any) -> tuple[httpx.Response, bytes]:
-    """The answer, and its bytes as they came."""
+    """The answer, and its bytes before decoding."""
     path = f"http://service/api/v1/sources/{source}/details"
     async with httpx.AsyncClient(transport=service.client._transport) as client:
         request = client.build_request("GET", path, headers={"Accept-Encoding": "identity"} | headers, **options)
@@ -50,7 +50,7 @@ async def raw(service: Service, source: int, headers: dict[str, str], **options:
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd, gzip, br", "gzip;q=0.5, zstd;q=0"])
 @pytest.mark.parametrize("conditional", ["", "no such tag", "*", "known", "weak"])
 async def test_same_answer_as_the_framework(service: Service, source: int, encoding: str, conditional: str) -> None:
-    """Status, headers and bytes; a 304 for whoever knows the page in any form."""
+    """Status, headers and bytes; a 304 if the client has the page in any form."""
     known = (await service.details(source)).headers["etag"]
     tag = {"known": known, "weak": f'"other", W/{known}'}.get(conditional, conditional)
     wishes = {"Accept-Encoding": encoding, "X-Request-ID": "own-id"} | ({"If-None-Match": tag} if tag else {})
@@ -67,7 +67,7 @@ async def test_same_answer_as_the_framework(service: Service, source: int, encod
 
 
 async def test_compressed_forms_hold_the_same_page(service: Service, source: int) -> None:
-    """Each with a tag of its own."""
+    """Each form has its own ETag."""
     plain, body = await raw(service, source, {})
     packed, gzipped = await raw(service, source, {"Accept-Encoding": "gzip"})
     other, squeezed = await raw(service, source, {"Accept-Encoding": "gzip, zstd"})
@@ -79,7 +79,7 @@ async def test_compressed_forms_hold_the_same_page(service: Service, source: int
 
 
 async def test_form_is_made_once_and_counted(service: Service, source: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask for it; the bound of the process cache is for all forms together."""
+    """However many clients ask for it; the limit of the process cache includes all forms."""
     made = []
     encoder = compression._ENCODERS["gzip"]
 
@@ -107,13 +107,13 @@ async def test_form_is_made_once_and_counted(service: Service, source: int, monk
     ],
 )  # fmt: skip
 def test_choice_of_a_form(header: str, form: str) -> None:
-    """By RFC 9110, 12.5.3; what nobody understands is plain."""
+    """By RFC 9110, 12.5.3; a header that makes no sense gets the plain form."""
     assert chosen(Page(b"x" * 5000, 0, 0), header.encode()) == form
     assert chosen(Page(b"x", 0, 0), header.encode()) == ""
 
 
 async def test_page_that_grows_past_the_bound_leaves() -> None:
-    """Its compressed forms count as well, and take the longest unused with them."""
+    """Its compressed forms count as well, and evict the least recently used page."""
     memory = Memory(100, 0)
     first, second = Page(b"x" * 40, 1e18, 0), Page(b"y" * 40, 1e18, 0)
     memory.put(1, first, is_current=True)
@@ -130,7 +130,7 @@ async def test_page_that_grows_past_the_bound_leaves() -> None:
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("POST", 404), ("DELETE", 404)])
 async def test_other_methods_are_the_frameworks(service: Service, source: int, method: str, status: int) -> None:
-    """As is anything that is not the plain path."""
+    """And so is every path other than the plain one."""
     response = await service.client.request(method, f"/api/v1/sources/{source}/details")
     assert response.status_code == status
     assert (await service.client.get(f"/api/v1/sources/0{source}/details")).status_code == 200

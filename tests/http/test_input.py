@@ -1,4 +1,4 @@
-"""What a caller may put into a URL, and what it gets for anything else: JSON, never a traceback."""
+"""The values that a caller may put into a URL; anything else gets JSON, never a traceback."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ async def test_id_that_no_source_has_is_a_404(service: Service, source_id: str, 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("source_id", NO_INTEGERS, ids=lambda text: text[:12])
 async def test_id_that_is_no_integer_is_a_422(service: Service, source_id: str, method: str) -> None:
-    """The message names it, shortened."""
+    """The message quotes it, shortened."""
     path = "details" if method == "GET" else "refresh"
     response = await service.client.request(method, f"/api/v1/sources/{source_id}/{path}")
     assert response.status_code == 422
@@ -56,7 +56,7 @@ async def test_words_for_false(service: Service, config: Sql, flag: str) -> None
 
 @pytest.mark.parametrize("flag", ["", " ", "2", "tru", "true,false", "null", "\x00", "ja", "x" * 3000])
 async def test_other_words_are_a_422(service: Service, config: Sql, flag: str) -> None:
-    """Not taken for either."""
+    """They are neither true nor false."""
     source = add_source(config)
     response = await service.client.get(f"/api/v1/sources/{source}/details", params={"force_refresh": flag})
     assert response.status_code == 422
@@ -67,14 +67,14 @@ async def test_other_words_are_a_422(service: Service, config: Sql, flag: str) -
     "query", [{"limit": "1001"}, {"limit": "-1"}, {"limit": "x"}, {"skip": "-1"}, {"skip": "1.0"}, {"skip": str(2**40)}]
 )
 async def test_pages_of_the_list_have_bounds(service: Service, query: dict[str, str]) -> None:
-    """At most 1000 at a time."""
+    """At most 1000 sources at a time."""
     response = await service.client.get("/api/v1/sources", params=query)
     assert response.status_code == 422
     assert response.json()["details"]["parameter"] in query
 
 
 async def test_list_is_an_array_in_pages(service: Service, config: Sql) -> None:
-    """Oldest first; the same source as on its page; no password in any."""
+    """Oldest first; each source as on its page; no passwords."""
     assert (await service.client.get("/api/v1/sources")).json() == []
     ids = [add_source(config, pg_password="c2VjcmV0") for _ in range(5)]
     listed = (await service.client.get("/api/v1/sources", params={"skip": "1", "limit": "3"})).json()
@@ -99,7 +99,7 @@ async def test_list_is_an_array_in_pages(service: Service, config: Sql) -> None:
     ],
 )
 async def test_what_is_not_there_is_json(service: Service, method: str, path: str, status: int) -> None:
-    """Short, and without a word of how the service is made."""
+    """Short, and without details of the implementation."""
     response = await service.client.request(method, path)
     assert response.status_code == status
     assert response.headers["content-type"].startswith("application/json")
@@ -111,7 +111,7 @@ async def test_what_is_not_there_is_json(service: Service, method: str, path: st
 async def test_failure_that_nobody_foresaw_is_json_without_a_traceback(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """500, and the reason is in the log alone."""
+    """500, and the reason is only in the log."""
 
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("an inner word")
@@ -124,7 +124,7 @@ async def test_failure_that_nobody_foresaw_is_json_without_a_traceback(
 
 
 async def test_strange_names_come_back_as_they_are(service: Service, config: Sql) -> None:
-    """Quotes, markup, control characters, other scripts: JSON carries them all."""
+    """Quotes, markup, control characters, other scripts: JSON preserves them all."""
     name = 'a"b\\c</script>\n\t\x01 ü ☃ \U0001f4a9 %s {}'
     source = add_source(config, name=name)
     add_table(config, source, name)

@@ -1,4 +1,4 @@
-"""Clients that send or read without an end: bounded in size and in time."""
+"""Clients that send or read without end are limited in size and in time."""
 
 import json
 import re
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.operations
 
 @contextmanager
 def connected(process: Process) -> Iterator[socket.socket]:
-    """A connection of one's own."""
+    """A raw connection."""
     with socket.create_connection((process.host, process.port), timeout=60) as client:
         yield client
 
 
 def said(client: socket.socket) -> bytes:
-    """All that comes until the other side ends it."""
+    """All bytes until the server closes the connection."""
     heard = b""
     with suppress(ConnectionResetError):
         while data := client.recv(65536):
@@ -33,7 +33,7 @@ def said(client: socket.socket) -> bytes:
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
-    """The status, and the kind of error in the JSON."""
+    """The status, and the error's kind in the JSON."""
     head, body = answer.split(b"\r\n\r\n", 1)
     assert b"application/json" in head
     return int(head.split()[1]), json.loads(body)["error"]
@@ -41,7 +41,7 @@ def refusal(answer: bytes) -> tuple[int, str]:
 
 @pytest.fixture
 def process(serve: StartProcess) -> Process:
-    """One that gives a client a second."""
+    """A service that gives a client one second."""
     made = serve(ROSETTA_REQUEST_TIMEOUT_S="1")
     made.until_ready()
     return made
@@ -59,7 +59,7 @@ def process(serve: StartProcess) -> Process:
     ids=["header", "path", "body", "length", "nonsense"],
 )
 def test_what_is_too_large_is_refused(process: Process, request_head: bytes, status: int, error: str) -> None:
-    """In JSON, and the connection ends."""
+    """In JSON, and the connection is closed."""
     with connected(process) as client:
         with suppress(ConnectionResetError, BrokenPipeError):
             client.sendall(request_head)
@@ -71,14 +71,14 @@ def test_what_is_too_large_is_refused(process: Process, request_head: bytes, sta
 
 @pytest.mark.parametrize("begin", [b"", b"GET /api/v1/sour", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_who_never_ends_a_request_is_not_waited_for(process: Process, begin: bytes) -> None:
-    """Whether the first byte never comes or the last one."""
+    """Whether the first byte or the last one never comes."""
     with connected(process) as client:
         client.sendall(begin)
         assert refusal(said(client))[0] == 408
 
 
 def test_second_request_of_a_connection_is_bounded_as_well(process: Process) -> None:
-    """Its keep-alive ends with its first byte."""
+    """The keep-alive timer stops at its first byte."""
     with connected(process) as client:
         client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
@@ -87,7 +87,7 @@ def test_second_request_of_a_connection_is_bounded_as_well(process: Process) -> 
 
 
 def test_request_that_begins_before_the_last_one_is_answered_is_bounded(process: Process, config: Sql) -> None:
-    """Its first bytes come with the request before it."""
+    """Its first bytes come together with the request before it."""
     source = add_source(config)
     with connected(process) as client:
         client.sendall(b"GET /api/v1/sources/%d/details HTTP/1.1\r\nHost: x\r\n\r\nGET /health" % source)
@@ -105,7 +105,7 @@ def test_request_that_begins_before_the_last_one_is_answered_is_bounded(process:
     ids=["line", "body"],
 )
 def test_bytes_that_are_no_request_keep_no_connection(process: Process, whole: bytes, more: bytes) -> None:
-    """uvicorn's own clock for idle connections stops at the first of them."""
+    """uvicorn's own timer for idle connections stops at the first of them."""
     with connected(process) as client:
         client.sendall(whole)
         assert client.recv(65536).startswith(b"HTTP/1.1 ")
@@ -115,7 +115,7 @@ def test_bytes_that_are_no_request_keep_no_connection(process: Process, whole: b
 
 
 def test_trailers_without_an_end_are_refused(process: Process) -> None:
-    """They are headers that come after everything else."""
+    """Trailers are headers that come after the body."""
     with connected(process) as client:
         client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
         trailers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 50_000) for number in range(1000))
@@ -125,7 +125,7 @@ def test_trailers_without_an_end_are_refused(process: Process) -> None:
 
 @pytest.mark.parametrize("more", [b"", b"GET /health"], ids=["nothing", "another"])
 def test_who_does_not_read_is_let_go(process: Process, config: Sql, more: bytes) -> None:
-    """A page that nobody takes does not stay in memory."""
+    """A page that the client does not take does not stay in memory."""
     source = add_source(config)
     for number in range(300):
         add_table(config, source, f"table_{number}", columns=100)
@@ -135,26 +135,26 @@ def test_who_does_not_read_is_let_go(process: Process, config: Sql, more: bytes)
         client.sendall(request + more)
         while "client too slow" not in process.log:
             assert process.client.get("/health/live").status_code == 200
-        # What the kernel had taken already comes, and then the end of it, in the midst of the page.
+        # The bytes that the kernel had already taken arrive; then the connection ends, in the middle of the page.
         length = re.search(rb"content-length: (\d+)", answer := said(client))
         assert length is not None
         assert len(answer) < int(length[1])
 
 
 def test_live_stream_has_no_end(process: Process, config: Sql) -> None:
-    """It is open for longer than any request."""
+    """It stays open for longer than any request may take."""
     source = add_source(config)
     with connected(process) as client, connected(process) as idle:
         client.sendall(b"GET /api/v1/sources/%d/events HTTP/1.1\r\nHost: x\r\n\r\n" % source)
         assert b"event: hello" in client.recv(65536) + client.recv(65536)
-        # As long as a request may take: this one is ended for that.
+        # That is how long a request may take: the idle connection was closed for it.
         assert refusal(said(idle))[0] == 408
         config.execute("UPDATE sources SET name = name || '+'")
         assert b"event: " in client.recv(65536)
 
 
 def test_slow_line_may_take_as_long_as_it_moves(process: Process, config: Sql) -> None:
-    """The whole page comes, over several times what a client has for one that stands still."""
+    """The whole page arrives, over several times the time limit of a client that stands still."""
     source = add_source(config)
     add_table(config, source, "table", columns=100)
     config.execute(
@@ -164,7 +164,7 @@ def test_slow_line_may_take_as_long_as_it_moves(process: Process, config: Sql) -
     path = f"/api/v1/sources/{source}/details"
     status = ""
     while "detail=memory" not in status:
-        # To compute such a page may take longer than a client has; who asks again finds it.
+        # To compute such a page may take longer than the limit; a later request finds it in memory.
         with suppress(httpx.TransportError):
             status = process.client.get(path).headers["cache-status"]
     with connected(process) as client:

@@ -1,4 +1,4 @@
-"""The API's description: every endpoint with examples and error shapes, and answers that are as it says."""
+"""The OpenAPI document: every endpoint has examples and error shapes, and real answers match it."""
 
 from typing import Any
 
@@ -18,21 +18,21 @@ async def described(service: Service) -> dict[str, Any]:
     assert response.status_code == 200
     document: dict[str, Any] = response.json()
     for name, schema in document["components"]["schemas"].items():
-        # Here stricter than for clients, who have to bear additions.
+        # Stricter than for clients, which must accept additional keys.
         if "properties" in schema and name != "Error":
             schema["additionalProperties"] = False
     return document
 
 
 def conforms(document: dict[str, Any], path: str, method: str, status: int, body: object) -> None:
-    """A body against what the document says of that answer."""
+    """Validates a body against the document's schema of that answer."""
     media = document["paths"][path][method]["responses"][str(status)]["content"]["application/json"]
     schema = media["schema"] | {"components": document["components"]}
     Draft202012Validator(schema, format_checker=None).validate(body)
 
 
 async def test_every_endpoint_is_described_with_examples_and_errors(service: Service) -> None:
-    """The pages for people are no part of it."""
+    """The pages for people are not in it."""
     document = await described(service)
     operations = {
         f"{method.upper()} {path}": operation
@@ -71,7 +71,7 @@ async def test_every_endpoint_is_described_with_examples_and_errors(service: Ser
 
 
 async def test_answers_are_as_described(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """Details with everything in them and with nothing; strictly: no key more, none less."""
+    """Details with every optional fact and with none; strictly: no additional key, and none missing."""
     published.execute("CREATE TABLE wide (n numeric(10, 2) DEFAULT 0 NOT NULL, t text[], u uuid PRIMARY KEY)")
     source, bare = add_source(config, shop_dsn), add_source(config)
     document = await described(service)
@@ -109,7 +109,7 @@ async def test_answers_are_as_described(service: Service, config: Sql, published
 
 
 async def test_description_would_notice_a_wrong_answer(service: Service, config: Sql) -> None:
-    """A key more, a key less, another type."""
+    """An additional key, a missing key, another type."""
     source = add_source(config)
     document = await described(service)
     page = (await service.details(source)).json()
@@ -141,7 +141,7 @@ async def test_description_would_notice_a_wrong_answer(service: Service, config:
     ],
 )
 async def test_whatever_else_is_a_json_404(service: Service, method: str, path: str) -> None:
-    """To a browser as well: the platform's application crashes on anything else."""
+    """For a browser too: the platform's application crashes on anything else."""
     response = await service.client.request(method, path, headers={"Accept": "text/html"})
     assert response.status_code == 404
     assert response.headers["content-type"].startswith("application/json")
@@ -151,7 +151,7 @@ async def test_whatever_else_is_a_json_404(service: Service, method: str, path: 
 async def test_refresh_then_details_is_the_new_state(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """What the platform's application does after its button: it reads again at once."""
+    """The platform's application reads the details again right after its refresh button."""
     source = add_source(config, shop_dsn)
     await service.details(source)
     for number in range(5):
@@ -162,7 +162,7 @@ async def test_refresh_then_details_is_the_new_state(
 
 
 async def test_other_sites_may_call_only_where_they_are_named(start: Start, config: Sql) -> None:
-    """CORS: closed by default; with a setting, for these origins, on hits of the process cache as well."""
+    """CORS: closed by default; a setting opens it for some origins, also on hits of the process cache."""
     source = add_source(config)
     closed, opened = await start(), await start(cors_origins="https://control.example.com, http://localhost:3000")
     path = f"{_PREFIX}/{source}/details"

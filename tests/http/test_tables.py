@@ -1,4 +1,4 @@
-"""Versions of a table's schema over the API, and the names of all tables of a source."""
+"""The versions of a table's schema in the API, and the names of all tables of a source."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.fixtures.runtime import Service
 
 
 async def schema(service: Service, table: int, version: int | None = None) -> dict[str, Any]:
-    """One version, which has to be there."""
+    """One version, which must exist."""
     parameters = {} if version is None else {"version": version}
     response = await service.client.get(f"/api/v1/sources/tables/{table}/schema", params=parameters)
     assert response.status_code == 200, response.text
@@ -22,14 +22,14 @@ async def schema(service: Service, table: int, version: int | None = None) -> di
 
 
 def names(columns: list[dict[str, Any]]) -> list[str]:
-    """In their order."""
+    """The columns' names, in order."""
     return [column["column_name"] for column in columns]
 
 
 async def test_each_version_has_its_columns_and_its_difference(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """As syncs recorded them; the latest is what the details show, and the default."""
+    """As syncs recorded them; the latest version is the default, and the one in the details."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2)")
@@ -54,7 +54,7 @@ async def test_each_version_has_its_columns_and_its_difference(
 
 
 async def test_version_that_the_history_lacks_is_what_its_neighbours_tell(service: Service, config: Sql) -> None:
-    """The platform's programs may have recorded some versions only; every one from 1 on can be asked for."""
+    """The platform's programs may have recorded only some versions; every version from 1 on has an answer."""
     table = add_table(config, add_source(config), "t", 1)
     config.execute(
         """
@@ -88,7 +88,7 @@ async def test_version_that_the_history_lacks_is_what_its_neighbours_tell(servic
 async def test_what_is_not_there_is_said(
     service: Service, config: Sql, path: str, status: int, entity: str | None
 ) -> None:
-    """404 for an unknown table or version, 422 for what is no number."""
+    """404 for an unknown table or version, 422 if it is not a number."""
     table = add_table(config, add_source(config))
     response = await service.client.get(f"/api/v1/sources/tables/{path.format(table=table)}")
     assert response.status_code == status
@@ -97,7 +97,7 @@ async def test_what_is_not_there_is_said(
 
 
 def test_type_names_and_differences() -> None:
-    """Precision only where it is chosen; a column that only moved is no change."""
+    """Precision only if it was declared; a column that only moved is not a change."""
 
     def column(name: str, kind: str | None, precision: int | None = None, scale: int | None = None) -> dict[str, Any]:
         return {"column_name": name, "real_data_type": kind, "numeric_precision": precision, "numeric_scale": scale}
@@ -121,7 +121,7 @@ async def available(service: Service, source: int, query: str = "") -> tuple[lis
 async def test_available_tables_are_all_that_the_source_has(
     service: Service, config: Sql, shop: Sql, shop_dsn: str, redis: sync_redis.Redis
 ) -> None:
-    """Published or not, of every schema; remembered for five minutes, until they are asked for again."""
+    """Published or not, of every schema; remembered for five minutes, or until refresh=true."""
     shop.execute("CREATE TABLE orders (id int); CREATE SCHEMA sales; CREATE TABLE sales.lines (id int)")
     shop.execute("CREATE VIEW seen AS SELECT 1; CREATE TABLE parts (id int) PARTITION BY RANGE (id)")
     source = add_source(config, shop_dsn)
@@ -138,7 +138,7 @@ async def test_available_tables_are_all_that_the_source_has(
 async def test_available_tables_of_another_place_are_not_these(
     service: Service, config: Sql, shop: Sql, shop_dsn: str, redis: sync_redis.Redis
 ) -> None:
-    """A source that leads elsewhere now is asked there; so is one of which anybody wrote nonsense."""
+    """After a change of address the new place is asked; so is the source if Redis contains nonsense."""
     shop.execute("CREATE TABLE orders (id int)")
     source = add_source(config, shop_dsn)
     assert (await available(service, source))[0] == ["orders"]
@@ -150,7 +150,7 @@ async def test_available_tables_of_another_place_are_not_these(
 
 
 async def test_available_tables_of_a_dead_source_are_those_that_are_known(service: Service, config: Sql) -> None:
-    """An array in any case, and Cache-Status says what it is."""
+    """Always an array; Cache-Status says that it is old."""
     source = add_source(config)
     add_table(config, source, "known")
     add_table(config, source, None)
@@ -165,7 +165,7 @@ async def test_available_tables_of_a_dead_source_are_those_that_are_known(servic
 async def test_available_tables_without_redis_come_from_the_source(
     service: Service, config: Sql, shop: Sql, shop_dsn: str
 ) -> None:
-    """Each time."""
+    """Every time."""
     shop.execute("CREATE TABLE orders (id int)")
     source = add_source(config, shop_dsn)
     service.runtime.cache.fail("taken away")

@@ -1,4 +1,4 @@
-"""The web pages in a real browser: live changes, refreshing, what is lost, and without scripts."""
+"""The web pages in a real browser: live changes, refreshes, lost connections, and no scripts."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ ServeSite = Callable[[Service], Awaitable[Site]]
 
 
 async def test_commit_shows_and_moves_only_what_changed(page: Page, site: Site, config: Sql) -> None:
-    """Without a reload: other rows are the very elements that they were. How soon: see test_browser_quality."""
+    """Without a reload: other rows are still the same elements. For the latency see test_browser_quality."""
     source = add_source(config)
     changed, other = add_table(config, source, "changed"), add_table(config, source, "other")
     await site.service.settled(config)
@@ -33,7 +33,7 @@ async def test_commit_shows_and_moves_only_what_changed(page: Page, site: Site, 
 
 
 async def test_tables_that_come_and_go_show_too(page: Page, site: Site, config: Sql) -> None:
-    """In their places, while what was typed into the search stays."""
+    """In the right order, and the text in the search field stays."""
     source = add_source(config)
     add_table(config, source, "b")
     await site.service.settled(config)
@@ -49,7 +49,7 @@ async def test_tables_that_come_and_go_show_too(page: Page, site: Site, config: 
 
 
 async def test_page_that_is_older_than_its_event_is_read_again(page: Page, site: Site, config: Sql) -> None:
-    """It may come from another process, which has not heard of the change yet."""
+    """It may come from another process that has not noticed the change yet."""
     source = add_source(config)
     add_table(config, source, "first")
     await site.service.settled(config)
@@ -71,7 +71,7 @@ async def test_page_that_is_older_than_its_event_is_read_again(page: Page, site:
 
 
 async def test_reading_again_is_for_once(page: Page, site: Site, config: Sql) -> None:
-    """A reload, and what the page reads by itself, comes from the caches."""
+    """A browser's reload, and what the script reads later, come from the caches."""
     source = add_source(config)
     await site.service.settled(config)
     await show(page, site, source)
@@ -81,7 +81,7 @@ async def test_reading_again_is_for_once(page: Page, site: Site, config: Sql) ->
 
 
 async def test_search_filters_at_once(page: Page, site: Site, config: Sql) -> None:
-    """Also what the server left out comes back."""
+    """Rows that the server left out come back too."""
     source = add_source(config)
     for name in ("orders", "order_lines", "customers"):
         add_table(config, source, name)
@@ -99,7 +99,7 @@ async def test_search_filters_at_once(page: Page, site: Site, config: Sql) -> No
 async def test_table_opens_its_schema_and_keyboard_is_enough(
     page: Page, site: Site, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """Enter opens it, Escape closes it, and the focus comes back; an open one follows what changes."""
+    """Enter opens it, Escape closes it, and the focus comes back; an open dialog shows changes live."""
     source = add_source(config, shop_dsn)
     await site.service.sync(source)
     await show(page, site, source)
@@ -121,7 +121,7 @@ async def test_table_opens_its_schema_and_keyboard_is_enough(
 async def test_refresh_shows_its_progress_and_what_changed(
     page: Page, site: Site, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """Phase by phase, then table by table; the rows follow by themselves."""
+    """Phase by phase, then table by table; the rows follow automatically."""
     source = add_source(config, shop_dsn)
     await show(page, site, source)
     await page.evaluate(
@@ -150,7 +150,7 @@ async def test_refresh_shows_its_progress_and_what_changed(
 
 
 async def test_refresh_that_is_refused_says_why(page: Page, start: Start, serve_site: ServeSite, config: Sql) -> None:
-    """Nothing began, so there is nothing to wait for."""
+    """No sync began, so there is nothing to wait for."""
     source = add_source(config)
     site = await serve_site(await start(syncs_per_minute=1))
     await show(page, site, source)
@@ -162,7 +162,7 @@ async def test_refresh_that_is_refused_says_why(page: Page, start: Start, serve_
 
 
 async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page, site: Site, config: Sql) -> None:
-    """Since when, the last good data, what to look at."""
+    """Since when it fails, the last good sync, what to check."""
     source = add_source(config)
     add_table(config, source, "known")
     await show(page, site, source)
@@ -177,7 +177,7 @@ async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page,
 
 
 async def test_dead_redis_changes_nothing_for_people(page: Page, site: Site, config: Sql) -> None:
-    """Pages and live changes go on."""
+    """Pages and live changes still work."""
     source = add_source(config)
     table = add_table(config, source, "t")
     await show(page, site, source)
@@ -191,7 +191,7 @@ async def test_dead_redis_changes_nothing_for_people(page: Page, site: Site, con
 async def test_lost_connection_is_shown_and_heals(
     browser: Browser, site: Site, config: Sql, proxy: Callable[..., Awaitable[Proxy]]
 ) -> None:
-    """What was missed meanwhile is shown afterwards, without a reload."""
+    """Missed changes are shown afterwards, without a reload."""
     source = add_source(config)
     table = add_table(config, source, "t")
     await site.service.settled(config)
@@ -212,7 +212,7 @@ async def test_lost_connection_is_shown_and_heals(
 
 
 async def test_page_that_nobody_sees_gives_its_connection_back(page: Page, site: Site, config: Sql) -> None:
-    """And catches up when it is seen again."""
+    """And catches up when it is visible again."""
     source = add_source(config)
     table = add_table(config, source, "t")
     await site.service.settled(config)
@@ -223,7 +223,7 @@ async def test_page_that_nobody_sees_gives_its_connection_back(page: Page, site:
     }"""
     await page.evaluate(hide, "hidden")
     async with asyncio.timeout(60):
-        while site.service.app.live.streams:  # noqa: ASYNC110  # the server learns of it from the socket
+        while site.service.app.live.streams:  # noqa: ASYNC110  # the server notices it on the socket
             await asyncio.sleep(0)
     await add_version(config, table, 4)
     await site.service.settled(config)
@@ -233,7 +233,7 @@ async def test_page_that_nobody_sees_gives_its_connection_back(page: Page, site:
 
 @pytest.mark.usefixtures("published")
 async def test_everything_works_without_scripts(browser: Browser, site: Site, config: Sql, shop_dsn: str) -> None:
-    """By links and forms: list, details, search, sort, schema, refresh."""
+    """With links and forms: list, details, search, sort, schema, refresh."""
     add_source(config, shop_dsn, name="shop")
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()

@@ -1,4 +1,4 @@
-"""The web pages in a real browser: how fast they are, how large they may be, and whether everybody can use them."""
+"""The web pages in a real browser: speed, size, and accessibility."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -16,7 +16,7 @@ from tests.fixtures.web import Site, add_version, show
 pytestmark = pytest.mark.browser
 Tell = Callable[[str], None]
 
-# Cumulative layout shift and first contentful paint as the browser itself measures them.
+# Cumulative layout shift and first contentful paint, as measured by the browser itself.
 _MEASURE = """
 window.shift = 0;
 new PerformanceObserver((list) => {
@@ -45,7 +45,7 @@ def fill(config: Sql, source: int, tables: int) -> None:
 async def test_axe_finds_nothing(
     browser: Browser, site: Site, config: Sql, published: Sql, shop_dsn: str, theme: Any
 ) -> None:
-    """List, details with a trouble and an outcome, an open schema, a table's page, an error; at three widths."""
+    """List, details with a failure and an outcome, an open schema, a table's page, an error; at three widths."""
     source, failing = add_source(config, shop_dsn), add_source(config, name="failing")
     await site.service.sync(source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2), DROP COLUMN note, ALTER id TYPE integer")
@@ -58,7 +58,7 @@ async def test_axe_finds_nothing(
         page = await context.new_page()
 
         async def check(page: Page = page, width: int = width) -> None:
-            # As it is when nothing moves any more.
+            # After all animations have finished.
             await page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
             results = await Axe().run(page)
             assert results.violations_count == 0, results.generate_report()
@@ -82,7 +82,7 @@ async def test_axe_finds_nothing(
 async def test_thousand_tables_paint_within_a_second_on_a_slow_phone(
     browser: Browser, site: Site, config: Sql, tell: Tell
 ) -> None:
-    """Slow 4G (150 ms, 1.6 Mbit/s) and a processor at a quarter of its speed; nothing shifts."""
+    """Slow 4G (150 ms, 1.6 Mbit/s) and a CPU at a quarter of its speed; no layout shift."""
     source = add_source(config)
     fill(config, source, 1000)
     await site.service.settled(config)
@@ -91,7 +91,7 @@ async def test_thousand_tables_paint_within_a_second_on_a_slow_phone(
     page = await context.new_page()
     await page.add_init_script(_MEASURE)
     sizes: list[int] = []
-    # So that what is measured is the page, not its first drawing.
+    # The first load draws the portrait, which is not part of the measurement.
     await page.goto(f"{site.url}/sources/{source}/details")
     client = await context.new_cdp_session(page)
     await client.send("Network.enable")
@@ -104,7 +104,7 @@ async def test_thousand_tables_paint_within_a_second_on_a_slow_phone(
     client.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
     paints: list[float] = []
     shift = 0
-    # Of several, and of more on a busy machine: what else it does is no property of the page.
+    # The best of several loads, more on a busy machine: its other work says nothing about the page.
     while len(paints) < 4 or (min(paints) >= 1000 and len(paints) < 12):
         await client.send("Network.clearBrowserCache")
         sizes.clear()
@@ -123,7 +123,7 @@ async def test_thousand_tables_paint_within_a_second_on_a_slow_phone(
 async def test_ten_thousand_tables_can_be_used(
     start: Start, serve_site: Callable[[Service], Awaitable[Site]], page: Page, config: Sql, tell: Tell
 ) -> None:
-    """They are all there, are searched at once, and a change still shows within a few seconds."""
+    """All are listed, the search is immediate, and a change still shows within a few seconds."""
     site = await serve_site(await start(memory_cache_mb=256))
     source = add_source(config)
     fill(config, source, 10_000)
@@ -144,14 +144,14 @@ async def test_ten_thousand_tables_can_be_used(
 
 
 async def test_commit_to_shown_hundred_times(page: Page, site: Site, config: Sql, tell: Tell) -> None:
-    """From before the commit to the element in the page."""
+    """Measured from before the commit to the element in the page."""
     source = add_source(config)
     table = add_table(config, source, "t")
     await site.service.settled(config)
     await show(page, site, source)
     took = []
     for version in range(2, 102):
-        # The browser's own eye on the row, set up before the commit.
+        # An observer of the row in the browser, set up before the commit.
         await page.evaluate(
             """([table, version]) => {
               window.shown = new Promise((resolve) => {

@@ -1,4 +1,4 @@
-"""Live streams: what an open page is told, how it catches up, and what bounds them."""
+"""Live streams: the events that an open page receives, how it catches up, and the limits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,12 +16,12 @@ from tests.fixtures.web import Heard, Site, until
 
 
 def shows(text: str) -> Callable[[Heard], bool]:
-    """Events that bring that text to the page."""
+    """Matches events that bring that text to the page."""
     return lambda event: text in str(event.data.get("parts"))
 
 
 async def test_commit_reaches_an_open_stream_with_what_changed_alone(site: Site, config: Sql) -> None:
-    """The row of the table, in HTML; nothing else but when it was read."""
+    """The row of the table, in HTML; otherwise only the time of the read."""
     source = add_source(config)
     first, _ = add_table(config, source, "first"), add_table(config, source, "second")
     await site.service.settled(config)
@@ -37,7 +37,7 @@ async def test_commit_reaches_an_open_stream_with_what_changed_alone(site: Site,
 
 
 async def test_new_and_renamed_rows_are_read_as_a_whole(site: Site, config: Sql) -> None:
-    """Rows that come or move have no place to be put into one by one."""
+    """Single events cannot place rows that were added or moved."""
     source = add_source(config)
     table = add_table(config, source, "middle")
     await site.service.settled(config)
@@ -45,7 +45,7 @@ async def test_new_and_renamed_rows_are_read_as_a_whole(site: Site, config: Sql)
         await until(stream, lambda event: event.kind == "hello")
         add_table(config, source, "another")
         whole = await until(stream, lambda event: event.kind == "whole")
-        # Who is cut off before it has read everything has missed it still.
+        # A client cut off before it has read everything has still missed the change.
         assert whole.number is None
         config.execute("UPDATE table_metadata_list SET table_name = 'aardvark' WHERE id = %s", (table,))
         renamed = await until(stream, lambda event: event.kind == "whole" or "aardvark" in str(event.data))
@@ -53,7 +53,7 @@ async def test_new_and_renamed_rows_are_read_as_a_whole(site: Site, config: Sql)
 
 
 async def test_client_that_comes_back_gets_what_it_missed(site: Site, config: Sql) -> None:
-    """By the id of the last event that it had; everything where that is too long ago, or of another process."""
+    """By the id of its last event; everything if that is too old, or from another process."""
     source = add_source(config)
     await site.service.settled(config)
     async with site.events(source) as other:
@@ -85,14 +85,14 @@ async def test_change_between_the_page_and_its_stream_is_told(site: Site, config
 
 
 async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> None:
-    """It is evicted after the portrait was drawn and before anybody listens for it."""
+    """The eviction comes after the portrait was drawn and before its room exists."""
     source = add_source(config)
     await site.service.settled(config)
     runtime = site.service.runtime
     opened: AsyncIterator[bytes] = await site.service.app.live.open(source, None, with_parts=True)
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
-    # Somebody else has it read meanwhile: no end of a page's life makes up for the miss soon.
+    # Another request reads the page in the meantime: it will not expire soon and make up for the missed change.
     while runtime.pages.memory.get(source) is None:
         await site.service.details(source)
     async with asyncio.timeout(60):
@@ -103,7 +103,7 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
 
 
 async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start, config: Sql) -> None:
-    """And no query more than one page would."""
+    """The same number of queries as for one page."""
     service: Service = await start(cache_ttl_s=3600)
     source = add_source(config)
     await service.settled(config)
@@ -129,7 +129,7 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
 async def test_client_that_does_not_read_is_told_to_read_everything(
     site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits for it stays bounded."""
+    """Its queue stays bounded."""
     monkeypatch.setattr(live, "_SPACING_S", 0)
     source = add_source(config)
     await site.service.settled(config)
@@ -149,7 +149,7 @@ async def test_client_that_does_not_read_is_told_to_read_everything(
 
 
 async def test_silence_is_filled_with_comments(site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that whoever stands in between does not take the connection for dead."""
+    """So that proxies do not close the connection as dead."""
     monkeypatch.setattr(rooms, "HEARTBEAT_S", 0.01)
     source = add_source(config)
     stream = await site.service.app.live.open(source, None, with_parts=False)
@@ -161,7 +161,7 @@ async def test_silence_is_filled_with_comments(site: Site, config: Sql, monkeypa
 async def test_streams_are_bounded_and_end(
     start: Start, serve_site: Callable[[Service], Awaitable[Site]], config: Sql
 ) -> None:
-    """503 beyond the bound, 404 for an unknown source; a deleted one ends its streams, and so does the service."""
+    """503 beyond the limit, 404 for an unknown source; streams end if the source is deleted or the service stops."""
     site = await serve_site(await start(most_streams=2))
     source, doomed = add_source(config), add_source(config)
     await site.service.settled(config)
@@ -186,7 +186,7 @@ async def test_streams_are_bounded_and_end(
 
 
 async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site, config: Sql) -> None:
-    """Once, and the next page says that it is over."""
+    """`trouble` comes once, and the next event ends it."""
     source = add_source(config)
     await site.service.settled(config)
     async with site.events(source) as stream:
@@ -201,7 +201,7 @@ async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site
 
 
 async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> None:
-    """Whatever the page shows: a pipeline's destination, the state of the monitor."""
+    """Everything on the page: a pipeline's destination, the state of the monitor."""
     source = add_source(config)
     await site.service.settled(config)
     async with site.events(source) as stream:

@@ -1,4 +1,4 @@
-"""The web pages as they are without scripts: what they say, how they are cached, and what they refuse."""
+"""The web pages without scripts: their content, their caching, and what they refuse."""
 
 import asyncio
 import re
@@ -17,17 +17,17 @@ _BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 
 async def get(service: Service, path: str, **options: Any) -> httpx.Response:
-    """As a browser asks."""
+    """The answer to a browser."""
     return await service.client.get(path, headers=_BROWSER | options.pop("headers", {}), **options)
 
 
 def words(response: httpx.Response) -> str:
-    """What a person reads."""
+    """The text that a person reads."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.text))
 
 
 async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -> None:
-    """Health with its reasons, tables, lag; the search finds by name, host and database, whatever the case."""
+    """Health with its reasons, tables, lag; the search covers name, host and database, in any case."""
     healthy = add_source(config, name="orders", is_publication_enabled=True, is_replication_enabled=True)
     add_table(config, healthy, "one")
     config.execute(
@@ -47,7 +47,7 @@ async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -
 
 
 async def test_list_has_pages(service: Service, config: Sql) -> None:
-    """A hundred at a time, by name."""
+    """A hundred sources at a time, by name."""
     config.execute(
         """
         INSERT INTO sources (name, pg_host, pg_database, pg_username, publication_name, replication_name)
@@ -66,7 +66,7 @@ async def test_list_has_pages(service: Service, config: Sql) -> None:
 
 
 async def test_details_show_everything_and_say_how_fresh(service: Service, config: Sql) -> None:
-    """Facts, tables, pipelines; from where this copy came."""
+    """Facts, tables, pipelines, and where this copy came from."""
     source = add_source(config, name="orders")
     table = add_table(config, source, "lines")
     add_pipeline(config, source, "warehouse", "lake")
@@ -90,7 +90,7 @@ async def test_details_show_everything_and_say_how_fresh(service: Service, confi
 
 
 async def test_search_and_sort_work_without_scripts(service: Service, config: Sql) -> None:
-    """By links and a form."""
+    """With links and a form."""
     source = add_source(config)
     tables = {name: add_table(config, source, name, columns) for name, columns in (("aa", 2), ("ab", 9), ("c", 4))}
     config.execute(
@@ -110,13 +110,13 @@ async def test_search_and_sort_work_without_scripts(service: Service, config: Sq
 
 
 async def test_page_is_validated_compressed_and_closed_to_others(service: Service, config: Sql) -> None:
-    """304 on its ETag; zstd and gzip; a policy under which nothing from elsewhere loads."""
+    """304 on its ETag; zstd and gzip; a policy that lets nothing load from elsewhere."""
     source = add_source(config)
     for number in range(40):
         add_table(config, source, f"table {number}")
     await service.settled(config)
     await service.details(source)
-    # The page says since when the source fails: that must not come in between.
+    # The page says since when the source fails: that must not change between the two requests.
     await service.events.until(SourceDown)
     page = await get(service, f"/sources/{source}/details", headers={"Accept-Encoding": "gzip"})
     assert page.headers["content-encoding"] == "gzip"
@@ -142,7 +142,7 @@ async def test_page_is_validated_compressed_and_closed_to_others(service: Servic
 async def test_many_who_look_at_once_are_drawn_for_once(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One portrait, whose pages share its parts."""
+    """Thirty requests share one portrait."""
     source = add_source(config)
     add_table(config, source)
     await service.settled(config)
@@ -160,7 +160,7 @@ async def test_many_who_look_at_once_are_drawn_for_once(
 
 
 async def test_what_people_wrote_is_text(service: Service, config: Sql) -> None:
-    """Names, hosts and errors are shown as they are, wherever they are shown."""
+    """Names, hosts and errors are escaped everywhere."""
     script = "<script>alert(1)</script>\"'&"
     source = add_source(config, name=script, pg_host=script, publication_name=script)
     table = add_table(config, source, script)
@@ -181,7 +181,7 @@ async def test_what_people_wrote_is_text(service: Service, config: Sql) -> None:
 
 
 async def test_errors_are_pages_for_people_and_json_for_programs(service: Service) -> None:
-    """By what is asked for; under /api always JSON."""
+    """By the Accept header; under /api always JSON."""
     for path in ("/sources/999/details", "/sources/tables/999", "/nowhere"):
         page = await get(service, path)
         assert page.status_code == 404
@@ -194,7 +194,7 @@ async def test_errors_are_pages_for_people_and_json_for_programs(service: Servic
 
 
 async def test_refresh_without_scripts_is_a_page(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """What changed, table by table and column by column."""
+    """It lists the changes, table by table and column by column."""
     source = add_source(config, shop_dsn, name="shop")
     first = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
     assert first.status_code == 200
@@ -208,7 +208,7 @@ async def test_refresh_without_scripts_is_a_page(service: Service, config: Sql, 
 
 @pytest.mark.usefixtures("published")
 async def test_refresh_tells_how_it_goes_on(service: Service, config: Sql, shop_dsn: str) -> None:
-    """Phase after phase, then the outcome."""
+    """Each phase, then the outcome."""
     source = add_source(config, shop_dsn)
     answer = await service.client.post(f"/sources/{source}/refresh", headers={"Accept": "text/event-stream"})
     phases = re.findall(r'event: phase\ndata: {"phase":"(\w+)","tables":(\w+)', answer.text)
@@ -218,7 +218,7 @@ async def test_refresh_tells_how_it_goes_on(service: Service, config: Sql, shop_
 
 
 async def test_refresh_that_fails_says_since_when_and_what_to_do(service: Service, config: Sql) -> None:
-    """The source does not answer; the last successful sync was never."""
+    """The source does not answer, and was never synced."""
     source = add_source(config)
     page = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
     assert page.status_code == 502
@@ -231,7 +231,7 @@ async def test_refresh_that_fails_says_since_when_and_what_to_do(service: Servic
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 async def test_refresh_is_for_our_own_pages(service: Service, config: Sql, site: str) -> None:
-    """Another site's form, sent by a person's browser, syncs nothing."""
+    """Another site's form, sent by a person's browser, does not sync."""
     source = add_source(config)
     refused = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER | {"Sec-Fetch-Site": site})
     assert refused.status_code == 403
@@ -241,7 +241,7 @@ async def test_refresh_is_for_our_own_pages(service: Service, config: Sql, site:
 async def test_table_page_shows_every_version_with_its_difference(
     service: Service, config: Sql, published: Sql, shop_dsn: str
 ) -> None:
-    """Signs beside the colours; a fragment is the same without its frame."""
+    """Signs beside the colors; a fragment has the same content without the layout."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2), DROP COLUMN note, ALTER id TYPE integer")
@@ -261,7 +261,7 @@ async def test_table_page_shows_every_version_with_its_difference(
 
 
 async def test_long_history_has_pages(service: Service, config: Sql) -> None:
-    """Twenty versions at a time, each with its difference to the one before."""
+    """Twenty versions at a time, each compared with the one before."""
     table = add_table(config, add_source(config), "t")
     config.execute(
         """
