@@ -26,6 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from service.cache import scripts
 from service.cache.deployment import MOST_AT_ONCE
 from service.cache.primaries import Primaries, Script
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
@@ -40,59 +41,6 @@ _HOT_KEY = f"{{{PREFIX}hot}}"
 
 # A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
-
-_CLAIM = Script("""
-redis.call('DEL', KEYS[4])
-local page = ARGV[3] == '0' and redis.call('GET', KEYS[1])
-if page then
-    return {'page', page, redis.call('PTTL', KEYS[1])}
-end
-if ARGV[3] == '1' then
-    redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-elseif not redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX') then
-    return {'taken'}
-end
-return {'granted', redis.call('GET', KEYS[3])}
-""")
-
-_STORE = Script("""
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-    return 0
-end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[2])
-return 1
-""")
-
-_RELEASE = Script("""
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-    redis.call('DEL', KEYS[1])
-end
-return 0
-""")
-
-# The number in front of a publication is the sync's, in the order in which the config database recorded them. An answer
-# between two syncs has the number of the earlier one, and does not replace the answer of a later one.
-_REMEMBER = Script("""
-local held = redis.call('GET', KEYS[1])
-if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then
-    return 0
-end
-redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
-return 1
-""")
-
-_REMEMBER_TEXT = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])")
-
-_COUNT = Script("""
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
-end
-return count
-""")
-
-_RECALL_TEXT = Script("return redis.call('GET', KEYS[1])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +169,7 @@ class Cache:
         primaries = self._primaries
         with span("redis claim", source_id=source_id):
             answer = await self._run(
-                _CLAIM, (*keys(source_id), _companion(source_id, "none")), token, _LEASE_MS, int(force)
+                scripts.CLAIM, (*keys(source_id), _companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
         # The session may have ended while the answer was under way: evictions since then may be missed.
         if not self._is_trusted or self._primaries is not primaries:
@@ -238,7 +186,7 @@ class Cache:
             return False
         page, lease, _ = keys(source_id)
         with span("redis store", source_id=source_id, body_bytes=len(body)):
-            is_stored = bool(await self._run(_STORE, (page, lease), token, body, ttl_ms))
+            is_stored = bool(await self._run(scripts.STORE, (page, lease), token, body, ttl_ms))
         if self._refusal is not None:
             self._refusal = None
             self._observe(CacheAccepts())
@@ -247,12 +195,12 @@ class Cache:
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not finish."""
         if self._is_trusted:
-            await self._run(_RELEASE, keys(source_id)[1:2], token)
+            await self._run(scripts.RELEASE, keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
         """Keeps a source's answer about its publication; `number` is that of the last sync, 0 if there is none."""
         if self._is_trusted:
-            await self._run(_REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
+            await self._run(scripts.REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
 
     async def remember_tables(self, source_id: int, tables: bytes, ttl_ms: int) -> None:
         """Keeps the names of all of a source's tables."""
@@ -272,19 +220,19 @@ class Cache:
 
     async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
         if self._is_trusted:
-            await self._run(_REMEMBER_TEXT, [key], text, ttl_ms)
+            await self._run(scripts.REMEMBER_TEXT, [key], text, ttl_ms)
 
     async def _recall_text(self, key: str) -> bytes | None:
         if not self._is_trusted:
             return None
-        text: bytes | None = await self._run(_RECALL_TEXT, [key])
+        text: bytes | None = await self._run(scripts.RECALL_TEXT, [key])
         return text
 
     async def count(self, name: str, ttl_ms: int) -> int:
         """Counts a name, and returns its count since the first time. CacheUnavailableError without Redis."""
         if not self._is_trusted:
             raise CacheUnavailableError
-        return int(await self._run(_COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
+        return int(await self._run(scripts.COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases, all of them for None. Until that is done, no claim on them is answered."""

@@ -15,7 +15,6 @@ from service.app import build
 from service.config import settings
 from service.errors import StartError
 from service.http.protocol import Protocol
-from service.http.request_spans import traced
 from service.runtime import Runtime
 from service.telemetry import tracing
 from service.telemetry.log_lines import configure_logging
@@ -65,7 +64,7 @@ async def _serve(chosen: settings.Settings) -> None:
         stack.push_async_callback(runtime.stop)
         app = build(runtime, chosen).asgi
         config = uvicorn.Config(
-            traced(app) if chosen.otlp_endpoint else app,
+            tracing.traced(app) if chosen.otlp_endpoint else app,
             http=_protocol(chosen),
             ws="none",
             # A pipelined request does not belong to the context of the one before it.

@@ -3,7 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -44,7 +44,7 @@ class SourceAddress:
     @classmethod
     def of(cls, row: dict[str, Any]) -> "SourceAddress":
         """From a row that holds the connection columns."""
-        return cls(*(row[name] for name in cls.__slots__))
+        return cls(**{each.name: row[each.name] for each in fields(cls)})
 
     @property
     def connection_key(self) -> tuple[str | int | None, ...]:

@@ -4,15 +4,23 @@ Without ROSETTA_OTLP_ENDPOINT a span costs only a function call. Spans carry nam
 contain a password.
 """
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 from opentelemetry import trace
 
 import service
 from service.errors import StartError
 
+# ASGI: https://asgi.readthedocs.io/en/latest/specs/main.html
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+_UNWATCHED = "/health/,/metrics,/assets/"
+# The only request headers that a span may contain.
+_HEADERS = {b"traceparent", b"tracestate", b"user-agent"}
 # An unreachable collector must not delay the end of the process.
 _END_S = 2
 _tracer = trace.get_tracer("rosetta", service.__version__)
@@ -64,3 +72,37 @@ def start(endpoint: str, share: float) -> Callable[[], None]:
         ending.join(_END_S)
 
     return end
+
+
+def traced(app: ASGIApp) -> ASGIApp:
+    """The application with a span for each request, as a child of the caller's span if there is one.
+
+    The instrumentation sees a request without its query and most of its headers, and of an error only its type.
+    """
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    async def inner(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            await app(scope["rosetta.scope"], receive, send)
+        except Exception as error:
+            trace.get_current_span().set_status(trace.StatusCode.ERROR, type(error).__name__)
+            scope["rosetta.error"].append(error)
+
+    middleware: Any = OpenTelemetryMiddleware(
+        cast("Any", inner), excluded_urls=_UNWATCHED, exclude_spans=["receive", "send"], default_span_details=_named
+    )
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        errors: list[Exception] = []
+        headers = [(name, value) for name, value in scope["headers"] if name in _HEADERS and value.isascii()]
+        facts = {"headers": headers, "query_string": b"", "rosetta.scope": scope, "rosetta.error": errors}
+        await middleware({**scope, **facts}, receive, send)
+        for error in errors:
+            raise error
+
+    return outer
+
+
+def _named(scope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    # One name for all sources: people search traces by operation, not by source.
+    return f"{scope.get('method', '')} {re.sub(r'/[0-9]+', '/{id}', scope['path'])}".strip(), {}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from service.cache import store as cache
+from service.cache import scripts
 from service.cache.deployment import Deployment
 from service.cache.primaries import Client, Cluster, Script, SinglePrimary
 from service.cache.store import Cache
@@ -48,7 +48,7 @@ def _any_server(self: Cluster, address: Address) -> Client:
 
 def _sabotage(name: str) -> None:
     if name == "no lease check":
-        cache._STORE = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
+        scripts.STORE = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
     elif name == "no eviction on reconnect":
         evict = Pages.evict
 

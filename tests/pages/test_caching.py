@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
+from service.cache.primaries import SinglePrimary
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source, add_table, count_computations
@@ -106,15 +107,13 @@ async def test_reader_after_the_notification_waits_for_the_eviction(
     source = add_source(config)
     await service.settled(config)
     await service.details(source)
-    server = service.runtime.cache._primaries
-    assert server is not None
-    evicting = Gate(monkeypatch, server, "delete")
+    evicting = Gate(monkeypatch, SinglePrimary, "delete")
     config.execute("UPDATE sources SET name = 'renamed'")
     await evicting.until_reached()
     reading = asyncio.create_task(service.details(source))
     for _ in range(50):
         # Redis answers during these turns: a reader who did not wait would have the old page.
-        await server.clients[0].ping()
+        await service.runtime.cache.count("turn", 60_000)
     assert redis.exists(f"source_details:{source}")
     evicting.open()
     assert (await reading).json()["source"]["name"] == "renamed"
