@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from service.cli.common import FAILED, FINE, confirmed
 from service.database import migrations
+from service.database.uninstall import losses, uninstall
 from service.errors import StartError
 
 
@@ -52,13 +53,13 @@ def _check(dsn: str) -> int:
 
 
 def _uninstall(dsn: str, *, is_confirmed: bool) -> int:
-    losses = migrations.losses(dsn)
-    for loss in losses:
+    lost = losses(dsn)
+    for loss in lost:
         print(f"will be lost: {loss.count} {loss.what}")
-    if losses and not is_confirmed and not confirmed("remove the service's objects?"):
+    if lost and not is_confirmed and not confirmed("remove the service's objects?"):
         print("rosetta migrate: nothing was removed; use --yes to skip the question", file=sys.stderr)
         return FAILED
-    migrations.uninstall(dsn, say=print)
+    uninstall(dsn, say=print)
     print("removed every object of the service; its role is kept (see service/deploy/roles.sql)")
     return FINE
 

@@ -74,14 +74,6 @@ class Missing:
         return "rosetta migrate --repair" if self.objects else "rosetta migrate"
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Data that uninstalling loses: a count, and of what."""
-
-    count: int
-    what: str
-
-
 def numbered() -> list[Path]:
     """The numbered files, in order."""
     return sorted(folder("migrations").glob("[0-9]*.sql"))
@@ -97,8 +89,8 @@ def check(dsn: str) -> Missing:
 
     StartError if a numbered file has changed since it was applied.
     """
-    with _connect(dsn) as connection:
-        if _first(connection, "SELECT to_regclass('public.source_details_migrations')") is None:
+    with connect(dsn) as connection:
+        if first(connection, "SELECT to_regclass('public.source_details_migrations')") is None:
             return Missing([*(path.name for path in numbered()), PRESENT], [])
         files = _unapplied(connection)
         return Missing(files, [] if files else _gone(connection))
@@ -109,7 +101,7 @@ def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
 
     StartError with the server's message if a file fails.
     """
-    with _connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.add_notice_handler(lambda notice: _show_warning(notice, say))
         # A session lock: every file commits on its own, and the next deployment has to wait for the last one.
         connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
@@ -120,49 +112,22 @@ def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
             missing = [*(path.name for path in numbered()), PRESENT]
         for path in (path for path in numbered() if path.name in missing):
             say(f"applying {path.name}")
-            _apply(connection, path, say, record=path.name, digest=_digest([path]))
+            apply(connection, path, say, record=path.name, digest=_digest([path]))
         if PRESENT in missing:
             *first, last = present()
             for path in first:
                 say(f"applying present/{path.name}")
-                _apply(connection, path, say)
+                apply(connection, path, say)
             say(f"applying present/{last.name}")
             # Recorded with the last file: after an interruption all of them are applied again.
-            _apply(connection, last, say, record=PRESENT, digest=_digest(present()))
+            apply(connection, last, say, record=PRESENT, digest=_digest(present()))
         if not missing:
             say("nothing to apply")
         return missing
 
 
-def losses(dsn: str) -> list[Loss]:
-    """The data that `uninstall` would lose and that cannot be recomputed; empty if there is none."""
-    questions = {
-        "measurements of replication lag": "SELECT count(*) FROM public.source_details_lag",
-        "sources' last syncs": "SELECT count(*) FROM public.source_details_sync_state",
-        "tables that have left their publications": (
-            "SELECT count(*) FROM public.table_metadata_list WHERE NOT is_published"
-        ),
-    }
-    found = []
-    with _connect(dsn) as connection:
-        for what, question in questions.items():
-            try:
-                count = _first(connection, question)
-            except (errors.UndefinedTable, errors.UndefinedColumn):
-                continue
-            if count:
-                found.append(Loss(int(count), what))
-    return found
-
-
-def uninstall(dsn: str, say: Say) -> None:
-    """Removes all of the service's objects, and leaves the platform's tables as they were. StartError if that fails."""
-    with _connect(dsn) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
-        _apply(connection, folder("migrations") / "uninstall.sql", say)
-
-
-def _connect(dsn: str) -> Connection:
+def connect(dsn: str) -> Connection:
+    """An autocommit connection. StartError with the reason."""
     try:
         return psycopg.connect(conninfo(dsn), autocommit=True)
     except psycopg.Error as error:
@@ -174,12 +139,14 @@ def _digest(paths: list[Path]) -> str:
     return sha256(b"".join(path.read_bytes().replace(b"\r\n", b"\n") for path in paths)).hexdigest()
 
 
-def _first(connection: Connection, statement: str) -> Any:
+def first(connection: Connection, statement: str) -> Any:
+    """The first value of the first row; None if there is none."""
     row = connection.execute(statement.encode()).fetchone()
     return row[0] if row else None
 
 
-def _apply(connection: Connection, path: Path, say: Say, *, record: str | None = None, digest: str = "") -> None:
+def apply(connection: Connection, path: Path, say: Say, *, record: str | None = None, digest: str = "") -> None:
+    """Applies a file in one transaction, with its record. StartError with the server's message."""
     # A file that waits for a lock on a table makes every later writer queue behind it, and a file needs several locks.
     # So it gives up soon, before it could deadlock with a writer (deadlock_timeout is 1 s), and starts over.
     connection.execute("SET lock_timeout = '500ms'")

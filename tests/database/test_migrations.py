@@ -13,6 +13,7 @@ import pytest
 
 from service.database import migrations as migrate
 from service.database.queries import query
+from service.database.uninstall import uninstall
 from service.demo.servers import wheel_binaries
 from tests import PROJECT
 from tests.fixtures.databases import Databases, Sql, connect, with_database
@@ -284,14 +285,14 @@ def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earl
             platform.execute("CREATE INDEX idx_pipelines_source_id ON pipelines (source_id)")
         by_migrate(dsn)
         add_table(connection, add_source(connection), "kept")
-        migrate.uninstall(dsn, say=lambda _: None)
+        uninstall(dsn, say=lambda _: None)
         assert fingerprint(connection) == fingerprint(platform)
         assert connection.execute("SELECT FROM table_metadata_list WHERE table_name = 'kept'").fetchone() is not None
         # An index that the service made is removed as well, and the service can be installed again.
         by_migrate(dsn)
         connection.execute("DROP INDEX idx_pipelines_source_id")
         migrate.migrate(dsn, say=lambda _: None, repair=True)
-        migrate.uninstall(dsn, say=lambda _: None)
+        uninstall(dsn, say=lambda _: None)
         assert connection.execute("SELECT to_regclass('idx_pipelines_source_id') AS it").fetchone() == {"it": None}
 
 

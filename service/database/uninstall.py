@@ -1,0 +1,44 @@
+"""Removes everything of the service from the config database; see migrations/uninstall.sql."""
+
+from dataclasses import dataclass
+
+from psycopg import errors
+
+from service.database.migrations import Say, apply, connect, first
+from service.database.queries import folder
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Data that uninstalling loses: a count, and of what."""
+
+    count: int
+    what: str
+
+
+def losses(dsn: str) -> list[Loss]:
+    """The data that `uninstall` would lose and that cannot be recomputed; empty if there is none."""
+    questions = {
+        "measurements of replication lag": "SELECT count(*) FROM public.source_details_lag",
+        "sources' last syncs": "SELECT count(*) FROM public.source_details_sync_state",
+        "tables that have left their publications": (
+            "SELECT count(*) FROM public.table_metadata_list WHERE NOT is_published"
+        ),
+    }
+    found = []
+    with connect(dsn) as connection:
+        for what, question in questions.items():
+            try:
+                count = first(connection, question)
+            except (errors.UndefinedTable, errors.UndefinedColumn):
+                continue
+            if count:
+                found.append(Loss(int(count), what))
+    return found
+
+
+def uninstall(dsn: str, say: Say) -> None:
+    """Removes all of the service's objects, and leaves the platform's tables as they were. StartError if that fails."""
+    with connect(dsn) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
+        apply(connection, folder("migrations") / "uninstall.sql", say)
