@@ -1,4 +1,4 @@
-"""The documents say what is true: settings, modules, files."""
+"""The documents are true: settings, packages, files."""
 
 import re
 

@@ -22,7 +22,7 @@ PASSWORD = "n3w-Passw0rd!"
 
 @pytest.mark.usefixtures("config")
 def test_a_source_is_added_tested_synced_shown_and_removed(rosetta: Command, published: Sql, config_dsn: str) -> None:
-    """What a new user without the platform does, from nothing; to add and remove takes the owner's rights."""
+    """A new user without the platform starts from nothing; adding and removing needs the owner's rights."""
     owner = {"ROSETTA_CONFIG_DSN": config_dsn}
     place = published.info
     added = rosetta(
@@ -90,7 +90,7 @@ def test_password_is_stored_as_the_platform_does(rosetta: Command, config: Sql, 
 
 @pytest.mark.usefixtures("published")
 def test_sync_of_many_shows_a_bar_to_a_person(rosetta: Command, config: Sql, shop_dsn: str) -> None:
-    """In a terminal; a failing source is told and does not end it; exit code 1."""
+    """In a terminal; a failing source is reported and does not stop it; exit code 1."""
     add_source(config, shop_dsn, name="good")
     add_source(config, name="dead")
     ran = rosetta("sync", "--all")
@@ -115,7 +115,7 @@ def test_sync_of_many_shows_a_bar_to_a_person(rosetta: Command, config: Sql, sho
 
 
 def test_evict_reaches_every_process(rosetta: Command, serve: StartProcess, config: Sql) -> None:
-    """By a notification, as any change."""
+    """By a notification, like any change."""
     source = add_source(config)
     processes = [serve(), serve()]
     for process in processes:
@@ -170,7 +170,7 @@ def test_explain_says_why_a_page_is_as_it_is(
 
 
 def test_token_is_printed_once_with_its_entry(rosetta: Command) -> None:
-    """A program gets both; a wrong name is 2."""
+    """A program gets both; an invalid name is exit code 2."""
     made = json.loads(rosetta("token", "ci", "--scope", "operate", "--json").stdout)
     assert made["token"].startswith("rosetta_")
     assert re.fullmatch(r"ci:operate:[0-9a-f]{64}", made["entry"])

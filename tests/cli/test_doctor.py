@@ -77,7 +77,7 @@ def test_doctor_names_what_is_broken_with_its_remedy(
 
 
 def test_doctor_finds_every_right_and_index_that_is_missing(config: Sql) -> None:
-    """What roles.sql grants and what the migrations make, one after the other; as the service's role sees it."""
+    """Everything that roles.sql grants and the migrations make, one after the other, seen by the service's role."""
     grants = config.execute(
         """
         SELECT format('%s ON %I', g.privilege_type, g.table_name) AS what
@@ -111,7 +111,7 @@ def test_doctor_finds_every_right_and_index_that_is_missing(config: Sql) -> None
 def test_doctor_does_with_redis_what_the_service_does(
     rosetta: Command, redis_url: str, redis: sync_redis.Redis
 ) -> None:
-    """The rights of the README are enough; with one less it says so."""
+    """The rights in the README are enough; it reports one that is missing."""
     place = urlsplit(redis_url)
     url = f"redis://rosetta-doctor:secret@{place.hostname}:{place.port}/0"
     try:
@@ -133,7 +133,7 @@ def test_doctor_does_with_redis_what_the_service_does(
 
 
 def test_doctor_tells_what_is_merely_degraded(rosetta: Command, config: Sql) -> None:
-    """Without Redis, and without the event trigger, the service does its work."""
+    """The service works without Redis and without the event trigger."""
     config.execute("DROP EVENT TRIGGER source_details_refreshed")
     ran = rosetta("doctor", ROSETTA_REDIS_URL="redis://127.0.0.1:1")
     assert ran.returncode == 0, ran.stdout

@@ -98,7 +98,7 @@ def shell(
 
 
 def answer(command: str, shell: dict[str, str]) -> str:
-    """The command as it was typed, and below it what it answered."""
+    """The command as it was typed, and its output below."""
     ran = subprocess.run(
         ["bash", "-c", command.replace("bin/rosetta", "rosetta")],
         cwd=PROJECT, env=shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
@@ -108,14 +108,14 @@ def answer(command: str, shell: dict[str, str]) -> str:
 
 
 def comparable(text: str) -> str:
-    """Without what differs from one run to the next: figures, LSNs, and the widths of columns."""
+    """Without what differs from run to run: figures, LSNs, and the widths of columns."""
     text = re.sub(r"\b[0-9A-F]+/[0-9A-F]+\b", "0/0", text)
     text = re.sub(r"\d+(\.\d+)?", "0", text)
     return re.sub(r"[ -]+", " ", text)
 
 
 def test_every_command_answers_what_the_page_says(shell: dict[str, str]) -> None:
-    """In one go, as an operator would: later ones see what earlier ones did."""
+    """In one go, like an operator: later commands see what earlier ones did."""
     page = PAGE.read_text()
     run = 0
     differing: list[str] = []

@@ -45,7 +45,7 @@ class Read:
 
 @dataclass(slots=True)
 class Violation:
-    """A read that showed less than it had to."""
+    """A read that showed less than it should."""
 
     rule: str
     register: Register
@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that is promised was kept."""
+        """Whether every promise was kept."""
         return not self.violations and self.view_agrees
 
     def describe(self) -> str:

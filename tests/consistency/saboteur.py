@@ -1,4 +1,4 @@
-"""`python -m tests.consistency.saboteur NAME`: `rosetta serve` with one of its guards taken out, or with none (`none`).
+"""`python -m tests.consistency.saboteur NAME`: `rosetta serve` with one guard removed, or none (`none`).
 
 In every case fills are held for a random moment between reading and storing, and evictions before they reach Redis, so
 that interleavings which take hours to come by come in seconds.

@@ -21,7 +21,7 @@ from tests.fixtures.redis_deployments import RedisCluster
 
 
 def main() -> int:
-    """0 where every promise was kept; 1, with the offending reads in a file, where one was not."""
+    """0 if every promise was kept; else 1, with the offending reads in a file."""
     parser = argparse.ArgumentParser(prog="bin/soak", description="Judge every read of a run with many writers.")
     parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what is done, and when")

@@ -1,4 +1,4 @@
-"""No read is older than what every process was told, and the checker that says so can tell."""
+"""No read is older than what every process had been notified of, and the checker would notice one."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ async def test_no_read_is_older_than_what_was_delivered(
 async def test_redis_cluster_that_moves_and_fails_over_brings_nothing_old_back(
     servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str, tmp_path: Path
 ) -> None:
-    """The same, while slots move under the readers, and replicas take over that have not heard of the evictions."""
+    """The same, while slots move, and replicas take over that have not received the evictions."""
     async with Rig(servers.reaper, config_dsn, redis_cluster.url, shop_dsn) as rig:
         workload = Workload(rig, SEED, seconds=15, disturb=lambda rng: redis_cluster.disturb(rng, PAGE_KEYS))
         verdict = await workload.run()

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, and that nothing is left of it, however it ends."""
+"""The demo as a newcomer runs it; nothing is left of it, however it ends."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def shared_memory() -> set[str]:
 
 
 def in_use() -> set[str]:
-    """What of it belongs to processes that live: other servers may have started meanwhile."""
+    """The part of it that belongs to live processes: other servers may have started in the meantime."""
     used: set[str] = set()
     for path in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
@@ -53,7 +53,7 @@ def in_use() -> set[str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that nobody has waited for yet does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walk
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the demo's processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_however_it_ends(environment: dict[str, str], number: signal.Signals) -> None:
-    """No process, no file, no shared memory; also where nothing could be cleaned up any more."""
+    """No process, no file, no shared memory, even after SIGKILL."""
     port = free_port()
     with subprocess.Popen(
         [*DEMO, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -1,4 +1,4 @@
-"""What an answer costs, counted and not timed: statements in the databases, copies of a page, forms that are made."""
+"""The cost of a response, counted instead of timed: statements in the databases, copies of a page, encodings made."""
 
 import re
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def counted(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 async def started(start: Start, counted: Counted) -> Service:
-    """A service that does nothing by itself while it is counted."""
+    """A service without background work while statements are counted."""
     service: Service = await start(
         config_dsn=SecretStr(counted.server.dsn()), canary_interval_s=3600, poll_interval_s=3600
     )
@@ -114,7 +114,7 @@ async def test_statements_of_a_sync(start: Start, counted: Counted) -> None:
 
 
 async def test_hit_sends_the_very_bytes_that_are_kept(service: Service, config: Sql) -> None:
-    """No copy of a page of any size, in any form."""
+    """No copy of a page of any size, in any encoding."""
     source = add_source(config)
     for number in range(50):
         add_table(config, source, f"table_{number}")

@@ -1,4 +1,4 @@
-"""The files for whoever deploys it: every metric in them exists, every setting, every command."""
+"""The deployment files: every metric, setting and command in them exists."""
 
 import json
 import re

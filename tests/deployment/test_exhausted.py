@@ -32,7 +32,7 @@ def small(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def take_all(server: Postgres, stack: ExitStack) -> int:
-    """Connects until the server refuses; returns how many it were."""
+    """Connects until the server refuses; returns the number of connections."""
     taken = 0
     while True:
         try:
@@ -43,7 +43,7 @@ def take_all(server: Postgres, stack: ExitStack) -> int:
 
 
 async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -> None:
-    """Those that the pool has serve everybody; without them pages are as last known, and it heals by itself."""
+    """The pool's connections serve everybody; without them the last known pages are served. It recovers by itself."""
     with connect(small.dsn()) as config:
         service: Service = await start(config_dsn=SecretStr(small.dsn()), pool_max_size=20, config_timeout_ms=2000)
         sources = [add_source(config) for _ in range(30)]
@@ -72,7 +72,7 @@ async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -
 
 
 async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(start: Start, small: Postgres) -> None:
-    """Somebody listens and stays in a transaction; our own listener never does. Once he is gone all is well."""
+    """A listening session stays in a transaction, which the service's own never does. All is well once it has ended."""
     with connect(small.dsn()) as config, connect(small.dsn()) as sleeper:
         service: Service = await start(config_dsn=SecretStr(small.dsn()))
         source = add_source(config)
@@ -105,5 +105,5 @@ async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(
 
 
 def fill(config: Sql) -> None:
-    """Sends what nobody of ours listens to."""
+    """Sends notifications on a channel that the service does not listen on."""
     config.execute("SELECT pg_notify('somebody_else', n || repeat('x', 4000)) FROM generate_series(1, 10) AS n")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 
 
 def syncing(process: Process, source: int) -> threading.Thread:
-    """A force_refresh under way, which gets no answer."""
+    """A running force_refresh, which gets no answer."""
 
     def sync() -> None:
         with pytest.raises(httpx.TransportError):
@@ -85,7 +85,7 @@ def test_while_it_is_recorded(serve: StartProcess, config: Sql, config_dsn: str,
 def test_while_the_view_is_refreshed(
     serve: StartProcess, config: Sql, config_dsn: str, published: Sql, shop_dsn: str
 ) -> None:
-    """What the sync recorded stands, readers have it, and another process refreshes the view."""
+    """What the sync recorded is kept, readers get it, and another process refreshes the view."""
     assert published
     source = add_source(config, shop_dsn)
     process = serve()

@@ -22,7 +22,7 @@ def name_of(process: Process, source: int) -> str:
 
 
 def test_two_processes_on_one_redis_agree(serve: StartProcess, config: Sql, redis: sync_redis.Redis) -> None:
-    """What one computes the other finds; a change by SQL and a DEL by hand reach both."""
+    """A page that one computes serves both; a change by SQL and a DEL by hand reach both."""
     source = add_source(config)
     add_table(config, source)
     processes = [serve(), serve()]
@@ -46,7 +46,7 @@ def test_two_processes_on_one_redis_agree(serve: StartProcess, config: Sql, redi
 
 
 def test_sigterm_answers_what_was_accepted(serve: StartProcess, config: Sql) -> None:
-    """Requests under way when it is told to end get their pages; then it is gone, with exit code 0."""
+    """Open requests get their pages at SIGTERM; then it exits with code 0."""
     source = add_source(config)
     add_table(config, source)
     process = serve()
@@ -113,7 +113,7 @@ def test_port_that_is_taken_is_named(serve: StartProcess) -> None:
 
 
 def test_log_is_one_json_object_per_event(serve: StartProcess, config: Sql) -> None:
-    """A request has its id in the answer and in the log; a caller may give one."""
+    """A request's id is in the response and in the log; a caller may set it."""
     source = add_source(config)
     process = serve()
     process.until_ready()

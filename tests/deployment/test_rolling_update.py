@@ -22,7 +22,7 @@ _READERS = 4
 
 
 class Balancer:
-    """What stands before the processes: sends a request to one of those in rotation, and knows what is under way."""
+    """A load balancer: sends each request to a process in rotation, and counts open requests."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -30,7 +30,7 @@ class Balancer:
         self._under_way: Counter[str] = Counter()
 
     def add(self, process: Process) -> None:
-        """Puts it into rotation, once it says that it is ready."""
+        """Puts a process into rotation once it is ready."""
         process.until_ready()
         assert process.client.get("/health/ready").status_code == 200
         with self._changed:
@@ -58,7 +58,7 @@ class Balancer:
 def test_no_request_fails_while_old_and_new_are_side_by_side(
     serve: StartProcess, config: Sql, config_dsn: str, tell: Callable[[str], None]
 ) -> None:
-    """The old ones run on the schema of before, the new ones without the rights on what is new: nobody grants them."""
+    """Old processes run on the earlier schema, new ones without rights on new tables, since nobody grants them."""
     source = add_source(config)
     add_table(config, source)
     # As a deployment of before has it.

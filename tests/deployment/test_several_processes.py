@@ -1,4 +1,4 @@
-"""Several processes on one Redis and one config database: no work is done as often as there are processes."""
+"""Several processes on one Redis and one config database: work is not repeated by each process."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,7 +30,7 @@ async def covered(service: Service) -> None:
 
 
 async def test_one_change_is_one_refresh_of_the_view(services: list[Service], config: Sql) -> None:
-    """All hear of it and all ask for it; the config database lets one of them do it."""
+    """All are notified and all request a refresh; the config database lets one of them run it."""
     source = add_source(config)
     for service in services:
         await covered(service)
@@ -45,7 +45,7 @@ async def test_one_change_is_one_refresh_of_the_view(services: list[Service], co
 async def test_one_expired_page_is_one_computation_and_one_question_to_the_source(
     services: list[Service], config: Sql, published: Sql, shop_dsn: str, proxy: Callable[..., Awaitable[Proxy]]
 ) -> None:
-    """Whichever process its readers come to; what the source said serves all of them."""
+    """In whichever process readers arrive; the source's answer serves all of them."""
     assert published
     place: dict[str, Any] = conninfo_to_dict(shop_dsn)
     between = await proxy(place["host"], int(place["port"]))

@@ -1,4 +1,4 @@
-"""TLS to Redis and to sources: certificates are checked where the setting says so, and the reason is told."""
+"""TLS to Redis and to sources: certificates are verified if the setting says so, and failures name the reason."""
 
 import ssl
 from collections.abc import Awaitable, Callable
@@ -109,7 +109,7 @@ async def test_source_with_a_bad_certificate_is_told(
     stranger: Authority,
     what: str,
 ) -> None:
-    """The page is there, from what was last known; a refresh is a 502 with the reason."""
+    """The page shows the last known state; a refresh is a 502 with the reason."""
     assert published
     service: Service = await start(source_sslmode="verify-full", source_sslrootcert=str(trusted.file))
     if what == "no TLS":
