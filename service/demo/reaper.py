@@ -1,7 +1,7 @@
 """A process that outlives its parent just long enough to clean up after it.
 
 The parent holds one end of a pipe and writes what it starts into it. Whatever ends the parent, SIGKILL included, closes
-that end; then the reaper ends the process groups that it was told of (politely first, since only a server itself can
+that end; then the reaper ends the process groups that it was given (politely first, since only a server itself can
 remove its shared memory) and removes the folder.
 """
 

@@ -69,12 +69,12 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
     """Syncs, and reports it as server-sent events: `phase` ({"phase", "tables", "ms"}) for each phase, then `outcome`
     ({"ok", "html"}), or `failure` if there is none. A client that leaves does not stop the sync.
     """
-    heard: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
+    events: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
     started = monotonic()
 
     def say(phase: str, tables: int | None = None) -> None:
         ms = round((monotonic() - started) * 1000)
-        heard.put_nowait((event("phase", {"phase": phase, "tables": tables, "ms": ms}), False))
+        events.put_nowait((event("phase", {"phase": phase, "tables": tables, "ms": ms}), False))
 
     def hear(about: Event) -> None:
         if isinstance(about, SyncPhase) and about.source_id == source_id:
@@ -85,11 +85,11 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
 
     def end(done: "asyncio.Task[Outcome]") -> None:
         if done.cancelled() or done.exception() is not None:
-            heard.put_nowait((event("failure", {}), True))
+            events.put_nowait((event("failure", {}), True))
             return
         outcome = done.result()
         html = render("outcome.html", is_fragment=True, name="", source_id=source_id, **outcome.facts)
-        heard.put_nowait((event("outcome", {"ok": outcome.status == 200, "html": html}), True))
+        events.put_nowait((event("outcome", {"ok": outcome.status == 200, "html": html}), True))
 
     # A sync that waits behind another one reports the phases of that one first.
     stop = runtime.observer.subscribe(hear)
@@ -99,8 +99,8 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
     try:
         is_last = False
         while not is_last:
-            told, is_last = await heard.get()
-            yield told
+            sent, is_last = await events.get()
+            yield sent
     finally:
         stop()
 
