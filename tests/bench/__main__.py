@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the growth curves there, as SVG")
     options = parser.parse_args()
-    # What is of level debug costs nothing, as in production; and sources that nobody serves are no news here.
+    # As in production, debug events cost nothing. Warnings about unreachable sources are expected here.
     configure_logging("json", "error", [])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rows = runner.run(_measure(options))

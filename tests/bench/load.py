@@ -34,7 +34,7 @@ async def load(
     pause_ms: int = 0,
     connections: int = _CONNECTIONS,
 ) -> Load:
-    """Loads a URL from one thread. With a pause each connection waits so long before each request."""
+    """Loads a URL from one thread. Each connection waits `pause_ms` before each request."""
     if shutil.which("wrk") is None:
         raise NoWrkError
     with tempfile.TemporaryDirectory() as folder:

@@ -58,7 +58,7 @@ class Writers:
 
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
-    """One row: the longest write meanwhile, beside the time for which a migration asks for a lock at most."""
+    """One row: the longest write during the migrations, beside the longest time that a migration waits for a lock."""
     tables = _TABLES_QUICKLY if rig.is_quick else _TABLES
     with connect(rig.postgres.dsn()) as admin:
         admin.execute("CREATE DATABASE unmigrated")

@@ -41,7 +41,7 @@ class Row:
 async def in_turn(
     rounds: int, measured: Measure, beside: Measure, *, warm_up: int = 0
 ) -> tuple[list[float], list[float]]:
-    """Both, one after the other, so often: what the machine does meanwhile is the same for both."""
+    """Alternates both measurements, so that other load on the machine affects both alike."""
     for _ in range(warm_up):
         await measured()
         await beside()

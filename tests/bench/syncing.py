@@ -21,7 +21,7 @@ _BUDGET_MS = 250
 
 @asynccontextmanager
 async def _away(rig: Rig, one_way_s: float) -> AsyncIterator[Proxy]:
-    """The way to the servers through a line that is so long."""
+    """A proxy to the server that delays each direction by `one_way_s` seconds."""
     proxy = Proxy("127.0.0.1", rig.postgres.port)
     proxy.delay_s = one_way_s
     await proxy.start()
@@ -30,7 +30,7 @@ async def _away(rig: Rig, one_way_s: float) -> AsyncIterator[Proxy]:
 
 
 def _shop(rig: Rig, name: str, tables: int) -> str:
-    """A source database with so many published tables."""
+    """Creates a source database with this many published tables."""
     with connect(rig.postgres.dsn()) as admin:
         admin.execute(f"CREATE DATABASE {name}")
     columns = ", ".join(f"column_{number} bigint" for number in range(2, 15))
@@ -42,7 +42,7 @@ def _shop(rig: Rig, name: str, tables: int) -> str:
 
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
-    """With warm connections, as a page that is looked at has them."""
+    """Syncs and reads with warm connections, as for a page that somebody watches."""
     shops = {tables: _shop(rig, f"shop_{tables}", tables) for tables in (50, 1000)}
     with rig.database() as config:
         async with _away(rig, _ONE_WAY_S) as proxy, _away(rig, _FAR_ONE_WAY_S) as far:
@@ -77,7 +77,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
 
                 for tables in shops:
                     ours, theirs = await in_turn(min(rig.rounds, 5), partial(first, tables), round_trip)
-                    # The very first has the handshake in it: it is no sync of a page that somebody looks at.
+                    # Without the first sync, which includes the connection's handshake.
                     yield at_most(
                         f"first force_refresh, {tables:,} new tables", "one round trip of 100 ms", 3, ours[1:],
                         theirs[1:], allowance_ms=tables,

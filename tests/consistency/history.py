@@ -98,7 +98,7 @@ class History:
         """Sets `delivered` of every write; `evicted` has, per process, the marks that it carried out and when."""
         in_order = sorted(self.writes, key=lambda write: write.began)
         begins = [write.began for write in in_order]
-        # From each write on, when a process first heard of one of them.
+        # For each write, when each process first carried out the mark of this write or of a later one.
         earliest = [[inf] * len(evicted)]
         for write in reversed(in_order):
             earliest.append(

@@ -168,7 +168,7 @@ class Rig:
                 FULL JOIN source_details_live AS l USING (table_id)
                 WHERE
                     (s.fragment IS DISTINCT FROM l.fragment OR s.source_id IS DISTINCT FROM l.source_id)
-                    -- Readers do not believe the view for these, nor where it is not the recorded one.
+                    -- Readers skip the view for these sources, and for all if it is not the recorded view.
                     AND coalesce(s.source_id, l.source_id) NOT IN (SELECT source_id FROM source_details_log)
                     AND NOT EXISTS (SELECT FROM source_details_log WHERE source_id = 0)
                     AND EXISTS (

@@ -183,7 +183,7 @@ class Workload:
                         await connection.execute(rng.choice(forms))
                         await connection.execute("SELECT pg_sleep(%s)", (rng.random() * 0.02,))
                 except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
-                    # Two refreshes at once: the late one is told so.
+                    # Of two concurrent refreshes the later one fails.
                     continue
 
     async def _delete_keys(self) -> None:

@@ -15,7 +15,7 @@ from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.servers import Servers
 
-# A transaction of the pool: what it runs, between BEGIN and COMMIT.
+# The statements that a transaction of the pool adds: BEGIN and COMMIT.
 _TRANSACTION = 2
 _STATEMENT = re.compile(
     r"^<(postgres|shop) rosetta-source-details> LOG:  duration: \S+ ms  (?:execute \S+|statement): ?(.*)$", re.MULTILINE
@@ -23,7 +23,7 @@ _STATEMENT = re.compile(
 
 
 class Counted:
-    """A server that writes every statement into its log, and how many there were."""
+    """A server that logs every statement, and the statements logged so far."""
 
     def __init__(self, server: Postgres) -> None:
         self.server = server
@@ -31,7 +31,7 @@ class Counted:
         self._read = 0
 
     def statements(self) -> dict[str, list[str]]:
-        """What the service's own sessions have run since the last call, by database."""
+        """The statements that the service's sessions have run since the last call, by database."""
         text = self._log.read_text(errors="replace")
         new, self._read = text[self._read :], len(text)
         found: dict[str, list[str]] = {"postgres": [], "shop": []}
@@ -42,7 +42,7 @@ class Counted:
 
 @pytest.fixture
 def counted(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
-    """One, with a migrated config database, and a source with two tables."""
+    """Such a server with a migrated config database, and a source with two tables."""
     settings = {"log_min_duration_statement": "0", "log_line_prefix": "<%d %a> ", "wal_level": "logical"}
     server = Postgres(servers.reaper, tmp_path_factory.mktemp("counted").name, settings=settings)
     server.start()
@@ -67,12 +67,12 @@ async def started(start: Start, counted: Counted) -> Service:
 
 
 def source_of(config: Sql, counted: Counted) -> int:
-    """The source in the shop."""
+    """A source that points to the shop."""
     return add_source(config, counted.server.dsn("shop"))
 
 
 async def test_statements_of_a_page(start: Start, counted: Counted) -> None:
-    """None for a hit, one for a miss, whether the view covers the source or not; and the source is not asked again."""
+    """None for a hit. One for a miss, whether the view covers the source or not; the source is not asked again."""
     with connect(counted.server.dsn()) as config:
         source = source_of(config, counted)
         add_table(config, source)
@@ -94,12 +94,12 @@ async def test_statements_of_a_page(start: Start, counted: Counted) -> None:
 
 
 async def test_statements_of_a_sync(start: Start, counted: Counted) -> None:
-    """One in the source; in the config database the look-up, the recording with its locks, and the page."""
+    """One in the source. In the config database: the look-up, the recording with its locks, and the page."""
     with connect(counted.server.dsn()) as config:
         source = source_of(config, counted)
         service = await started(start, counted)
         for _ in range(8):
-            # Past the fifth time nothing is prepared any more.
+            # psycopg prepares a statement after five executions; from then on nothing new is prepared.
             await service.sync(source)
         await service.settled(config)
         assert await service.runtime.refresher.wait_until_covered(20)

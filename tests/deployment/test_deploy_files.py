@@ -28,7 +28,7 @@ async def existing(service: Service) -> set[str]:
 
 
 async def test_dashboard_asks_for_what_exists(service: Service) -> None:
-    """Every expression of every panel; no panel lies over another."""
+    """Checks every expression of every panel. No panel covers another."""
     dashboard = json.loads((DEPLOY / "dashboard.json").read_text())
     names = await existing(service)
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
@@ -41,7 +41,7 @@ async def test_dashboard_asks_for_what_exists(service: Service) -> None:
 
 
 async def test_alerts_ask_for_what_exists_and_say_what_to_do(service: Service) -> None:
-    """Each has a summary and a remedy; commands in it are commands."""
+    """Each has a summary and a remedy, and the commands in it exist."""
     text = (DEPLOY / "alerts.yml").read_text()
     expressions = re.findall(r"^ +expr: (.+)$", text, re.M)
     assert len(expressions) == text.count("- alert:") == text.count("summary:") == text.count("remedy:") >= 8
@@ -53,7 +53,7 @@ async def test_alerts_ask_for_what_exists_and_say_what_to_do(service: Service) -
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "service/deploy/rosetta-source-details.service"])
 def test_settings_in_deployment_files_exist(name: str) -> None:
-    """A misspelt variable would be passed over silently."""
+    """A misspelt variable would be ignored silently."""
     known = {settings.variable(field) for field in settings.Settings.model_fields}
     named = set(re.findall(r"\b(?:ROSETTA_[A-Z_]+|CREDENTIAL_ENCRYPTION_KEY)\b", (PROJECT / name).read_text()))
     assert named
@@ -61,7 +61,7 @@ def test_settings_in_deployment_files_exist(name: str) -> None:
 
 
 def test_what_an_image_installs_is_what_was_tested() -> None:
-    """The lock for serving pins what the whole lock pins, and less."""
+    """The lock for serving is a proper subset of the whole lock."""
 
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^([A-Za-z0-9._-]+==\S+)", (PROJECT / name).read_text(), re.M))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def small(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A migrated server with few connections and the smallest notification queue there is."""
+    """A migrated server with few connections and the smallest possible notification queue."""
     name = tmp_path_factory.mktemp("small").name
     server = Postgres(servers.reaper, name, settings={"max_connections": "24", "max_notify_queue_pages": "64"})
     server.start()
@@ -52,7 +52,7 @@ async def test_no_connection_left(start: Start, small: Postgres, bound: Bound) -
             assert take_all(small, stack) > 5
             pages = await asyncio.gather(*(service.details(source) for source in sources[:29]))
             assert all(page.json()["source"] for page in pages)
-            # The pool's own are lost as well, and somebody else is faster.
+            # Ends the pool's connections too; other clients take their places first.
             config.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
                 ("rosetta-source-details",),
@@ -84,7 +84,7 @@ async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(
         while not any("notification queue" in why for why in degraded):
             fill(config)
             degraded = (await service.client.get("/health/ready")).json()["degraded"]
-        # Changes still arrive, however full it is.
+        # Changes still arrive, however full the queue is.
         config.execute("UPDATE sources SET name = 'renamed'")
         await service.settled(config)
         assert (await service.details(source)).json()["source"]["name"] == "renamed"
@@ -95,7 +95,8 @@ async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(
             config.execute("UPDATE sources SET name = 'never'")
         assert (await service.details(source)).json()["source"]["name"] == "renamed"
         sleeper.execute("ROLLBACK")
-        # To ask how full it is cuts off what everybody has read; nothing else does while each NOTIFY fails.
+        # Asking for the queue's usage discards the part that every listener has read; nothing else does while each
+        # NOTIFY fails.
         await service.client.get("/health/ready")
         config.execute("UPDATE sources SET name = 'again'")
         await service.settled(config)

@@ -1,4 +1,4 @@
-"""The service killed with SIGKILL in the middle: nothing is half-written, and the next one completes."""
+"""The service is killed with SIGKILL during its work: nothing is half-written, and the next process completes it."""
 
 import signal
 import threading
@@ -27,14 +27,14 @@ def syncing(process: Process, source: int) -> threading.Thread:
 
 
 def kill(process: Process, thread: threading.Thread) -> None:
-    """SIGKILL, now."""
+    """Sends SIGKILL, and waits for the process and the thread."""
     process.send(signal.SIGKILL)
     process.wait()
     thread.join(20)
 
 
 def until_it_waits(config: Sql) -> None:
-    """Returns when a statement of the service waits for a lock."""
+    """Waits until a statement of the service waits for a lock."""
     waiting = """
         SELECT count(*) AS n FROM pg_stat_activity
         WHERE application_name = 'rosetta-source-details' AND wait_event_type = 'Lock'
@@ -44,7 +44,7 @@ def until_it_waits(config: Sql) -> None:
 
 
 def complete(serve: StartProcess, source: int) -> dict[str, int]:
-    """The tables with their versions after a sync by another process."""
+    """Syncs with another process. Returns the tables with their versions."""
     process = serve()
     process.until_ready()
     page = process.client.get(f"/api/v1/sources/{source}/details", params={"force_refresh": "true"}).json()
@@ -53,7 +53,7 @@ def complete(serve: StartProcess, source: int) -> dict[str, int]:
 
 
 def test_while_the_source_is_asked(serve: StartProcess, config: Sql, published: Sql, shop_dsn: str) -> None:
-    """The source's catalogs are locked there; nothing has been written."""
+    """The sync waits for a lock on the source's catalogs; nothing has been written."""
     source = add_source(config, shop_dsn)
     process = serve()
     process.until_ready()
@@ -67,7 +67,7 @@ def test_while_the_source_is_asked(serve: StartProcess, config: Sql, published: 
 
 
 def test_while_it_is_recorded(serve: StartProcess, config: Sql, config_dsn: str, published: Sql, shop_dsn: str) -> None:
-    """Its transaction is under way, and rolled back by the server when its client is gone."""
+    """The server rolls back the open transaction when its client is gone."""
     source = add_source(config, shop_dsn)
     process = serve()
     process.until_ready()
@@ -92,7 +92,7 @@ def test_while_the_view_is_refreshed(
     process.until_ready()
     with connect(config_dsn) as operator:
         operator.execute("BEGIN")
-        # Held so that the refresh has to wait, and be tried again.
+        # Holds the view's lock, so that the service's refresh has to wait and be tried again.
         operator.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY source_details_tables")
         thread = syncing(process, source)
         while not history(config):
@@ -109,7 +109,7 @@ def test_while_the_view_is_refreshed(
 def test_start_waits_for_the_config_database_where_it_is_told_to(
     serve: StartProcess, config: Sql, config_dsn: str
 ) -> None:
-    """One line that says so, and pages as soon as it is there."""
+    """It logs one line, and serves pages as soon as the database accepts connections."""
     source = add_source(config)
     add_table(config, source)
     name = config.info.dbname

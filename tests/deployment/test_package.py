@@ -1,4 +1,4 @@
-"""The wheel that the repository builds carries its SQL, and runs from an empty folder."""
+"""The wheel that the repository builds contains its SQL and runs from an empty folder."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests import PROJECT
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the checkout with what is installed already."""
+    """The wheel, built from the checkout with the packages that are already installed."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(PROJECT)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
-    """Every file of sql/ and migrations/, inside the package; templates and what one deploys with."""
+    """Every file of sql/ and migrations/, the templates, the static files and the deployment files."""
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("sql", "migrations"):
         for path in (PROJECT / folder).rglob("*.sql"):
@@ -36,7 +36,7 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
 
 
 def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn: str) -> None:
-    """Its console script migrates and explains itself without the checkout."""
+    """The console script migrates and prints its help without the checkout."""
     site = tmp_path / "site"
     command = [
         sys.executable,
@@ -54,7 +54,7 @@ def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {
-        # Before the checkout, which is installed in place for the tests.
+        # Comes before the checkout, which is installed in place for the tests.
         "PYTHONPATH": str(site),
         "PATH": os.environ["PATH"],
         "ROSETTA_CONFIG_DSN": config_dsn,

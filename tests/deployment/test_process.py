@@ -1,4 +1,4 @@
-"""The service in processes of its own: two on one Redis, signals, starts that fail, logs."""
+"""The service in separate processes: two on one Redis, signals, failing starts, logs."""
 
 import json
 import signal
@@ -36,10 +36,10 @@ def test_two_processes_on_one_redis_agree(serve: StartProcess, config: Sql, redi
     for number in range(50):
         config.execute("UPDATE sources SET name = %s WHERE id = %s", (f"name {number}", source))
         for process in processes:
-            # Within milliseconds: each process hears for itself.
+            # Within milliseconds: each process has its own listener.
             while name_of(process, source) != f"name {number}":
                 continue
-        # It never goes back once it was seen, in neither of them.
+        # Once a process has served the new name it never serves the old one again.
         assert {name_of(process, source) for process in processes for _ in range(4)} == {f"name {number}"}
     redis.delete(f"source_details:{source}")
     assert [name_of(process, source) for process in processes] == ["name 49", "name 49"]
@@ -52,7 +52,7 @@ def test_sigterm_answers_what_was_accepted(serve: StartProcess, config: Sql) -> 
     process = serve()
     process.until_ready()
     with config.transaction():
-        # Pages that have to be computed wait here.
+        # Pages that must be computed wait for this lock.
         config.execute("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE")
         answers: list[httpx.Response] = []
         threads = [
@@ -89,7 +89,7 @@ def test_sigterm_answers_what_was_accepted(serve: StartProcess, config: Sql) -> 
 def test_start_that_cannot_be_says_why_in_one_line(
     serve: StartProcess, changes: dict[str, str | None], line: str
 ) -> None:
-    """It names the variable; exit code 1."""
+    """The line names the variable, and the exit code is 1."""
     process = serve(**changes)
     assert process.wait() == 1
     last = process.log.splitlines()[-1]
@@ -98,7 +98,7 @@ def test_start_that_cannot_be_says_why_in_one_line(
 
 
 def test_start_on_a_database_without_migrations_says_what_to_run(serve: StartProcess, databases: Databases) -> None:
-    """Not with an error from somewhere inside, later."""
+    """It fails at the start, not later with an internal error."""
     process = serve(ROSETTA_CONFIG_DSN=databases.create())
     assert process.wait() == 1
     assert "run rosetta migrate first" in process.log
@@ -132,7 +132,7 @@ def test_log_is_one_json_object_per_event(serve: StartProcess, config: Sql) -> N
 
 
 def test_log_for_people(serve: StartProcess) -> None:
-    """One line per event as well, and no escape sequences in a file."""
+    """Also one line per event, without escape sequences in a file."""
     process = serve(ROSETTA_LOG_FORMAT="console")
     process.until_ready()
     assert "ListenerUp" in process.log
@@ -150,7 +150,7 @@ def test_log_for_people(serve: StartProcess) -> None:
     ],
 )
 def test_odd_requests_over_a_real_connection(serve: StartProcess, request_line: bytes) -> None:
-    """What the in-process client would clean up comes through here as it is: never a 500, always a whole answer."""
+    """Sends what the in-process client would clean up: never a 500, always a complete response."""
     process = serve()
     process.until_ready()
     with socket.create_connection((process.host, process.port), timeout=10) as connection:

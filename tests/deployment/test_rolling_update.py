@@ -1,4 +1,4 @@
-"""A rolling update under load: migrations first, then process by process. Not one request fails."""
+"""A rolling update under load: migrations first, then process by process. No request fails."""
 
 import os
 import random
@@ -37,13 +37,13 @@ class Balancer:
             self._rotation.append(process)
 
     def take_out(self, process: Process) -> None:
-        """Returns when the last of its requests is answered."""
+        """Takes a process out of rotation and waits for the last of its requests."""
         with self._changed:
             self._rotation.remove(process)
             assert self._changed.wait_for(lambda: not self._under_way[process.url], 20)
 
     def send(self, ask: Callable[[str], httpx.Response]) -> httpx.Response:
-        """The answer of one of them."""
+        """The response of one process in rotation."""
         with self._changed:
             url = random.choice(self._rotation).url
             self._under_way[url] += 1
@@ -61,7 +61,7 @@ def test_no_request_fails_while_old_and_new_are_side_by_side(
     """Old processes run on the earlier schema, new ones without rights on new tables, since nobody grants them."""
     source = add_source(config)
     add_table(config, source)
-    # As a deployment of before has it.
+    # The state of a deployment before these migrations.
     config.execute("DROP TABLE source_details_schedule, source_details_lag, source_details_wal_round")
     config.execute("DELETE FROM source_details_migrations WHERE name ~ '^(009|010|present)'")
     balancer, over = Balancer(), threading.Event()
@@ -71,7 +71,7 @@ def test_no_request_fails_while_old_and_new_are_side_by_side(
     failures: list[str] = []
     reads = Counter[int]()
 
-    # The page for people shows what the migrations bring as well.
+    # The HTML pages also show data from the new migrations.
     paths = (f"/api/v1/sources/{source}/details", f"/sources/{source}/details", "/")
 
     def read(number: int) -> None:

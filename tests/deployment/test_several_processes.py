@@ -17,7 +17,7 @@ PROCESSES = 4
 
 @pytest.fixture
 async def services(start: Start) -> list[Service]:
-    """Each with a pool, a listener, a refresher and caches of its own, and nothing left to do."""
+    """Services, each with its own pool, listener, refresher and caches, and with no work left."""
     started = [await start() for _ in range(PROCESSES)]
     for service in started:
         await covered(service)
@@ -25,7 +25,7 @@ async def services(start: Start) -> list[Service]:
 
 
 async def covered(service: Service) -> None:
-    """Returns when the view covers everything, and this service has nothing to refresh."""
+    """Waits until the view covers everything and this service has nothing to refresh."""
     assert await service.runtime.refresher.wait_until_covered(20)
 
 

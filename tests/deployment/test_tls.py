@@ -23,7 +23,7 @@ MakeProxy = Callable[..., Awaitable[Proxy]]
 
 
 class Authority:
-    """Signs certificates; `file` is what its clients trust."""
+    """Signs certificates; `file` is the one that its clients trust."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._authority = trustme.CA(organization_name=name)
@@ -31,7 +31,7 @@ class Authority:
         self._authority.cert_pem.write_to_path(self.file)
 
     def context(self, *names: str) -> ssl.SSLContext:
-        """A server's, for these host names or addresses."""
+        """The context of a server with these host names or addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert(*names).configure_cert(context)
         return context
@@ -39,20 +39,20 @@ class Authority:
 
 @pytest.fixture
 def trusted(tmp_path: Path) -> Authority:
-    """The one that the settings name."""
+    """The authority that the settings name."""
     return Authority(tmp_path, "trusted")
 
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Authority:
-    """One that nobody trusts."""
+    """An authority that nobody trusts."""
     return Authority(tmp_path, "stranger")
 
 
 async def test_rediss_with_a_good_certificate(
     start: Start, config: Sql, proxy: MakeProxy, redis_url: str, trusted: Authority
 ) -> None:
-    """rediss:// and the authority's file in the URL."""
+    """With rediss:// and the authority's file in the URL."""
     place = urlsplit(redis_url)
     between = await proxy(place.hostname, place.port, tls=trusted.context("127.0.0.1"))
     url = SecretStr(f"rediss://127.0.0.1:{between.port}/0?ssl_ca_certs={trusted.file}")
@@ -89,7 +89,7 @@ async def source_behind(
 async def test_source_with_a_good_certificate(
     start: Start, config: Sql, published: Sql, proxy: MakeProxy, shop_dsn: str, trusted: Authority
 ) -> None:
-    """verify-full: the chain and the name."""
+    """verify-full checks the chain and the name."""
     assert published
     service: Service = await start(source_sslmode="verify-full", source_sslrootcert=str(trusted.file))
     source = await source_behind(config, proxy, shop_dsn, trusted.context("localhost"), "localhost")
