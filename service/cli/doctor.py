@@ -148,8 +148,8 @@ async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
     async with connection:
         await connection.execute("LISTEN source_details_doctor")
         await bench.database.fetch_nowait("canary", channel=channel, token=channel)
-        heard = [notice.payload async for notice in connection.notifies(timeout=2, stop_after=1)]
-    if heard:
+        received = [notice.payload async for notice in connection.notifies(timeout=2, stop_after=1)]
+    if received:
         yield Finding("listener", "fine", "notifications arrive")
     else:
         yield Finding(

@@ -117,8 +117,8 @@ async def _test(options: argparse.Namespace, bench: Workbench) -> int:
     }
     slot = seen["slot"]
     state = f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}" if slot else "none"
-    told = facts | {"publication_exists": "yes" if seen["has_publication"] else "no", "slot_state": state}
-    show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in told.items()], as_json=options.json)
+    words = facts | {"publication_exists": "yes" if seen["has_publication"] else "no", "slot_state": state}
+    show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in words.items()], as_json=options.json)
     remedies = []
     if not seen["has_publication"]:
         remedies.append(f"no publication; run: CREATE PUBLICATION {address.publication_name} FOR ALL TABLES")

@@ -32,20 +32,20 @@ async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
         try:
             result = await bench.synchronizer.sync(row["id"])
             reports.append({"id": row["id"], "name": row["name"], **result.body()})
-            told = _told(result)
+            words = _words(result)
         except SyncError as error:
             failures += 1
             reports.append({"id": row["id"], "name": row["name"], "outcome": "failed", "error": error.message})
-            told = error.message
+            words = error.message
         _progress(number, len(sources), "")
         if not options.json:
-            print(f"{row['name']}: {told}", flush=True)
+            print(f"{row['name']}: {words}", flush=True)
     if options.json:
         show(reports, [], as_json=True)
     return FAILED if failures else FINE
 
 
-def _told(result: SyncResult) -> str:
+def _words(result: SyncResult) -> str:
     if not result.count:
         return "nothing changed"
     counts = ((name.removeprefix("tables_"), len(changed)) for name, changed in result.changes.items())

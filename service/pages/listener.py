@@ -24,7 +24,7 @@ from service.database.pool import ConfigDatabase
 from service.errors import StartError
 from service.pages.details import Pages
 from service.pages.refresher import Refresher
-from service.telemetry.events import CanaryHeard, ListenerDown, ListenerUp, Observer
+from service.telemetry.events import CanaryReceived, ListenerDown, ListenerUp, Observer
 
 CHANNEL = "source_details_changed"
 # Source ids begin at 1.
@@ -65,7 +65,7 @@ class Listener:
         self._interval = canary_interval_s
         self._canary_channel = f"source_details_canary_{secrets.token_hex(8)}"
         self._connection: psycopg.AsyncConnection | None = None
-        self._heard: set[int] | None = set()
+        self._received: set[int] | None = set()
         self._is_flush_due = False
         self.is_listening = False
         self.canary_ms: float | None = None
@@ -139,11 +139,11 @@ class Listener:
         # Sent while notifications are received, not before: a busy pool must not delay evictions.
         sending = asyncio.ensure_future(within(_CANARY_PATIENCE_S, send()))
         keep(sending)
-        is_heard = await self._take(connection, _CANARY_PATIENCE_S, token)
-        if not is_heard and sent:
+        is_received = await self._take(connection, _CANARY_PATIENCE_S, token)
+        if not is_received and sent:
             # The canary may have been sent late: its time to arrive counts from then.
-            is_heard = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
-        if is_heard:
+            is_received = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
+        if is_received:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
             # In the background: a Redis that hangs must not keep this connection from being read.
             self._observe.watch("canary", self._evict_canary(started, self.canary_ms))
@@ -154,34 +154,34 @@ class Listener:
         else:
             await within(_CANARY_PATIENCE_S, connection.execute("SELECT"))
 
-    async def _evict_canary(self, started: float, heard_ms: float) -> None:
+    async def _evict_canary(self, started: float, received_ms: float) -> None:
         await self._pages.evict([_NO_SOURCE], "canary")
-        self._observe(CanaryHeard(heard_ms=heard_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
+        self._observe(CanaryReceived(received_ms=received_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
     async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
         """Receives notifications for so many seconds. Returns true at once if the canary with this token arrives."""
         deadline = monotonic() + seconds
-        is_heard = False
-        while not is_heard and (left := deadline - monotonic()) > 0:
+        is_received = False
+        while not is_received and (left := deadline - monotonic()) > 0:
             async for notification in connection.notifies(timeout=left, stop_after=1 if token else None):
                 if notification.channel == CHANNEL:
                     self._hear(notification.payload)
                 elif token and notification.payload == token:
-                    is_heard = True
-        return is_heard
+                    is_received = True
+        return is_received
 
     def _hear(self, payload: str) -> None:
         # Every payload but a source id means all pages: '*', or the text of a program that does not know our payloads.
-        if self._heard is not None and _SOURCE_ID.fullmatch(payload):
-            self._heard.add(int(payload))
+        if self._received is not None and _SOURCE_ID.fullmatch(payload):
+            self._received.add(int(payload))
         else:
-            self._heard = None
+            self._received = None
         if not self._is_flush_due:
             # Everything that arrives in one packet becomes one eviction: the flush runs once all of it has been read.
             self._is_flush_due = True
             self._observe.watch("eviction", self._flush())
 
     async def _flush(self) -> None:
-        heard, self._heard, self._is_flush_due = self._heard, set(), False
-        await self._pages.evict(heard, "notification")
+        received, self._received, self._is_flush_due = self._received, set(), False
+        await self._pages.evict(received, "notification")
         self._refresher.request()

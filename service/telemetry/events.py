@@ -85,13 +85,13 @@ class Evicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryHeard(Event):
-    """A canary was sent, notified and evicted like any change. Both times start before its commit: `heard_ms` ends with
-    its notification, `evicted_ms` with the answer of Redis.
+class CanaryReceived(Event):
+    """A canary was sent, notified and evicted like any change. Both times start before its commit: `received_ms` ends
+    with its notification, `evicted_ms` with the answer of Redis.
     """
 
     level: ClassVar[str] = "debug"
-    heard_ms: float
+    received_ms: float
     evicted_ms: float
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.telemetry.events import (
-    CanaryHeard,
+    CanaryReceived,
     Event,
     Evicted,
     Filled,
@@ -80,7 +80,7 @@ class Metrics:
             case Evicted():
                 self._evictions.labels(event.cause).inc()
                 self._eviction.observe(event.took_ms / 1000)
-            case CanaryHeard():
+            case CanaryReceived():
                 self._canary.observe(event.evicted_ms / 1000)
             case Filled():
                 self._fills.labels(event.outcome).inc()

@@ -76,7 +76,7 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
         ms = round((monotonic() - started) * 1000)
         events.put_nowait((event("phase", {"phase": phase, "tables": tables, "ms": ms}), False))
 
-    def hear(about: Event) -> None:
+    def pass_on(about: Event) -> None:
         if isinstance(about, SyncPhase) and about.source_id == source_id:
             say(about.phase, about.tables)
 
@@ -92,7 +92,7 @@ async def progress(runtime: Runtime, source_id: int) -> AsyncIterator[bytes]:
         events.put_nowait((event("outcome", {"ok": outcome.status == 200, "html": html}), True))
 
     # A sync that waits behind another one reports the phases of that one first.
-    stop = runtime.observer.subscribe(hear)
+    stop = runtime.observer.subscribe(pass_on)
     task = asyncio.ensure_future(work())
     keep(task)
     task.add_done_callback(end)

@@ -1,7 +1,7 @@
 """What was written and what was read, and the verdict.
 
 A register is a value on a page that one writer alone counts up. A write of `number` has been delivered when every
-process has heard a notification that was sent after it: those come in the order of their commits, and a process that
+process has received a notification that was sent after it: those come in the order of their commits, and a process that
 missed some while it did not listen has evicted everything before it hears the next. From then on no read may show less.
 """
 
@@ -106,9 +106,9 @@ class History:
             )
         earliest.reverse()
         for write in self.writes:
-            heard = earliest[bisect.bisect_left(begins, write.committed)]
+            received = earliest[bisect.bisect_left(begins, write.committed)]
             own = [marks.get(write.mark, inf) for marks in evicted]
-            known = max(map(min, heard, own))
+            known = max(map(min, received, own))
             write.delivered = known if known < inf else None
 
     def judge(self) -> Verdict:

@@ -360,19 +360,19 @@ def test_watching_one_more_column_is_one_line(config: Sql) -> None:
     add_pipeline(config, source, "warehouse")
     config.execute("LISTEN source_details_changed")
 
-    def heard() -> list[str]:
+    def received() -> list[str]:
         config.execute("UPDATE destinations SET type = type || '!'")
         config.execute("NOTIFY source_details_changed, 'last'")
         return [notice.payload for notice in config.notifies(stop_after=1)] + [
             notice.payload for notice in config.notifies(timeout=0)
         ]
 
-    assert heard() == ["last"]
+    assert received() == ["last"]
     config.execute(more.encode())
-    assert heard() == [str(source), "last"]
+    assert received() == [str(source), "last"]
     config.execute(less.encode())
     triggers = "SELECT FROM pg_trigger WHERE tgrelid = 'wal_monitor'::regclass AND NOT tgisinternal"
     assert config.execute(triggers).fetchall() == []
     config.execute(notify.encode())
-    assert heard() == ["last"]
+    assert received() == ["last"]
     assert fingerprint(config) == before

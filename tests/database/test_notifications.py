@@ -13,7 +13,7 @@ from tests.fixtures.runtime import Service
 
 
 @contextmanager
-def heard(dsn: str) -> Iterator[list[str]]:
+def listening(dsn: str) -> Iterator[list[str]]:
     """The payloads of the notifications sent inside the block."""
     payloads: list[str] = []
     with connect(dsn) as listener:
@@ -83,7 +83,7 @@ UNSEEN = [
 @pytest.mark.parametrize("statement", SHOWN)
 def test_what_a_page_shows_notifies_once(config: Sql, config_dsn: str, filled: int, statement: str) -> None:
     """Cascades included: one notification per source and transaction."""
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute(statement)
     assert payloads == [str(filled)]
 
@@ -92,7 +92,7 @@ def test_what_a_page_shows_notifies_once(config: Sql, config_dsn: str, filled: i
 def test_what_only_ticks_is_silent(config: Sql, config_dsn: str, filled: int, statement: str) -> None:
     """A heartbeat must not empty the cache."""
     assert filled
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute(statement)
     assert payloads == []
 
@@ -106,14 +106,14 @@ def test_truncates_and_thresholds_reach_every_page(config: Sql, config_dsn: str,
         "TRUNCATE history_schema_evolution",
         "TRUNCATE sources CASCADE",
     ):
-        with heard(config_dsn) as payloads:
+        with listening(config_dsn) as payloads:
             config.execute(statement)
         assert payloads == ["*"], statement
 
 
 def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql, config_dsn: str) -> None:
     """Above a limit, all pages are evicted."""
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute(
             """
             INSERT INTO sources (name, pg_host, pg_database, pg_username, publication_name, replication_name)
@@ -130,7 +130,7 @@ def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql,
 def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int) -> None:
     """NOTIFY and the log are part of the transaction."""
     assert filled
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         with config.transaction(force_rollback=True):
             config.execute("UPDATE table_metadata_list SET table_name = 'other'")
             config.execute("UPDATE sources SET name = 'other'")
@@ -143,7 +143,7 @@ def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str
     second, third = add_source(config), add_source(config)
     add_pipeline(config, second, "warehouse")
     add_pipeline(config, third)
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute("UPDATE destinations SET name = 'renamed'")
     assert sorted(payloads) == sorted([str(filled), str(second)])
 
@@ -151,7 +151,7 @@ def test_renamed_destination_reaches_all_who_use_it(config: Sql, config_dsn: str
 def test_moved_table_reaches_both_sources(config: Sql, config_dsn: str, filled: int) -> None:
     """The source that it left and the one that it moved to; a changed source id is noticed as well."""
     second = add_source(config)
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute("UPDATE table_metadata_list SET source_id = %s, table_name = 'moved'", (second,))
     assert sorted(payloads) == sorted([str(filled), str(second)])
 
@@ -159,7 +159,7 @@ def test_moved_table_reaches_both_sources(config: Sql, config_dsn: str, filled: 
 def test_replica_role_is_heard(config: Sql, config_dsn: str, filled: int) -> None:
     """ENABLE ALWAYS: triggers also fire for a program with session_replication_role = replica."""
     config.execute("SET session_replication_role = replica")
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         config.execute("UPDATE table_metadata_list SET table_name = 'other'")
     assert payloads == [str(filled)]
     assert config.execute("SELECT source_id FROM source_details_log").fetchall() == [{"source_id": filled}]
@@ -172,7 +172,7 @@ def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: s
     config.execute("GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO platform_writer")
     config.execute("REVOKE ALL ON source_details_log, source_details_refresh_state FROM platform_writer")
     try:
-        with heard(config_dsn) as payloads:
+        with listening(config_dsn) as payloads:
             config.execute("SET ROLE platform_writer")
             config.execute("SET search_path = pg_catalog")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -191,7 +191,7 @@ def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
 ) -> None:
     """The mover cannot see the addition, nor the adding transaction the move: the move waits."""
     second = add_source(config)
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         with connect(config_dsn) as adding, adding.transaction():
             adding.execute("INSERT INTO destinations (name) VALUES ('lake')")
             adding.execute(
@@ -240,7 +240,7 @@ def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
 ) -> None:
     """A change of a version locks its table against a move."""
     second = add_source(config)
-    with heard(config_dsn) as payloads:
+    with listening(config_dsn) as payloads:
         with connect(config_dsn) as changing, changing.transaction():
             changing.execute("UPDATE history_schema_evolution SET version_schema = 9")
             moving = Aside(config_dsn, f"UPDATE table_metadata_list SET source_id = {second}")
@@ -256,7 +256,7 @@ def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, co
     assert filled
     with connect(config_dsn) as moving, moving.transaction():
         moving.execute("UPDATE table_metadata_list SET source_id = %s", (second,))
-        with heard(config_dsn) as payloads:
+        with listening(config_dsn) as payloads:
             config.execute("SET lock_timeout = '1s'")
             config.execute("UPDATE history_schema_evolution SET version_schema = 9")
         assert payloads == ["*"]
@@ -266,7 +266,7 @@ def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, co
 def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: str, filled: int) -> None:
     """It cannot see which sources use a destination by now."""
     second = add_source(config)
-    with heard(config_dsn) as payloads, connect(config_dsn) as renaming:
+    with listening(config_dsn) as payloads, connect(config_dsn) as renaming:
         renaming.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         renaming.execute("SELECT FROM sources")
         add_pipeline(config, second, "warehouse")
