@@ -249,7 +249,7 @@ async def test_table_page_shows_every_version_with_its_difference(
     (table,) = page["tables"]
     shown = await get(service, f"/sources/tables/{table['id']}")
     text = words(shown)
-    assert "Version 2 now" in text
+    assert "Version 2 current" in text
     assert "1 added, 1 dropped, 1 retyped" in text
     assert "+ added: total NUMERIC(10,2)" in text
     assert "\u2212 dropped: note" in text
