@@ -137,7 +137,7 @@ DECLARE
     is_stale boolean := true;
     now_due record;
 BEGIN
-    -- A manual refresh that no event trigger announced: whoever notes it sends the notification.
+    -- Without the event trigger nothing announces a manual refresh. The process that notes it notifies the others.
     IF public.source_details_is_populated() THEN
         is_stale := false;
         IF EXISTS (
@@ -178,7 +178,7 @@ BEGIN
             wait_ms := greatest(ceil(extract(epoch FROM now_due.duration) * 1000), 20);
             RETURN;
         END IF;
-        -- Checks again with the lock: whoever held it may have done the work in between.
+        -- Checks again with the lock: another process may have refreshed between the check and the lock.
     END LOOP;
     PERFORM public.source_details_refresh(evict => false);
     outcome := 'refreshed';

@@ -257,7 +257,7 @@ class Cache:
                     del self._evicting[mark]
 
     async def evict_all(self) -> None:
-        """Deletes every page and lease, whoever stored it, by SCAN, which blocks nothing.
+        """Deletes every page and lease of all processes. It uses SCAN, which does not block Redis.
 
         Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second pass.
         """
