@@ -9,7 +9,7 @@ import redis as sync_redis
 
 from service.telemetry.events import SyncFinished
 from tests.fixtures.databases import Sql
-from tests.fixtures.gates import Gate
+from tests.fixtures.gates import held_sync
 from tests.fixtures.metadata import add_source, add_table, count_computations
 from tests.fixtures.process import Process, StartProcess
 from tests.fixtures.runtime import Service, until
@@ -69,9 +69,7 @@ async def test_storm_of_refreshes_is_two_syncs_and_nobody_sees_an_older_state(
     """Five hundred callers: the first has a sync of its own, the others share the next, which starts later."""
     shop.execute("CREATE TABLE orders (id int); CREATE PUBLICATION rosetta FOR ALL TABLES")
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-    first = asyncio.create_task(service.sync(source))
-    await looking.until_reached()
+    looking, first = await held_sync(monkeypatch, service, source)
     shop.execute("CREATE TABLE lines (id int)")
     sync = service.runtime.synchronizer.sync
     called = 0

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from service.config.credentials import encrypt
 from service.sources import connections as remote
 from tests.fixtures.databases import Sql
-from tests.fixtures.gates import Gate
+from tests.fixtures.gates import held_sync
 from tests.fixtures.metadata import KEY, add_source, add_table
 from tests.fixtures.process import StartProcess
 from tests.fixtures.proxy import Proxy
@@ -71,9 +71,7 @@ async def test_change_in_the_middle_of_a_sync_is_seen_by_the_next(
 ) -> None:
     """A sync reads the source in one snapshot: never half of a change."""
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-    syncing = asyncio.create_task(service.sync(source))
-    await looking.until_reached()
+    looking, syncing = await held_sync(monkeypatch, service, source)
     published.execute("ALTER TABLE orders ADD COLUMN a int; CREATE TABLE lines (id int)")
     looking.open()
     assert tables(await syncing) == {"orders": 1}

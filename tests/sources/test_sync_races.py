@@ -8,7 +8,7 @@ import pytest
 
 from service.telemetry.events import SyncFinished
 from tests.fixtures.databases import Sql, connect
-from tests.fixtures.gates import Gate
+from tests.fixtures.gates import held_sync
 from tests.fixtures.metadata import add_source
 from tests.fixtures.runtime import Service, Start, until
 from tests.fixtures.shop import history, tables
@@ -20,9 +20,7 @@ async def test_older_look_is_not_recorded_over_a_newer(
     """Two processes: one reads the source before a change, and records after the other, which saw the change."""
     source = add_source(config, shop_dsn)
     slow, quick = await start(), await start()
-    looking = Gate(monkeypatch, slow.runtime.connections, "fetch", after=True)
-    late = asyncio.create_task(slow.sync(source))
-    await looking.until_reached()
+    looking, late = await held_sync(monkeypatch, slow, source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")
     assert tables(await quick.sync(source)) == {"orders": 1}
     looking.open()
@@ -37,9 +35,7 @@ async def test_sync_is_shared_only_by_who_called_before_it_began(
 ) -> None:
     """One runs, one waits: a caller that comes during the first shares the second, and sees its own change."""
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-    first = asyncio.create_task(service.sync(source))
-    await looking.until_reached()
+    looking, first = await held_sync(monkeypatch, service, source)
     published.execute("CREATE TABLE lines (id int)")
     later = [asyncio.create_task(service.sync(source)) for _ in range(20)]
     await asyncio.sleep(0)
@@ -74,9 +70,7 @@ async def test_program_that_wrote_after_the_look_is_not_reverted(
     """It saw a change that the sync could not have seen: the source is asked again, and no version is invented."""
     source = add_source(config, shop_dsn)
     await service.sync(source)
-    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-    syncing = asyncio.create_task(service.sync(source))
-    await looking.until_reached()
+    looking, syncing = await held_sync(monkeypatch, service, source)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric")
     total = {"column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC"}
     with config.transaction():
@@ -103,9 +97,7 @@ async def test_source_that_is_pointed_elsewhere_during_a_sync_is_asked_again(
     """The old database's answer is recorded nowhere."""
     published.execute("CREATE TABLE lines (id int); CREATE PUBLICATION other FOR TABLE lines")
     source = add_source(config, shop_dsn)
-    looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-    syncing = asyncio.create_task(service.sync(source))
-    await looking.until_reached()
+    looking, syncing = await held_sync(monkeypatch, service, source)
     config.execute("UPDATE sources SET publication_name = 'other'")
     looking.open()
     page = await syncing
@@ -151,9 +143,7 @@ async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
         platform.execute("UPDATE table_metadata_list SET updated_at = now() WHERE table_name = 'lines'")
         # Somebody else commits, so that the subtransaction is not the newest one.
         config.execute("UPDATE rosetta_setting_configuration SET updated_at = now()")
-        looking = Gate(monkeypatch, service.runtime.connections, "fetch", after=True)
-        syncing = asyncio.create_task(service.sync(source))
-        await looking.until_reached()
+        looking, syncing = await held_sync(monkeypatch, service, source)
         published.execute("ALTER TABLE orders ADD COLUMN total numeric")
         total = {"total": {"column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC"}}
         platform.execute(
