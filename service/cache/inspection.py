@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from service.cache.deployment import Deployment
+from service.cache.keys import page_keys
 from service.cache.primaries import Primaries, Script
 from service.cache.session import can_track
-from service.cache.store import CacheUnavailableError, keys, parse_publication
+from service.cache.store import CacheUnavailableError, parse_publication
 
 _LOOK = Script("""
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
@@ -50,7 +51,7 @@ async def held(deployment: Deployment, source_id: int) -> Holding:
     """What Redis holds of a source. Raises CacheUnavailableError with the reason."""
     try:
         primaries = await deployment.find()
-        page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, keys(source_id), [])
+        page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, page_keys(source_id), [])
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
     kept = parse_publication(publication)
@@ -59,7 +60,7 @@ async def held(deployment: Deployment, source_id: int) -> Holding:
 
 async def examine(deployment: Deployment) -> Ability:
     """Tries the commands that the service needs. Raises CacheRefusesError or CacheUnavailableError with the reason."""
-    unused = keys(_NO_SOURCE)[:2]
+    unused = page_keys(_NO_SOURCE)[:2]
     try:
         primaries = await deployment.find()
         await primaries.run(_PROBE, unused, [])

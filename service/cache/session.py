@@ -17,8 +17,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from service.cache.deployment import Deployment
+from service.cache.keys import PREFIX, page_of
 from service.cache.primaries import Primaries
-from service.cache.store import PREFIX, Cache, CacheUnavailableError, page_of
+from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Backoff
 from service.telemetry.events import CacheDown, CacheUp, Observer
 

@@ -1,8 +1,5 @@
 """Pages in Redis, and the leases that keep a slow reader from undoing an eviction.
 
-`source_details:{id}` is the page as a plain string with a TTL. `{source_details:{id}}:lease` names the fill that
-computes it now, `{source_details:{id}}:publication` is the source's last answer about its publication,
-`{source_details:{id}}:tables` the names of all its tables; all share the page's hash slot.
 A page is stored only while its lease exists. An eviction deletes page and lease in one command, so that a page that was
 read before it is refused afterwards. The script that reads a page begins with a write that changes nothing, which a
 replica refuses: a demoted server may lack evictions, and nothing is read from it.
@@ -28,16 +25,14 @@ from redis.exceptions import (
 
 from service.cache import scripts
 from service.cache.deployment import MOST_AT_ONCE
+from service.cache.keys import HOT, PREFIX, companion, counter, page_keys
 from service.cache.primaries import Primaries, Script
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
 from service.telemetry.tracing import span
 
 T = TypeVar("T")
 
-PREFIX = "source_details:"
-_PAGE_KEY = re.compile(rb"source_details:([0-9]{1,10})")
 _PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
-_HOT_KEY = f"{{{PREFIX}hot}}"
 
 # A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
@@ -63,26 +58,6 @@ class Claim:
 
 class CacheUnavailableError(Exception):
     """Redis cannot be used now."""
-
-
-def page_key(source_id: int) -> str:
-    """The key of a page, as operators know it."""
-    return f"{PREFIX}{source_id}"
-
-
-def page_of(key: bytes) -> int | None:
-    """The source whose page has this key; None if it is no page's key."""
-    found = _PAGE_KEY.fullmatch(key)
-    return int(found[1]) if found else None
-
-
-def keys(source_id: int) -> tuple[str, str, str]:
-    """The keys of a page, of its lease and of its publication: one hash slot."""
-    return page_key(source_id), _companion(source_id, "lease"), _companion(source_id, "publication")
-
-
-def _companion(source_id: int, name: str) -> str:
-    return f"{{{page_key(source_id)}}}:{name}"
 
 
 def parse_publication(held: bytes | None) -> Remembered | None:
@@ -169,7 +144,7 @@ class Cache:
         primaries = self._primaries
         with span("redis claim", source_id=source_id):
             answer = await self._run(
-                scripts.CLAIM, (*keys(source_id), _companion(source_id, "none")), token, _LEASE_MS, int(force)
+                scripts.CLAIM, (*page_keys(source_id), companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
         # The session may have ended while the answer was under way: evictions since then may be missed.
         if not self._is_trusted or self._primaries is not primaries:
@@ -184,7 +159,7 @@ class Cache:
         """Stores a page if its lease still exists; false if the lease was lost, or the page has expired."""
         if not self._is_trusted or ttl_ms <= 0:
             return False
-        page, lease, _ = keys(source_id)
+        page, lease, _ = page_keys(source_id)
         with span("redis store", source_id=source_id, body_bytes=len(body)):
             is_stored = bool(await self._run(scripts.STORE, (page, lease), token, body, ttl_ms))
         if self._refusal is not None:
@@ -195,28 +170,28 @@ class Cache:
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not finish."""
         if self._is_trusted:
-            await self._run(scripts.RELEASE, keys(source_id)[1:2], token)
+            await self._run(scripts.RELEASE, page_keys(source_id)[1:2], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
         """Keeps a source's answer about its publication; `number` is that of the last sync, 0 if there is none."""
         if self._is_trusted:
-            await self._run(scripts.REMEMBER, keys(source_id)[2:], number, publication, ttl_ms)
+            await self._run(scripts.REMEMBER, page_keys(source_id)[2:], number, publication, ttl_ms)
 
     async def remember_tables(self, source_id: int, tables: bytes, ttl_ms: int) -> None:
         """Keeps the names of all of a source's tables."""
-        await self._remember_text(_companion(source_id, "tables"), tables, ttl_ms)
+        await self._remember_text(companion(source_id, "tables"), tables, ttl_ms)
 
     async def recall_tables(self, source_id: int) -> bytes | None:
         """The names that were kept, or None if they have expired."""
-        return await self._recall_text(_companion(source_id, "tables"))
+        return await self._recall_text(companion(source_id, "tables"))
 
     async def remember_hot(self, source_ids: bytes, ttl_ms: int) -> None:
         """Keeps the ids of the most requested pages."""
-        await self._remember_text(_HOT_KEY, source_ids, ttl_ms)
+        await self._remember_text(HOT, source_ids, ttl_ms)
 
     async def recall_hot(self) -> bytes | None:
         """The ids that were kept, or None if they have expired."""
-        return await self._recall_text(_HOT_KEY)
+        return await self._recall_text(HOT)
 
     async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
         if self._is_trusted:
@@ -232,7 +207,7 @@ class Cache:
         """Counts a name, and returns its count since the first time. CacheUnavailableError without Redis."""
         if not self._is_trusted:
             raise CacheUnavailableError
-        return int(await self._run(scripts.COUNT, [f"{{{PREFIX}count}}:{name}"], ttl_ms))
+        return int(await self._run(scripts.COUNT, [counter(name)], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases, all of them for None. Until that is done, no claim on them is answered."""
@@ -248,7 +223,7 @@ class Cache:
             if ids is None:
                 await self.evict_all()
             else:
-                groups = [keys(source_id)[:2] for source_id in ids]
+                groups = [page_keys(source_id)[:2] for source_id in ids]
                 await self._ask(lambda primaries: primaries.delete(groups), must_succeed=True)
         finally:
             done.set_result(None)

@@ -3,7 +3,7 @@
 import shutil
 import sys
 
-from service.cache.store import page_key
+from service.cache.keys import page_key
 from service.demo.product import Demo
 
 _KEY = page_key(1)

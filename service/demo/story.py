@@ -10,7 +10,7 @@ import httpx
 import psycopg
 
 from service.cache.deployment import operator_client
-from service.cache.store import page_key
+from service.cache.keys import page_key
 from service.database.queries import query
 from service.demo import shop
 from service.demo.product import Demo
