@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -16,8 +14,9 @@ from service.database.queries import query
 from service.database.uninstall import uninstall
 from service.demo.servers import wheel_binaries
 from tests import PROJECT
+from tests.fixtures.catalogs import fingerprint
 from tests.fixtures.databases import Databases, Sql, connect, with_database
-from tests.fixtures.metadata import add_pipeline, add_source, add_table
+from tests.fixtures.metadata import add_source, add_table
 
 # In an operator's order: the numbered files, then the present.
 FILES = [*migrate.numbered(), *migrate.present()]
@@ -58,38 +57,6 @@ def by_restoring(connection: Sql, path: Path) -> None:
     """Restores pg_dump's output, which leaves the session without a search path."""
     connection.execute(path.read_bytes())
     connection.execute("RESET search_path")
-
-
-def fingerprint(connection: Sql) -> dict[str, list[Any]]:
-    """Everything that a migration could have changed, according to the catalogs."""
-    questions = {
-        "columns": """
-            SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull
-            FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN
-                (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, attnum""",
-        "views": """
-            SELECT oid::regclass::text, pg_get_viewdef(oid) FROM pg_class
-            WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace ORDER BY 1""",
-        "defaults": "SELECT adrelid::regclass::text, adnum, pg_get_expr(adbin, adrelid) FROM pg_attrdef ORDER BY 1, 2",
-        "relations": """
-            SELECT oid::regclass::text, relkind, relpersistence FROM pg_class
-            WHERE relnamespace = 'public'::regnamespace ORDER BY 1""",
-        "comments": """
-            SELECT objoid::regclass::text, objsubid, description FROM pg_description
-            WHERE classoid = 'pg_class'::regclass
-                AND objoid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, 2""",
-        "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
-        "functions": """
-            SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1""",
-        "triggers": """
-            SELECT pg_get_triggerdef(t.oid), tgenabled FROM pg_trigger AS t WHERE NOT tgisinternal ORDER BY 1""",
-        "constraints": """
-            SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
-        "event triggers": "SELECT evtname, evtevent, evtenabled, evttags FROM pg_event_trigger ORDER BY 1",
-        "settings": "SELECT config_key, config_value FROM rosetta_setting_configuration ORDER BY 1",
-    }
-    return {what: [tuple(row.values()) for row in connection.execute(ask)] for what, ask in questions.items()}
 
 
 @pytest.mark.parametrize("apply", [by_migrate, by_psql])
@@ -294,85 +261,3 @@ def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earl
         migrate.migrate(dsn, say=lambda _: None, repair=True)
         uninstall(dsn, say=lambda _: None)
         assert connection.execute("SELECT to_regclass('idx_pipelines_source_id') AS it").fetchone() == {"it": None}
-
-
-@pytest.mark.parametrize(
-    ("broken", "missing"),
-    [
-        ("DROP VIEW source_details_sources", "view source_details_sources"),
-        ("DROP FUNCTION source_details_refresh", "function source_details_refresh"),
-        ("DROP TRIGGER source_details_update ON wal_monitor", "trigger source_details_update on wal_monitor"),
-        ("ALTER TABLE sources DISABLE TRIGGER source_details_insert", "trigger source_details_insert on sources"),
-        ("DROP VIEW source_details_live CASCADE", "materialized view source_details_tables"),
-        ("DROP INDEX idx_pipelines_source_id", "index idx_pipelines_source_id"),
-        ("DROP TABLE source_details_lag", "table source_details_lag"),
-        ("DROP FUNCTION source_details_triggers", "function source_details_triggers"),
-    ],
-)
-def test_check_knows_what_was_dropped_and_repair_makes_it_again(
-    databases: Databases, broken: str, missing: str
-) -> None:
-    """Whatever was dropped, a repaired database equals a fresh one."""
-    dsn, whole_dsn = databases.migrated(), databases.migrated()
-    with connect(dsn) as connection, connect(whole_dsn) as whole:
-        connection.execute(broken.encode())
-        assert missing in migrate.check(dsn).names
-        migrate.migrate(dsn, say=lambda _: None)
-        assert missing in migrate.check(dsn).names
-        migrate.migrate(dsn, say=lambda _: None, repair=True)
-        assert migrate.check(dsn).names == []
-        assert fingerprint(connection) == fingerprint(whole)
-
-
-def test_present_is_applied_again_when_its_text_has_changed(
-    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All of its files, in order; other line endings alone are no change."""
-    dsn = databases.migrated()
-    other = tmp_path / "migrations"
-    shutil.copytree(FILES[0].parent, other)
-    monkeypatch.setattr(migrate, "folder", lambda _: other)
-    for path in other.rglob("*.sql"):
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert migrate.check(dsn).names == []
-    changed = other / "present/02_views.sql"
-    changed.write_bytes(changed.read_bytes().replace(b"'Unknown'", b"'nameless'"))
-    assert migrate.check(dsn).names == [migrate.PRESENT]
-    with connect(dsn) as connection:
-        add_table(connection, add_source(connection), None)
-        assert migrate.migrate(dsn, say=lambda _: None) == [migrate.PRESENT]
-        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
-        assert row is not None
-        assert row["published_names"] == ["nameless"]
-        assert row["view_is_current"]
-    assert migrate.migrate(dsn, say=lambda _: None) == []
-
-
-def test_watching_one_more_column_is_one_line(config: Sql) -> None:
-    """A table that is no longer watched loses its triggers; undoing the change restores the database."""
-    notify = next(path for path in FILES if path.name == "04_notify.sql").read_text()
-    line = "    ('destinations', 'name', NULL),\n"
-    more = notify.replace(line, line + line.replace("name", "type"))
-    less = re.sub(r"    \('wal_monitor', .*\n", "", notify)
-    assert notify not in (more, less)
-    before = fingerprint(config)
-    source = add_source(config)
-    add_pipeline(config, source, "warehouse")
-    config.execute("LISTEN source_details_changed")
-
-    def received() -> list[str]:
-        config.execute("UPDATE destinations SET type = type || '!'")
-        config.execute("NOTIFY source_details_changed, 'last'")
-        return [notice.payload for notice in config.notifies(stop_after=1)] + [
-            notice.payload for notice in config.notifies(timeout=0)
-        ]
-
-    assert received() == ["last"]
-    config.execute(more.encode())
-    assert received() == [str(source), "last"]
-    config.execute(less.encode())
-    triggers = "SELECT FROM pg_trigger WHERE tgrelid = 'wal_monitor'::regclass AND NOT tgisinternal"
-    assert config.execute(triggers).fetchall() == []
-    config.execute(notify.encode())
-    assert received() == ["last"]
-    assert fingerprint(config) == before

@@ -1,0 +1,95 @@
+"""The present: dropped and repaired, applied again when its text changes, one line for one more watched column."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.database import migrations as migrate
+from service.database.queries import query
+from tests.fixtures.catalogs import fingerprint
+from tests.fixtures.databases import Databases, Sql, connect
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
+
+
+@pytest.mark.parametrize(
+    ("broken", "missing"),
+    [
+        ("DROP VIEW source_details_sources", "view source_details_sources"),
+        ("DROP FUNCTION source_details_refresh", "function source_details_refresh"),
+        ("DROP TRIGGER source_details_update ON wal_monitor", "trigger source_details_update on wal_monitor"),
+        ("ALTER TABLE sources DISABLE TRIGGER source_details_insert", "trigger source_details_insert on sources"),
+        ("DROP VIEW source_details_live CASCADE", "materialized view source_details_tables"),
+        ("DROP INDEX idx_pipelines_source_id", "index idx_pipelines_source_id"),
+        ("DROP TABLE source_details_lag", "table source_details_lag"),
+        ("DROP FUNCTION source_details_triggers", "function source_details_triggers"),
+    ],
+)
+def test_check_knows_what_was_dropped_and_repair_makes_it_again(
+    databases: Databases, broken: str, missing: str
+) -> None:
+    """Whatever was dropped, a repaired database equals a fresh one."""
+    dsn, whole_dsn = databases.migrated(), databases.migrated()
+    with connect(dsn) as connection, connect(whole_dsn) as whole:
+        connection.execute(broken.encode())
+        assert missing in migrate.check(dsn).names
+        migrate.migrate(dsn, say=lambda _: None)
+        assert missing in migrate.check(dsn).names
+        migrate.migrate(dsn, say=lambda _: None, repair=True)
+        assert migrate.check(dsn).names == []
+        assert fingerprint(connection) == fingerprint(whole)
+
+
+def test_present_is_applied_again_when_its_text_has_changed(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its files, in order; other line endings alone are no change."""
+    dsn = databases.migrated()
+    other = tmp_path / "migrations"
+    shutil.copytree(migrate.numbered()[0].parent, other)
+    monkeypatch.setattr(migrate, "folder", lambda _: other)
+    for path in other.rglob("*.sql"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert migrate.check(dsn).names == []
+    changed = other / "present/02_views.sql"
+    changed.write_bytes(changed.read_bytes().replace(b"'Unknown'", b"'nameless'"))
+    assert migrate.check(dsn).names == [migrate.PRESENT]
+    with connect(dsn) as connection:
+        add_table(connection, add_source(connection), None)
+        assert migrate.migrate(dsn, say=lambda _: None) == [migrate.PRESENT]
+        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        assert row is not None
+        assert row["published_names"] == ["nameless"]
+        assert row["view_is_current"]
+    assert migrate.migrate(dsn, say=lambda _: None) == []
+
+
+def test_watching_one_more_column_is_one_line(config: Sql) -> None:
+    """A table that is no longer watched loses its triggers; undoing the change restores the database."""
+    notify = next(path for path in migrate.present() if path.name == "04_notify.sql").read_text()
+    line = "    ('destinations', 'name', NULL),\n"
+    more = notify.replace(line, line + line.replace("name", "type"))
+    less = re.sub(r"    \('wal_monitor', .*\n", "", notify)
+    assert notify not in (more, less)
+    before = fingerprint(config)
+    source = add_source(config)
+    add_pipeline(config, source, "warehouse")
+    config.execute("LISTEN source_details_changed")
+
+    def received() -> list[str]:
+        config.execute("UPDATE destinations SET type = type || '!'")
+        config.execute("NOTIFY source_details_changed, 'last'")
+        return [notice.payload for notice in config.notifies(stop_after=1)] + [
+            notice.payload for notice in config.notifies(timeout=0)
+        ]
+
+    assert received() == ["last"]
+    config.execute(more.encode())
+    assert received() == [str(source), "last"]
+    config.execute(less.encode())
+    triggers = "SELECT FROM pg_trigger WHERE tgrelid = 'wal_monitor'::regclass AND NOT tgisinternal"
+    assert config.execute(triggers).fetchall() == []
+    config.execute(notify.encode())
+    assert received() == ["last"]
+    assert fingerprint(config) == before
