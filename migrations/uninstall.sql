@@ -42,4 +42,5 @@ DROP TABLE IF EXISTS
 DROP INDEX IF EXISTS
     public.idx_history_schema_evolution_table_version_composite, public.idx_table_metadata_list_source_id_covering,
     public.idx_pipelines_destination_composite;
-ALTER TABLE public.table_metadata_list DROP COLUMN IF EXISTS is_published, DROP COLUMN IF EXISTS column_order;
+ALTER TABLE public.table_metadata_list DROP COLUMN IF EXISTS is_published, DROP COLUMN IF EXISTS column_order,
+    DROP COLUMN IF EXISTS source_columns;

@@ -25,9 +25,11 @@ END
 || CASE WHEN c.relname ~ '[."]' THEN '"' || replace(c.relname, '"', '""') || '"' ELSE c.relname END AS table_name
 
 -- name: remote_state
--- On a source, in one round trip: its publication, its slot, its WAL position, and the columns of every published
--- table as information_schema.columns describes them (by its own functions; the view itself takes seconds at ten
--- thousand tables). txid_current_snapshot() instead of its successor, for servers older than 13.
+-- On a source, in one round trip: its publication, its slot, its WAL position, and the columns of every published table.
+-- `columns` are what information_schema shows to this role (computed by its own functions; the views take seconds at ten
+-- thousand tables): that is what the platform's schema monitor records. `source_columns` are the columns as they are, if
+-- that differs. A role that sees no column of a table gets all of them: the platform's monitor skips such a table.
+-- txid_current_snapshot() instead of its successor, for servers older than 13.
 WITH
 published AS (
     SELECT
@@ -40,18 +42,66 @@ published AS (
     WHERE p.pubname = %(publication)s
 ),
 
-described AS (
+-- Primary keys by name and schema, of the tables whose constraints this role may see (information_schema.table_constraints).
+seen_keys AS (
+    SELECT DISTINCT k.connamespace, k.conname
+    FROM pg_catalog.pg_constraint AS k
+    INNER JOIN pg_catalog.pg_class AS r ON r.oid = k.conrelid AND r.relkind IN ('r', 'p')
+    WHERE
+        k.contype = 'p'
+        AND (
+            pg_catalog.pg_has_role(r.relowner, 'USAGE')
+            OR pg_catalog.has_table_privilege(r.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+            OR pg_catalog.has_any_column_privilege(r.oid, 'INSERT, UPDATE, REFERENCES')
+        )
+),
+
+-- Each table's key as it is, in order, and the columns that the platform takes for the key: those of any constraint that
+-- shares its name with a primary key that the role sees.
+keyed AS (
+    SELECT
+        t.oid,
+        t.table_name,
+        (
+            SELECT k.conkey
+            FROM pg_catalog.pg_constraint AS k
+            WHERE k.conrelid = t.oid AND k.contype = 'p'
+        ) AS own_key,
+        ARRAY(
+            SELECT u.attnum
+            FROM pg_catalog.pg_constraint AS k
+            INNER JOIN seen_keys AS s ON s.connamespace = k.connamespace AND s.conname = k.conname
+            CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) AS u (attnum)
+            WHERE k.conrelid = t.oid AND k.contype IN ('p', 'u', 'f')
+        ) AS seen_key
+    FROM published AS t
+),
+
+columns AS (
     SELECT
         t.table_name,
-        json_agg(described.attributes ORDER BY a.attnum) FILTER (WHERE a.attnum IS NOT NULL) AS columns
-    FROM published AS t
+        a.attnum,
+        seen.is_visible,
+        bool_or(seen.is_visible) OVER (PARTITION BY t.oid) AS is_any_visible,
+        described.attributes,
+        coalesce(a.attnum = ANY (t.own_key), false) AS is_key,
+        coalesce(a.attnum = ANY (t.seen_key), false) AS is_seen_key
+    FROM keyed AS t
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
     LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_catalog.pg_attrdef AS ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
     LEFT JOIN pg_catalog.pg_type AS ty ON ty.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_namespace AS nt ON nt.oid = ty.typnamespace
     LEFT JOIN pg_catalog.pg_type AS bt ON ty.typtype = 'd' AND bt.oid = ty.typbasetype
     LEFT JOIN pg_catalog.pg_namespace AS nbt ON nbt.oid = bt.typnamespace
-    LEFT JOIN pg_catalog.pg_index AS pk ON pk.indrelid = a.attrelid AND pk.indisprimary
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(
+                pg_catalog.pg_has_role(c.relowner, 'USAGE')
+                OR pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES'),
+                false
+            ) AS is_visible
+    ) AS seen
     CROSS JOIN LATERAL (
         SELECT
             CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) END AS default_value,
@@ -65,7 +115,7 @@ described AS (
     ) AS facts
     CROSS JOIN LATERAL (
         SELECT
-            pg_catalog.json_build_object(
+            pg_catalog.jsonb_build_object(
                 'column_name', a.attname,
                 'is_nullable',
                 CASE WHEN a.attnotnull OR (ty.typtype = 'd' AND ty.typnotnull) THEN 'NO' ELSE 'YES' END,
@@ -82,12 +132,32 @@ described AS (
                     WHEN facts.udt_name IN ('geometry', 'geography') THEN upper(facts.udt_name)
                     ELSE upper(facts.data_type)
                 END,
-                'is_primary_key', coalesce(a.attnum = ANY (pk.indkey::pg_catalog.int2 []), false),
                 'has_default', facts.default_value IS NOT NULL,
                 'default_value', facts.default_value
             ) AS attributes
     ) AS described
-    GROUP BY t.table_name
+),
+
+described AS (
+    SELECT
+        k.table_name,
+        json_agg(
+            k.attributes
+            || pg_catalog.jsonb_build_object(
+                'is_primary_key', CASE WHEN k.is_any_visible THEN k.is_seen_key ELSE k.is_key END
+            )
+            ORDER BY k.attnum
+        ) FILTER (WHERE k.attnum IS NOT NULL AND (k.is_visible OR NOT k.is_any_visible)) AS columns,
+        CASE
+            WHEN bool_or(k.is_any_visible AND (NOT k.is_visible OR k.is_key <> k.is_seen_key))
+                THEN
+                    json_agg(
+                        k.attributes || pg_catalog.jsonb_build_object('is_primary_key', k.is_key) ORDER BY k.attnum
+                    )
+        END AS source_columns,
+        coalesce(bool_or(k.is_any_visible), false) AS is_seen
+    FROM columns AS k
+    GROUP BY k.table_name
 )
 
 SELECT
@@ -112,7 +182,12 @@ SELECT
         SELECT
             coalesce(
                 pg_catalog.json_agg(
-                    pg_catalog.json_build_object('table_name', d.table_name, 'columns', coalesce(d.columns, '[]'))
+                    pg_catalog.json_build_object(
+                        'table_name', d.table_name,
+                        'columns', coalesce(d.columns, '[]'),
+                        'source_columns', d.source_columns,
+                        'is_seen', d.is_seen
+                    )
                 ),
                 '[]'
             )::text

@@ -5,12 +5,12 @@ FROM public.source_details_sources AS s
 WHERE s.id = %(id)s::int
 
 -- name: sources
--- A page of sources, oldest first, as one finished JSON array.
-SELECT convert_to(concat('[', string_agg(row_to_json(page)::text, ',' ORDER BY page.id), ']'), 'UTF8') AS body
+-- A page of sources by name, then id (the platform's order), as one finished JSON array.
+SELECT convert_to(concat('[', string_agg(row_to_json(page)::text, ',' ORDER BY page.name, page.id), ']'), 'UTF8') AS body
 FROM (
     SELECT s.*
     FROM public.source_details_sources AS s
-    ORDER BY s.id
+    ORDER BY s.name, s.id
     LIMIT %(limit)s OFFSET %(skip)s
 ) AS page
 

@@ -25,10 +25,32 @@ incoming AS (
         coalesce(jsonb_object_agg(c.attributes ->> 'column_name', c.attributes) FILTER (WHERE c.ordinal > 0), '{}')
             AS schema_table,
         coalesce(array_agg(c.attributes ->> 'column_name' ORDER BY c.ordinal) FILTER (WHERE c.ordinal > 0), '{}')
-            AS column_order
-    FROM jsonb_to_recordset(%(tables)s::jsonb) AS i (table_name text, columns jsonb)
+            AS column_order,
+        nullif(i.source_columns, 'null') AS columns_as_they_are,
+        i.is_seen
+    FROM jsonb_to_recordset(%(tables)s::jsonb)
+        AS i (table_name text, columns jsonb, source_columns jsonb, is_seen boolean)
     LEFT JOIN LATERAL jsonb_array_elements(i.columns) WITH ORDINALITY AS c (attributes, ordinal) ON true
-    GROUP BY i.table_name
+    GROUP BY i.table_name, i.source_columns, i.is_seen
+),
+
+-- With the schema_table that they belong to.
+described AS (
+    SELECT
+        i.table_name,
+        i.schema_table,
+        coalesce(
+            (
+                SELECT array_agg(c.attributes ->> 'column_name' ORDER BY c.ordinal)
+                FROM jsonb_array_elements(i.columns_as_they_are) WITH ORDINALITY AS c (attributes, ordinal)
+            ),
+            i.column_order
+        ) AS column_order,
+        CASE WHEN i.columns_as_they_are IS NOT NULL
+            THEN jsonb_build_object('of', md5(i.schema_table::text), 'columns', i.columns_as_they_are)
+        END AS source_columns,
+        i.is_seen
+    FROM incoming AS i
 ),
 
 place AS (
@@ -66,6 +88,7 @@ recorded AS (
         t.table_name,
         t.schema_table,
         t.column_order,
+        t.source_columns,
         t.is_published,
         versions.highest
     FROM public.table_metadata_list AS t
@@ -87,13 +110,15 @@ paired AS (
         r.schema_table AS old_schema,
         i.schema_table AS new_schema,
         i.column_order,
+        i.source_columns,
         r.schema_table IS DISTINCT FROM i.schema_table AS is_rewritten,
-        r.column_order IS DISTINCT FROM i.column_order AS is_reordered,
+        (r.column_order, r.source_columns) IS DISTINCT FROM (i.column_order, i.source_columns) AS is_reordered,
         coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array'), true)
-        -- A table may have no columns; without a history, its columns have not been read yet.
-        OR (r.schema_table IN ('{}', '[]') AND r.highest IS NULL) AS is_missing
+        -- A table may have no columns; without a history, its columns have not been read yet. If the role sees none of its
+        -- columns, another program with that role has recorded none: they are filled in, which is no new version.
+        OR (r.schema_table IN ('{}', '[]') AND (r.highest IS NULL OR NOT i.is_seen)) AS is_missing
     FROM recorded AS r
-    INNER JOIN incoming AS i ON i.table_name = r.table_name
+    INNER JOIN described AS i ON i.table_name = r.table_name
     CROSS JOIN newest
 ),
 
@@ -159,7 +184,7 @@ changed AS (
         p.table_name,
         p.old_schema,
         p.new_schema,
-        coalesce(p.highest, 1) + 1 AS version,
+        greatest(p.highest, 1) + 1 AS version,
         CASE
             WHEN bool_or(c.kind = 'added') THEN 'NEW COLUMN'
             WHEN bool_or(c.kind = 'dropped') THEN 'DROP COLUMN'
@@ -178,15 +203,17 @@ changed AS (
 ),
 
 missing AS (
-    SELECT i.table_name, i.schema_table, i.column_order
-    FROM incoming AS i
+    SELECT i.table_name, i.schema_table, i.column_order, i.source_columns
+    FROM described AS i
     CROSS JOIN newest
     WHERE NOT EXISTS (SELECT FROM recorded AS r WHERE r.table_name = i.table_name)
 ),
 
 added AS (
-    INSERT INTO public.table_metadata_list (source_id, table_name, schema_table, column_order, is_changes_schema)
-    SELECT %(id)s::int, m.table_name, m.schema_table, m.column_order, false
+    INSERT INTO public.table_metadata_list (
+        source_id, table_name, schema_table, column_order, source_columns, is_changes_schema
+    )
+    SELECT %(id)s::int, m.table_name, m.schema_table, m.column_order, m.source_columns, false
     FROM missing AS m
     ORDER BY m.table_name
     -- Another program may be registering the table right now.
@@ -199,6 +226,7 @@ kept AS (
     SET
         schema_table = p.new_schema,
         column_order = p.column_order,
+        source_columns = p.source_columns,
         is_published = true,
         is_changes_schema = CASE
             WHEN p.is_missing AND p.is_rewritten THEN false
@@ -217,7 +245,7 @@ left_publication AS (
         t.source_id = newest.source_id
         AND t.is_published
         AND t.table_name IS NOT NULL
-        AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.table_name = t.table_name)
+        AND NOT EXISTS (SELECT FROM described AS i WHERE i.table_name = t.table_name)
     RETURNING t.table_name
 ),
 
@@ -249,13 +277,13 @@ flagged AS (
     SET
         is_publication_enabled = %(has_publication)s::boolean,
         is_replication_enabled = %(has_slot)s::boolean,
-        total_tables = (SELECT count(*) FROM incoming),
+        total_tables = (SELECT count(*) FROM described),
         last_check_replication_publication = clock_timestamp(),
         updated_at = CASE
             WHEN
                 (s.is_publication_enabled, s.is_replication_enabled, s.total_tables)
                 IS DISTINCT FROM
-                (%(has_publication)s::boolean, %(has_slot)s::boolean, (SELECT count(*) FROM incoming))
+                (%(has_publication)s::boolean, %(has_slot)s::boolean, (SELECT count(*) FROM described))
                 THEN clock_timestamp()
             ELSE s.updated_at
         END
@@ -277,7 +305,7 @@ SELECT
         )
     ) AS is_overtaken,
     (SELECT n.number FROM newest AS n) AS number,
-    (SELECT coalesce(array_agg(i.table_name), '{}') FROM incoming AS i) AS published_names,
+    (SELECT coalesce(array_agg(i.table_name), '{}') FROM described AS i) AS published_names,
     json_build_object(
         'tables_added', (SELECT coalesce(json_agg(a.table_name ORDER BY a.table_name COLLATE "C"), '[]') FROM added AS a),
         'tables_dropped',

@@ -27,7 +27,10 @@ SELECT
         CROSS JOIN LATERAL (
             SELECT
                 coalesce(
-                    CASE WHEN v.version = own.latest THEN nullif(t.schema_table, 'null') END,
+                    CASE
+                        WHEN v.version = own.latest
+                            THEN nullif(public.source_details_schema(t.schema_table, t.source_columns), 'null')
+                    END,
                     nullif(noted.schema_table_new, 'null'),
                     (
                         SELECT h.schema_table_old
@@ -63,7 +66,7 @@ SELECT
 FROM public.table_metadata_list AS t
 CROSS JOIN LATERAL (
     SELECT
-        coalesce(
+        greatest(
             (
                 SELECT max(h.version_schema)
                 FROM public.history_schema_evolution AS h

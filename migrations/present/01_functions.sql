@@ -22,6 +22,18 @@ AS $$
         )
 $$;
 
+-- The schema that pages show: the columns as they are at the source, as long as they belong to this very schema_table. If
+-- another program has recorded a newer one since, that one is shown until the next sync.
+CREATE OR REPLACE FUNCTION public.source_details_schema(schema_table jsonb, source_columns jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT
+        CASE
+            WHEN source_columns ->> 'of' = md5(schema_table::text) THEN source_columns -> 'columns'
+            ELSE schema_table
+        END
+$$;
+
 -- The columns that a schema describes, each as pages show it. schema_table is an object keyed by column name, or a
 -- list; anything else counts as no columns. A single SELECT, so that the planner inlines it.
 CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)

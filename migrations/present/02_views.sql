@@ -38,7 +38,7 @@ CROSS JOIN LATERAL (SELECT coalesce(t.table_name, 'Unknown')::text AS table_name
 -- max() reads one entry of idx_history_schema_evolution_table_version_composite, however long the table's history is.
 CROSS JOIN LATERAL (
     SELECT
-        coalesce(
+        greatest(
             (
                 SELECT max(h.version_schema)
                 FROM public.history_schema_evolution AS h
@@ -56,5 +56,5 @@ CROSS JOIN LATERAL (
                 listed.ordinal,
                 listed.column_name COLLATE "C"
         ) AS columns
-    FROM public.source_details_columns(t.schema_table) AS listed
+    FROM public.source_details_columns(public.source_details_schema(t.schema_table, t.source_columns)) AS listed
 ) AS described;

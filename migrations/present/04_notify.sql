@@ -62,6 +62,8 @@ VALUES
     ('sources', 'pg_port', NULL),
     ('sources', 'pg_database', NULL),
     ('sources', 'pg_username', NULL),
+    -- Not shown, but a source that could not be reached may be now.
+    ('sources', 'pg_password', NULL),
     ('sources', 'publication_name', NULL),
     ('sources', 'replication_name', NULL),
     ('sources', 'is_publication_enabled', NULL),
@@ -87,6 +89,7 @@ VALUES
     ('table_metadata_list', 'is_published', NULL),
     ('table_metadata_list', 'schema_table', NULL),
     ('table_metadata_list', 'column_order', NULL),
+    ('table_metadata_list', 'source_columns', NULL),
     ('history_schema_evolution', 'table_metadata_list_id', NULL),
     ('history_schema_evolution', 'version_schema', NULL);
 

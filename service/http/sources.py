@@ -48,7 +48,7 @@ async def list_sources(
         str | None, Parameter(description="maximum number of sources", schema_extra=COUNT | {"maximum": 1000})
     ] = None,
 ) -> Response[bytes]:
-    """The sources, oldest first, as an array."""
+    """The sources by name, as an array."""
     row = await runtime_of(request).database.fetch_one(
         "sources",
         skip=parameters.count("skip", skip, 0, _LARGEST_SKIP),

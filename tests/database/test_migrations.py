@@ -94,7 +94,11 @@ def test_tables_of_the_platform_are_left_as_they_are(each_server: Databases) -> 
         columns = fingerprint(platform)["columns"]
         assert set(before["columns"]) <= set(columns)
         new = {row[:2] for row in set(columns) - set(before["columns"]) if row[0] in {r[0] for r in before["columns"]}}
-        assert new == {("table_metadata_list", "is_published"), ("table_metadata_list", "column_order")}
+        assert new == {
+            ("table_metadata_list", "is_published"),
+            ("table_metadata_list", "column_order"),
+            ("table_metadata_list", "source_columns"),
+        }
 
 
 def test_covering_index_with_schema_table_is_replaced(each_server: Databases) -> None:

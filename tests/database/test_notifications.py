@@ -44,6 +44,7 @@ def filled(config: Sql) -> int:
 SHOWN = [
     "UPDATE sources SET name = 'other'",
     "UPDATE sources SET pg_host = 'other'",
+    "UPDATE sources SET pg_password = 'other'",
     "UPDATE sources SET total_tables = 7",
     "UPDATE destinations SET name = 'other'",
     "UPDATE pipelines SET status = 'START'",
@@ -54,6 +55,7 @@ SHOWN = [
     "UPDATE wal_monitor SET total_wal_size = '4 GB'",
     "UPDATE table_metadata_list SET schema_table = '{}'",
     "UPDATE table_metadata_list SET is_published = false",
+    "UPDATE table_metadata_list SET source_columns = '{}'",
     "UPDATE history_schema_evolution SET version_schema = 9",
     "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) SELECT id, 2 FROM table_metadata_list",  # noqa: E501  # reads best as one line
     "DELETE FROM history_schema_evolution",

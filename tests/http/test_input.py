@@ -74,9 +74,11 @@ async def test_pages_of_the_list_have_bounds(service: Service, query: dict[str, 
 
 
 async def test_list_is_an_array_in_pages(service: Service, config: Sql) -> None:
-    """Oldest first; each source as on its page; no passwords."""
+    """By name, then id; each source as on its page; no passwords."""
     assert (await service.client.get("/api/v1/sources")).json() == []
-    ids = [add_source(config, pg_password="c2VjcmV0") for _ in range(5)]
+    ids = [add_source(config, name=name, pg_password="c2VjcmV0") for name in ("a", "b", "c", "d", "e")]
+    config.execute("UPDATE sources SET id = id + 100 WHERE name = 'b'")
+    ids[1] += 100
     listed = (await service.client.get("/api/v1/sources", params={"skip": "1", "limit": "3"})).json()
     assert [source["id"] for source in listed] == ids[1:4]
     assert (await service.client.get("/api/v1/sources", params={"limit": "0"})).json() == []

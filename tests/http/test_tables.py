@@ -72,6 +72,20 @@ async def test_version_that_the_history_lacks_is_what_its_neighbours_tell(servic
     assert await schema(service, empty, 1) == {"columns": [], "diff": None}
 
 
+@pytest.mark.parametrize("version", [0, -3])
+async def test_version_below_one_counts_as_one(service: Service, config: Sql, version: int) -> None:
+    """In the details, in the schema's default, and for the sync after it."""
+    source = add_source(config)
+    table = add_table(config, source)
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, %s)",
+        (table, version),
+    )
+    assert [row["version"] for row in (await service.details(source)).json()["tables"]] == [1]
+    assert names((await schema(service, table))["columns"]) == ["column_1", "column_2", "column_3"]
+    assert names((await schema(service, table, 1))["columns"]) == ["column_1", "column_2", "column_3"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "entity"),
     [
