@@ -21,6 +21,7 @@ BEGIN
     DROP MATERIALIZED VIEW IF EXISTS public.source_details_tables;
     DROP VIEW IF EXISTS
         public.source_details_live, public.source_details_sources,
+        public.source_details_registered, public.source_details_versions,
         public.source_details_watched_tables, public.source_details_watched_columns;
     FOR ours IN
         SELECT p.oid::regprocedure AS function
@@ -38,9 +39,11 @@ $$;
 DROP TABLE IF EXISTS
     public.source_details_log, public.source_details_refresh_state, public.source_details_sync_state,
     public.source_details_schedule, public.source_details_lag, public.source_details_wal_round,
+    public.source_details_other_versions, public.source_details_other_tables,
     public.source_details_migrations;
 DROP INDEX IF EXISTS
     public.idx_history_schema_evolution_table_version_composite, public.idx_table_metadata_list_source_id_covering,
     public.idx_pipelines_destination_composite;
 ALTER TABLE public.table_metadata_list DROP COLUMN IF EXISTS is_published, DROP COLUMN IF EXISTS column_order,
-    DROP COLUMN IF EXISTS source_columns;
+    DROP COLUMN IF EXISTS at_source;
+ALTER TABLE public.history_schema_evolution DROP COLUMN IF EXISTS at_source;

@@ -1,6 +1,7 @@
 """What is degraded, for people and for gauges. Failures in the background appear here too."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -15,10 +16,13 @@ from service.errors import ConfigDatabaseUnavailableError
 from service.pages.listener import Listener
 from service.pages.memory import Memory
 from service.sources.connections import Connections
+from service.sources.health import LEVELS, health
 from service.telemetry.metrics import Metrics
 
 # The report names a failed task for this long: the task restarts soon, and may fail only now and then.
 _FAILURE_SHOWN_S = 60.0
+# Judging all sources reads a few rows of each.
+_JUDGED_EVERY_S = 60.0
 # A background task is late after this many of its intervals.
 _LATE_ROUNDS = 3
 
@@ -33,6 +37,7 @@ class Health:
         memory: Memory,
         connections: Connections,
         listener: Listener,
+        metrics: Metrics,
         *,
         sync_interval_s: int,
         wal_interval_s: int,
@@ -49,6 +54,8 @@ class Health:
             "wal_round_late_s": wal_interval_s,
         }
         self._background: dict[str, Any] = dict.fromkeys(self._intervals, 0)
+        self._sources = metrics.sources
+        self._judge_at = 0.0
         self._task_failures: dict[str, tuple[float, str]] = {}
         self._view: dict[str, Any] = {"uncovered_sources": 0, "uncovered_s": 0.0, "notification_queue": 0.0}
 
@@ -76,8 +83,20 @@ class Health:
         """Takes note that a background task failed; the task restarts."""
         self._task_failures[task] = monotonic(), why
 
+    async def look_at_sources(self) -> None:
+        """Judges every source, for the gauge."""
+        with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
+            rows = await self._database.fetch_all("all_health_facts")
+            failing = self._connections.failing
+            counts = Counter(health(row["health_facts"], failing.get(row["id"])).level for row in rows)
+            for level in LEVELS:
+                self._sources.labels(level).set(counts[level])
+
     async def look(self) -> None:
         """Queries the config database for the gauges."""
+        if monotonic() > self._judge_at:
+            self._judge_at = monotonic() + _JUDGED_EVERY_S
+            await self.look_at_sources()
         with contextlib.suppress(ConfigDatabaseUnavailableError):
             self._view = dict(await self._database.fetch_one("view_state") or self._view)
         with contextlib.suppress(ConfigDatabaseUnavailableError):

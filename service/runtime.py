@@ -87,6 +87,8 @@ class Parts:
             self.pages.evict,
             observer,
             budget_s=settings.sync_budget_ms / 1000,
+            # The statements have their own limit. This one is for a source that stops answering.
+            patience_s=connect_s + 3 * statement_s,
         )
 
     async def close(self) -> None:
@@ -139,7 +141,7 @@ class Runtime(Parts):
             self.synchronizer,
             observer,
             interval_s=settings.sync_interval_s,
-            budget_s=sync_budget_s,
+            longest_s=self.synchronizer.longest_s,
             at_once=settings.syncs_at_once,
         )
         self.sampler = Sampler(self.pages, observer, share=settings.sample_share)
@@ -151,16 +153,17 @@ class Runtime(Parts):
             dsn=(settings.listener_dsn or settings.config_dsn).get_secret_value(),
             canary_interval_s=settings.canary_interval_s,
         )
+        self.metrics = Metrics(observer)
         self.health = Health(
             self.database,
             self.cache,
             self.pages.memory,
             self.connections,
             self.listener,
+            self.metrics,
             sync_interval_s=settings.sync_interval_s,
             wal_interval_s=settings.wal_interval_s,
         )
-        self.metrics = Metrics(observer)
         self.health.add_gauges(self.metrics)
         self.tasks = Supervisor(self._note_failure)
         self._poll_interval = settings.poll_interval_s

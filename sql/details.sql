@@ -80,7 +80,8 @@ source_text AS MATERIALIZED (
 -- Part of the two above: the rest of the page.
 tables AS (
     SELECT
-        string_agg(k.fragment, ',' ORDER BY k.table_name, k.table_id) FILTER (WHERE k.is_shown) AS body,
+        string_agg(k.fragment, ',' ORDER BY public.source_details_plain_name(k.table_name), k.table_id)
+            FILTER (WHERE k.is_shown) AS body,
         count(*) AS registered,
         coalesce(array_agg(k.table_name ORDER BY k.table_name) FILTER (WHERE NOT k.is_shown), '{}')
             AS unpublished_names,
@@ -158,6 +159,7 @@ SELECT
     ) AS is_carried,
     state.view_is_current,
     public.source_details_time(statement_timestamp()) AS as_of,
+    public.source_details_health_facts(%(id)s::int) AS health_facts,
     -- include: connection_columns
 FROM source_text AS s
 INNER JOIN public.sources AS c ON c.id = %(id)s::int

@@ -20,7 +20,11 @@ WITH wanted (relation, privileges, is_platforms) AS (
         ('source_details_sync_state', 'SELECT INSERT UPDATE', false),
         ('source_details_schedule', 'SELECT INSERT UPDATE', false),
         ('source_details_wal_round', 'SELECT UPDATE', false),
-        ('source_details_lag', 'SELECT INSERT DELETE', false)
+        ('source_details_lag', 'SELECT INSERT DELETE', false),
+        ('source_details_registered', 'SELECT', false),
+        ('source_details_versions', 'SELECT', false),
+        ('source_details_other_tables', 'SELECT INSERT UPDATE', false),
+        ('source_details_other_versions', 'SELECT INSERT UPDATE', false)
 ),
 
 found AS (
@@ -59,6 +63,16 @@ WHERE
         'is_publication_enabled', 'is_replication_enabled', 'last_check_replication_publication', 'total_tables',
         'updated_at'
     )
+    AND NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+UNION ALL
+SELECT
+    'right' AS kind,
+    'UPDATE (at_source) ON history_schema_evolution' AS what,
+    false AS is_platforms
+FROM pg_catalog.pg_attribute AS a
+WHERE
+    a.attrelid = to_regclass('public.history_schema_evolution')
+    AND a.attname = 'at_source'
     AND NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
 UNION ALL
 SELECT

@@ -44,12 +44,12 @@ SELECT
     c.last_error,
     (
         SELECT count(*) FILTER (WHERE t.is_published)
-        FROM public.table_metadata_list AS t
+        FROM public.source_details_registered AS t
         WHERE t.source_id = s.id
     ) AS published_tables,
     (
         SELECT count(*)
-        FROM public.table_metadata_list AS t
+        FROM public.source_details_registered AS t
         WHERE t.source_id = s.id
     ) AS registered_tables
 FROM public.sources AS s

@@ -7,12 +7,7 @@ SELECT
     s.pg_host,
     s.pg_port,
     s.pg_database,
-    s.is_publication_enabled,
-    s.is_replication_enabled,
-    w.id IS NOT NULL AS has_wal_monitor,
-    coalesce(w.status, 'ACTIVE') AS status,
-    w.error_message,
-    public.source_details_wal_class(public.source_details_wal_bytes(w.total_wal_size)) AS wal_threshold_status,
+    public.source_details_health_facts(s.id) AS health_facts,
     w.replication_lag_bytes,
     counted.tables,
     public.source_details_time(y.synced_at) AS synced_at,
@@ -39,20 +34,26 @@ LEFT JOIN LATERAL (
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
 CROSS JOIN LATERAL (
     SELECT count(*) AS tables
-    FROM public.table_metadata_list AS t
+    FROM public.source_details_registered AS t
     WHERE t.source_id = s.id AND t.is_published
 ) AS counted
 ORDER BY lower(s.name), s.id
 
+-- name: all_health_facts
+-- What the health of each source is judged by.
+SELECT
+    s.id,
+    public.source_details_health_facts(s.id) AS health_facts
+FROM public.sources AS s
+
 -- name: portrait_extras
--- What a source's web page shows besides its details: when it was last synced; if its scheduled syncs have failed
--- since, from when on and why; the lag as the WAL monitor recently measured it; the slot at the monitor's last check,
+-- What a source's web page shows besides its details: when it was last synced, and what was seen of its server and slot
+-- then; the lag as the WAL monitor recently measured it; the slot at the monitor's last check,
 -- with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their destinations; and
 -- for each table whose newest version is of the last `days` days, what it changed and when. No row for an unknown id.
 SELECT
     public.source_details_time(y.synced_at) AS synced_at,
-    public.source_details_time(failing.failing_since) AS failing_since,
-    failing.last_error,
+    y.seen,
     (
         SELECT coalesce(json_agg(json_build_array(recent.seen_at, recent.lag_bytes) ORDER BY recent.seen_at), '[]')
         FROM (
@@ -107,12 +108,12 @@ SELECT
             coalesce(
                 json_object_agg(t.id, json_build_array(h.changes_type, public.source_details_time(h.created_at))), '{}'
             )
-        FROM public.table_metadata_list AS t
+        FROM public.source_details_registered AS t
         CROSS JOIN LATERAL (
             SELECT h.changes_type, h.created_at
-            FROM public.history_schema_evolution AS h
-            WHERE h.table_metadata_list_id = t.id AND h.version_schema IS NOT NULL
-            ORDER BY h.version_schema DESC
+            FROM public.source_details_versions AS h
+            WHERE h.table_id = t.id AND h.version IS NOT NULL
+            ORDER BY h.version DESC
             LIMIT 1
         ) AS h
         WHERE
@@ -121,7 +122,4 @@ SELECT
     ) AS changed_lately
 FROM public.sources AS s
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
-LEFT JOIN public.source_details_schedule AS failing
-    -- A manual sync may have succeeded since.
-    ON failing.source_id = s.id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
 WHERE s.id = %(id)s::int

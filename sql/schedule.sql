@@ -54,18 +54,6 @@ SELECT
     )::double precision AS next_s
 FROM public.source_details_schedule AS c
 
--- name: failing_sources
--- The sources of `ids` whose last scheduled sync failed, in any process, and that were not synced since.
-SELECT
-    c.source_id,
-    c.failing_since,
-    c.last_error
-FROM public.source_details_schedule AS c
-LEFT JOIN public.source_details_sync_state AS y ON y.source_id = c.source_id
-WHERE
-    c.source_id = ANY(%(ids)s::int [])
-    AND c.failing_since > coalesce(y.synced_at, '-infinity')
-
 -- name: background_state
 -- For the health report: how many sources fail their scheduled syncs, and which have failed longest; how many slots are
 -- in ERROR, and which; for how long the most overdue sync and the WAL monitor's round have been due (seconds).

@@ -15,21 +15,11 @@ FROM (
 ) AS page
 
 -- name: source_connection
--- How to connect to a source, and the edition of its tables' rows before the source is queried.
+-- How to connect to a source. No row for an unknown id.
 SELECT
-    (
-        -- include: tables_edition
-    ) AS tables_edition,
     -- include: connection_columns
 FROM public.sources AS c
 WHERE c.id = %(id)s::int
-
--- name: tables_edition
--- Part of the one above and of record_sync: the edition changes as soon as anyone writes a row of the source's tables.
--- xmin names the writer even if it is a subtransaction; no snapshot says whether a subtransaction was in progress.
-SELECT coalesce(hashtextextended(string_agg(concat(t.id, ':', t.xmin), ',' ORDER BY t.id), 0), 0)
-FROM public.table_metadata_list AS t
-WHERE t.source_id = %(id)s::int
 
 -- name: connection_columns
 -- Part of a source's connection and of the page. The password is encrypted, as the platform stored it.

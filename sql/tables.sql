@@ -14,7 +14,9 @@ SELECT
                         'version', v.version,
                         'changes_type', noted.changes_type,
                         'noted_at', public.source_details_time(noted.created_at),
-                        'columns', described.columns
+                        'columns', described.columns,
+                        'replication',
+                        CASE WHEN v.version = own.latest THEN t.at_source ELSE noted.at_source END -> 'replication'
                     )
                     ORDER BY v.version DESC
                 ),
@@ -22,28 +24,28 @@ SELECT
             )
         FROM
             generate_series(greatest(asked.highest - %(count)s::int + 1, 1), asked.highest) AS v (version)
-        LEFT JOIN public.history_schema_evolution AS noted
-            ON noted.table_metadata_list_id = t.id AND noted.version_schema = v.version
+        LEFT JOIN public.source_details_versions AS noted
+            ON noted.table_id = t.id AND noted.version = v.version
         CROSS JOIN LATERAL (
             SELECT
                 coalesce(
                     CASE
                         WHEN v.version = own.latest
-                            THEN nullif(public.source_details_schema(t.schema_table, t.source_columns), 'null')
+                            THEN nullif(public.source_details_schema(t.schema_table, t.at_source), 'null')
                     END,
-                    nullif(noted.schema_table_new, 'null'),
+                    nullif(public.source_details_schema(noted.schema_table_new, noted.at_source), 'null'),
                     (
                         SELECT h.schema_table_old
-                        FROM public.history_schema_evolution AS h
-                        WHERE h.table_metadata_list_id = t.id AND h.version_schema > v.version
-                        ORDER BY h.version_schema
+                        FROM public.source_details_versions AS h
+                        WHERE h.table_id = t.id AND h.version > v.version
+                        ORDER BY h.version
                         LIMIT 1
                     ),
                     (
                         SELECT h.schema_table_new
-                        FROM public.history_schema_evolution AS h
-                        WHERE h.table_metadata_list_id = t.id AND h.version_schema < v.version
-                        ORDER BY h.version_schema DESC
+                        FROM public.source_details_versions AS h
+                        WHERE h.table_id = t.id AND h.version < v.version
+                        ORDER BY h.version DESC
                         LIMIT 1
                     )
                 ) AS schema_table
@@ -54,8 +56,9 @@ SELECT
                     json_agg(
                         c.shown
                         ORDER BY
-                            array_position(t.column_order, c.column_name) NULLS LAST,
-                            c.ordinal,
+                            -- A version that a sync has seen, and a list, have an order of their own.
+                            nullif(c.ordinal, 0),
+                            array_position(t.column_order, c.column_name),
                             c.column_name COLLATE "C"
                     ),
                     '[]'
@@ -63,14 +66,14 @@ SELECT
             FROM public.source_details_columns(known.schema_table) AS c
         ) AS described
     ) AS versions
-FROM public.table_metadata_list AS t
+FROM public.source_details_registered AS t
 CROSS JOIN LATERAL (
     SELECT
         greatest(
             (
-                SELECT max(h.version_schema)
-                FROM public.history_schema_evolution AS h
-                WHERE h.table_metadata_list_id = t.id
+                SELECT max(h.version)
+                FROM public.source_details_versions AS h
+                WHERE h.table_id = t.id
             ),
             1
         ) AS latest
@@ -79,7 +82,7 @@ CROSS JOIN LATERAL (SELECT least(coalesce(%(highest)s::int, own.latest), own.lat
 WHERE t.id = %(id)s::int
 
 -- name: registered_tables
--- The names of a source's registered tables. No row for an unknown id.
+-- The names of a source's registered tables of schema public. No row for an unknown id.
 SELECT
     coalesce(
         array_agg(t.table_name ORDER BY t.table_name COLLATE "C") FILTER (WHERE t.table_name IS NOT NULL), '{}'

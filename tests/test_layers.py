@@ -69,8 +69,8 @@ def test_libraries_have_one_owner() -> None:
 def test_every_statement_is_used_and_complete() -> None:
     """By the program or by another statement; and each is described in its file."""
     program = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    included = set(re.findall(r"-- include: (\w+)", "".join(_texts().values())))
+    included = set(re.findall(r"-- (?:include|from \d+|before \d+): (\w+)", "".join(_texts().values())))
     for name, text in _texts().items():
         assert name in included or f'"{name}"' in program, name
         assert text.startswith("-- "), f"{name} is not described"
-        assert "-- include:" not in query(name)
+        assert not re.search(r"-- (include|from|before)", query(name))

@@ -22,28 +22,13 @@ AS $$
         )
 $$;
 
--- The schema that pages show: the columns as they are at the source, as long as they belong to this very schema_table. If
--- another program has recorded a newer one since, that one is shown until the next sync.
-CREATE OR REPLACE FUNCTION public.source_details_schema(schema_table jsonb, source_columns jsonb) RETURNS jsonb
+-- The columns that a schema_table describes. It is an object keyed by column name, or a list; anything else counts as no
+-- columns. A single SELECT, like the two below, so that the planner inlines it.
+CREATE OR REPLACE FUNCTION public.source_details_entries(schema_table jsonb)
+RETURNS TABLE (ordinal bigint, column_name text, attributes jsonb)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT
-        CASE
-            WHEN source_columns ->> 'of' = md5(schema_table::text) THEN source_columns -> 'columns'
-            ELSE schema_table
-        END
-$$;
-
--- The columns that a schema describes, each as pages show it. schema_table is an object keyed by column name, or a
--- list; anything else counts as no columns. A single SELECT, so that the planner inlines it.
-CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)
-RETURNS TABLE (ordinal bigint, column_name text, shown json)
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT
-        listed.ordinal,
-        listed.column_name,
-        row_to_json(shown) AS shown
+    SELECT listed.ordinal, listed.column_name, listed.attributes
     FROM (
         SELECT
             0::bigint AS ordinal,
@@ -63,6 +48,55 @@ AS $$
                 CASE WHEN jsonb_typeof(schema_table) = 'array' THEN schema_table ELSE '[]' END
             ) WITH ORDINALITY AS item (value, ordinal)
     ) AS listed
+    WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
+$$;
+
+-- The schema that pages show: each column as it was at the source at the last sync, if what is recorded of it is still
+-- the same. What another program has recorded since is shown as recorded, until the next sync.
+CREATE OR REPLACE FUNCTION public.source_details_schema(schema_table jsonb, at_source jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT
+        CASE
+            WHEN at_source IS NULL OR jsonb_typeof(schema_table) IS DISTINCT FROM 'object' THEN schema_table
+            WHEN at_source ->> 'of' = md5(schema_table::text) THEN at_source -> 'columns'
+            ELSE (
+                SELECT
+                    coalesce(
+                        jsonb_agg(
+                            CASE
+                                WHEN entry.attributes IS NULL OR held.value ->> 'of' = md5(entry.attributes::text)
+                                    THEN held.value
+                                ELSE entry.attributes
+                            END
+                            ORDER BY held.ordinal NULLS LAST, entry.column_name COLLATE "C"
+                        ),
+                        '[]'
+                    )
+                FROM
+                    jsonb_array_elements(at_source -> 'columns') WITH ORDINALITY AS held (value, ordinal)
+                FULL JOIN public.source_details_entries(schema_table) AS entry
+                    ON entry.column_name = held.value ->> 'column_name'
+                -- A column that the role does not see was never recorded; any other that is not recorded was dropped.
+                WHERE entry.attributes IS NOT NULL OR held.value ->> 'of' IS NULL
+            )
+        END
+$$;
+
+-- The columns of such a schema, each as pages show it: first what the platform has always shown, then what a sync has
+-- seen at the source besides.
+CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)
+RETURNS TABLE (ordinal bigint, column_name text, shown json)
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT
+        listed.ordinal,
+        listed.column_name,
+        CASE
+            WHEN more.members IS NULL THEN row_to_json(shown)
+            ELSE concat(rtrim(row_to_json(shown)::text, '}'), ',', substr(more.members::text, 2))::json
+        END AS shown
+    FROM public.source_details_entries(schema_table) AS listed
     CROSS JOIN LATERAL (
         SELECT
             listed.column_name,
@@ -86,7 +120,44 @@ AS $$
             ) AS has_default,
             listed.attributes ->> 'default_value' AS default_value
     ) AS shown
-    WHERE jsonb_typeof(listed.attributes) = 'object' AND listed.column_name IS NOT NULL
+    CROSS JOIN LATERAL (
+        SELECT nullif(
+            listed.attributes
+            - '{column_name,is_nullable,real_data_type,numeric_precision,numeric_scale,is_primary_key}'::text []
+            - '{has_default,default_value,of}'::text [],
+            '{}'
+        ) AS members
+        WHERE listed.attributes ? 'of'
+        UNION ALL
+        SELECT NULL
+        WHERE NOT listed.attributes ? 'of'
+    ) AS more
+$$;
+
+-- The name that pages show for a table's key (see source_details_registered).
+CREATE OR REPLACE FUNCTION public.source_details_plain_name(key text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT
+        CASE
+            WHEN key LIKE '"%' AND key ~ '^"([^"]|"")+"$' THEN replace(substr(key, 2, length(key) - 2), '""', '"')
+            ELSE key
+        END
+$$;
+
+-- A column's type as people write it: with the type that its domain is made of; as recorded if that is all there is.
+CREATE OR REPLACE FUNCTION public.source_details_type(attributes jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT
+        coalesce(
+            attributes ->> 'data_type' || coalesce(' (' || (attributes ->> 'base_type') || ')', ''),
+            CASE attributes ->> 'real_data_type'
+                WHEN 'ARRAY' THEN 'array (elements not recorded)'
+                WHEN 'USER-DEFINED' THEN 'user-defined (name not recorded)'
+                ELSE attributes ->> 'real_data_type'
+            END
+        )
 $$;
 
 -- The size of the WAL in bytes, from wal_monitor's text for people ('16 MB'); NULL if that is not a size.

@@ -19,42 +19,173 @@ SELECT
     s.total_tables
 FROM public.sources AS s;
 
--- One row per table, with its part of the response as finished text, so that a read only concatenates.
+-- Every registered table: the platform's table_metadata_list holds those of schema public, by their plain names;
+-- source_details_other_tables holds the others, as schema.table. `key` tells all tables of a source apart: it is the
+-- name, quoted if it is that of a public table with a dot or a double quote.
+CREATE OR REPLACE VIEW public.source_details_registered AS
+SELECT
+    t.id,
+    t.source_id,
+    'public' AS schema_name,
+    t.table_name::text AS table_name,
+    CASE
+        WHEN t.table_name ~ '[."]' THEN '"' || replace(t.table_name, '"', '""') || '"' ELSE t.table_name::text
+    END AS key,
+    t.schema_table,
+    t.is_published,
+    t.column_order,
+    t.at_source
+FROM public.table_metadata_list AS t
+UNION ALL
+SELECT
+    o.id,
+    o.source_id,
+    o.schema_name,
+    o.table_name,
+    o.table_name AS key,
+    o.schema_table,
+    o.is_published,
+    o.column_order,
+    o.at_source
+FROM public.source_details_other_tables AS o;
+
+-- Every version of every registered table.
+CREATE OR REPLACE VIEW public.source_details_versions AS
+SELECT
+    h.table_metadata_list_id AS table_id,
+    h.version_schema AS version,
+    h.changes_type,
+    h.schema_table_old,
+    h.schema_table_new,
+    h.at_source,
+    h.created_at
+FROM public.history_schema_evolution AS h
+UNION ALL
+SELECT
+    o.table_metadata_list_id AS table_id,
+    o.version_schema AS version,
+    o.changes_type,
+    o.schema_table_old,
+    o.schema_table_new,
+    o.at_source,
+    o.created_at
+FROM public.source_details_other_versions AS o;
+
+-- One row per table, with its part of the response as finished text, so that a read only concatenates. `table_name` is
+-- the table's key.
 CREATE OR REPLACE VIEW public.source_details_live AS
 SELECT
     t.id AS table_id,
     t.source_id,
-    named.table_name COLLATE "C" AS table_name,
+    coalesce(t.key, 'Unknown') COLLATE "C" AS table_name,
     t.is_published,
     versioned.version,
     concat(
         '{"id":', t.id,
-        ',"table_name":', to_json(named.table_name),
+        ',"table_name":', to_json(coalesce(t.table_name, 'Unknown')),
         ',"version":', versioned.version,
-        ',"schema_table":[', described.columns, ']}'
+        ',"schema_table":[', described.columns,
+        ']',
+        CASE WHEN t.at_source IS NOT NULL OR t.schema_name <> 'public'
+            THEN concat(
+                ',"schema_name":', to_json(t.schema_name),
+                ',"replication":', coalesce(t.at_source -> 'replication', 'null')
+            )
+        END,
+        '}'
     ) AS fragment
-FROM public.table_metadata_list AS t
-CROSS JOIN LATERAL (SELECT coalesce(t.table_name, 'Unknown')::text AS table_name) AS named
+FROM public.source_details_registered AS t
 -- max() reads one entry of idx_history_schema_evolution_table_version_composite, however long the table's history is.
 CROSS JOIN LATERAL (
     SELECT
         greatest(
             (
-                SELECT max(h.version_schema)
-                FROM public.history_schema_evolution AS h
-                WHERE h.table_metadata_list_id = t.id
+                SELECT max(h.version)
+                FROM public.source_details_versions AS h
+                WHERE h.table_id = t.id
             ),
             1
         ) AS version
 ) AS versioned
+-- A sync stores the finished text of the columns as well; it holds while schema_table is what the sync recorded.
 CROSS JOIN LATERAL (
     SELECT
-        string_agg(
-            listed.shown::text,
-            ',' ORDER BY
-                array_position(t.column_order, listed.column_name) NULLS LAST,
-                listed.ordinal,
-                listed.column_name COLLATE "C"
-        ) AS columns
-    FROM public.source_details_columns(public.source_details_schema(t.schema_table, t.source_columns)) AS listed
+        CASE
+            WHEN t.at_source ->> 'of' = md5(t.schema_table::text) THEN t.at_source ->> 'shown'
+            ELSE (
+                SELECT
+                    string_agg(
+                        listed.shown::text,
+                        ',' ORDER BY
+                            array_position(t.column_order, listed.column_name) NULLS LAST,
+                            listed.ordinal,
+                            listed.column_name COLLATE "C"
+                    )
+                FROM public.source_details_columns(public.source_details_schema(t.schema_table, t.at_source)) AS listed
+            )
+        END AS columns
 ) AS described;
+
+-- What the health of a source is judged by (service/sources/health.py), as one object; NULL for an unknown id, and if a
+-- table or a right is missing: a page does not need it. With its owner's rights, since not every reader has those.
+CREATE OR REPLACE FUNCTION public.source_details_health_facts(wanted integer) RETURNS json
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT
+            json_build_object(
+                'id', s.id,
+                'publication_name', s.publication_name,
+                'replication_name', s.replication_name,
+                'pg_username', s.pg_username,
+                'is_publication_enabled', s.is_publication_enabled,
+                'is_replication_enabled', s.is_replication_enabled,
+                -- A sync or a program of the platform has looked: the flags are false until then.
+                'is_known',
+                y.synced_at IS NOT NULL
+                OR s.last_check_replication_publication IS NOT NULL
+                OR s.is_publication_enabled
+                OR s.is_replication_enabled,
+                'seen', y.seen,
+                'failures', coalesce(failing.failures, 0),
+                'failing_since', public.source_details_time(failing.failing_since),
+                'last_error', failing.last_error,
+                'monitor', (
+                    SELECT
+                        json_build_object(
+                            'status', coalesce(w.status, 'ACTIVE'),
+                            'error_message', w.error_message,
+                            'threshold',
+                            public.source_details_wal_class(public.source_details_wal_bytes(w.total_wal_size)),
+                            'age_s',
+                            CASE
+                                WHEN isfinite(looked.at)
+                                    THEN extract(EPOCH FROM clock_timestamp() - looked.at)::bigint
+                            END
+                        )
+                    FROM public.wal_monitor AS w
+                    CROSS JOIN LATERAL (SELECT greatest(w.updated_at, w.last_wal_received) AS at) AS looked
+                    WHERE w.source_id = s.id
+                    ORDER BY w.id
+                    LIMIT 1
+                ),
+                'unpublished', (
+                    SELECT coalesce(json_agg(t.table_name ORDER BY t.table_name COLLATE "C"), '[]')
+                    FROM public.source_details_registered AS t
+                    WHERE t.source_id = s.id AND NOT t.is_published
+                )
+            )
+        FROM public.sources AS s
+        LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
+        LEFT JOIN public.source_details_schedule AS failing
+            -- A manual sync may have succeeded since.
+            ON failing.source_id = s.id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
+        WHERE s.id = wanted
+    );
+EXCEPTION
+    WHEN undefined_table OR undefined_column OR insufficient_privilege THEN
+        RETURN NULL;
+END
+$$;

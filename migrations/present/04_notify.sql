@@ -27,6 +27,7 @@ VALUES
     ('pipelines', 'changed_row.source_id', NULL, 'moved', false),
     ('wal_monitor', 'changed_row.source_id', NULL, NULL, false),
     ('table_metadata_list', 'changed_row.source_id', NULL, 'moved', true),
+    ('source_details_other_tables', 'changed_row.source_id', NULL, 'moved', true),
     (
         'rosetta_setting_configuration',
         -- The thresholds decide every source's WAL class.
@@ -37,6 +38,12 @@ VALUES
         'history_schema_evolution',
         'changed_row.table_metadata_list_id',
         'public.table_metadata_list AS parent WHERE parent.id = ANY (keys)',
+        NULL, true
+    ),
+    (
+        'source_details_other_versions',
+        'changed_row.table_metadata_list_id',
+        'public.source_details_other_tables AS parent WHERE parent.id = ANY (keys)',
         NULL, true
     ),
     (
@@ -89,9 +96,17 @@ VALUES
     ('table_metadata_list', 'is_published', NULL),
     ('table_metadata_list', 'schema_table', NULL),
     ('table_metadata_list', 'column_order', NULL),
-    ('table_metadata_list', 'source_columns', NULL),
+    ('table_metadata_list', 'at_source', NULL),
+    ('source_details_other_tables', 'source_id', NULL),
+    ('source_details_other_tables', 'table_name', NULL),
+    ('source_details_other_tables', 'is_published', NULL),
+    ('source_details_other_tables', 'schema_table', NULL),
+    ('source_details_other_tables', 'column_order', NULL),
+    ('source_details_other_tables', 'at_source', NULL),
     ('history_schema_evolution', 'table_metadata_list_id', NULL),
-    ('history_schema_evolution', 'version_schema', NULL);
+    ('history_schema_evolution', 'version_schema', NULL),
+    ('source_details_other_versions', 'table_metadata_list_id', NULL),
+    ('source_details_other_versions', 'version_schema', NULL);
 
 -- The triggers that the lists imply, and whether each exists and is ENABLE ALWAYS: a restore may leave them disabled,
 -- or enabled only for ordinary sessions.

@@ -6,7 +6,6 @@ import functools
 import getpass
 import json
 import sys
-from typing import Any
 
 import psycopg
 
@@ -15,7 +14,8 @@ from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
 from service.sources.connections import SourceAddress
-from service.sources.health import Health, health
+from service.sources.health import health, look
+from service.sources.state import read_state
 
 _ALL = 1_000_000
 
@@ -48,12 +48,10 @@ def main(arguments: list[str]) -> int:
 
 async def _list(options: argparse.Namespace, bench: Workbench) -> int:
     rows = await bench.database.fetch_all("overview", search=options.search, limit=_ALL, skip=0)
-    failing = await bench.database.fetch_all("failing_sources", ids=[row["id"] for row in rows])
-    errors = {row["source_id"]: row["last_error"] for row in failing}
     facts = [
         {key: row[key] for key in ("id", "name", "pg_host", "pg_port", "pg_database", "tables", "synced_at")}
         | {"lag_bytes": row["replication_lag_bytes"]}
-        | {"health": (state := _health(row, errors.get(row["id"]))).level, "reasons": state.reasons}
+        | {"health": (state := health(row["health_facts"])).level, "reasons": [each.says for each in state.reasons]}
         for row in rows
     ]
     lines = table(
@@ -71,10 +69,6 @@ async def _list(options: argparse.Namespace, bench: Workbench) -> int:
     return FINE
 
 
-def _health(row: dict[str, Any], sync_error: str | None) -> Health:
-    return health(row, row if row["has_wal_monitor"] else None, is_failing=False, sync_error=sync_error)
-
-
 async def _show(options: argparse.Namespace, bench: Workbench) -> int:
     answer = await bench.pages.reload(options.id)
     if options.json:
@@ -84,10 +78,12 @@ async def _show(options: argparse.Namespace, bench: Workbench) -> int:
     assert state is not None
     for key, value in state.items():
         print(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
-    rows = [
-        (each["id"], each["table_name"], each["version"], len(each["schema_table"]))
-        for each in json.loads(answer.page.body)["tables"]
-    ]
+    page = json.loads(answer.page.body)
+    judged = page["meta"]["health"]
+    print(f"{'health':18}  {judged['level']}")
+    for reason in judged["reasons"]:
+        print(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()), sep="\n")
+    rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
     print("", *table(("ID", "TABLE", "VERSION", "COLUMNS"), rows), sep="\n")
     return FINE
 
@@ -97,38 +93,40 @@ async def _test(options: argparse.Namespace, bench: Workbench) -> int:
     if row is None:
         raise EntityNotFoundError("Source", str(options.id))
     address = SourceAddress.of(row)
-    seen, phases = await bench.connections.fetch(
-        address,
-        "remote_state",
-        budget_s=bench.settings.sync_budget_ms / 1000,
+    read = functools.partial(
+        read_state,
         publication=address.publication_name,
         slot=address.replication_name,
+        limits=bench.connections.limits,
     )
-    assert seen is not None
+    seen, phases = await bench.connections.use(address, read, budget_s=bench.settings.sync_budget_ms / 1000)
+    slot = seen.slot_body()
     facts = {
         "publication": address.publication_name,
-        "publication_exists": seen["has_publication"],
-        "published_tables": seen["table_count"],
+        "publication_exists": seen.publication["has_publication"],
+        "published_tables": seen.publication["published_tables"],
         "slot": address.replication_name,
-        "slot_state": seen["slot"],
-        "wal_lsn": seen["wal_lsn"],
+        "slot_state": slot,
+        "wal_lsn": seen.wal_lsn,
+        "server_version": seen.server["server_version"],
+        "wal_level": seen.server["wal_level"],
+        "unread": [*seen.unread.items(), *seen.not_known.items()],
         "connect_ms": phases["connect"],
         "asked_ms": phases["source"],
     }
-    slot = seen["slot"]
-    state = f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}" if slot else "none"
-    words = facts | {"publication_exists": "yes" if seen["has_publication"] else "no", "slot_state": state}
+    state = "none"
+    if slot is not None:
+        state = slot.get("unfit") or f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}"
+    words = facts | {
+        "publication_exists": "yes" if facts["publication_exists"] else "no",
+        "slot_state": state,
+        "unread": "; ".join(f"{what}: {why}" for what, why in facts["unread"]) or "nothing",
+    }
     show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in words.items()], as_json=options.json)
-    remedies = []
-    if not seen["has_publication"]:
-        remedies.append(f"no publication; run: CREATE PUBLICATION {address.publication_name} FOR ALL TABLES")
-    if seen["slot"] is None:
-        remedies.append(
-            f"no slot; run: SELECT pg_create_logical_replication_slot('{address.replication_name}', 'pgoutput')"
-        )
-    for remedy in remedies:
-        print(remedy, file=sys.stderr)
-    return FAILED if remedies else FINE
+    findings = look(address, seen)
+    for finding in findings:
+        print(f"{finding.says}; run: {finding.remedy}", file=sys.stderr)
+    return FAILED if findings else FINE
 
 
 async def _add(options: argparse.Namespace, bench: Workbench) -> int:

@@ -147,16 +147,16 @@ class ConfigDatabase:
         async with transaction(connection):
             return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
 
-    async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def in_transaction(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """The outcome of `work` in one transaction. Without a pooler it runs in pipeline mode: no statement waits for
-        the one before it.
+        the one before it. `timeout_s` instead of the usual limit.
         """
 
         async def run(connection: Connection) -> T:
             async with transaction(connection):
                 return await work(connection)
 
-        return await self._reached(run, is_repeatable=False)
+        return await self._reached(run, timeout_s=timeout_s, is_repeatable=False)
 
     async def _reached(
         self,

@@ -1,7 +1,8 @@
 """The SQL statements of the service, by name, from the files in `sql/`.
 
 A statement starts at `-- name: NAME` and ends where the next one starts. A line `-- include: NAME` stands for the
-text of that statement, so that two statements can share a part.
+text of that statement, so that two statements can share a part; `-- from 15: NAME` and `-- before 15: NAME` do so only
+for a server of at least, or below, that major version.
 """
 
 import re
@@ -11,7 +12,9 @@ from pathlib import Path
 import service
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-_INCLUDE = re.compile(r"^[ ]*-- include: (\w+)\n", re.MULTILINE)
+_INCLUDE = re.compile(r"^[ ]*-- (?:include|(from|before) (\d+)): (\w+)\n", re.MULTILINE)
+# Any version that is newer than the newest that a statement distinguishes.
+NEWEST = 99
 _COMMENT = re.compile(r"^[ ]*--.*\n", re.MULTILINE)
 
 
@@ -39,16 +42,21 @@ def _texts() -> dict[str, str]:
     return texts
 
 
-def _complete(name: str) -> str:
-    return _INCLUDE.sub(lambda include: _complete(include[1]), _texts()[name])
+def _complete(name: str, version: int) -> str:
+    def part(include: re.Match[str]) -> str:
+        when, since, part = include.groups()
+        is_wanted = when is None or (version >= int(since)) == (when == "from")
+        return _complete(part, version) if is_wanted else ""
+
+    return _INCLUDE.sub(part, _texts()[name])
 
 
 @cache
-def query(name: str) -> str:
-    """The statement called `name`, ready to be executed. KeyError if there is none.
+def query(name: str, version: int = NEWEST) -> str:
+    """The statement called `name` for a server of that major version, ready to be executed. KeyError if there is none.
 
     It starts with its name, which identifies it in pg_stat_activity and the server's log; comments and indentation are
     removed. psycopg parses a text of more than 4,096 characters again each time.
     """
-    lines = (line.strip() for line in _COMMENT.sub("", _complete(name)).splitlines())
+    lines = (line.strip() for line in _COMMENT.sub("", _complete(name, version)).splitlines())
     return f"/* {name} */ " + "\n".join(line for line in lines if line)

@@ -24,6 +24,10 @@ def losses(dsn: str) -> list[Loss]:
         "tables that have left their publications": (
             "SELECT count(*) FROM public.table_metadata_list WHERE NOT is_published"
         ),
+        "tables outside schema public": "SELECT count(*) FROM public.source_details_other_tables",
+        "tables with what a sync saw of them beyond the platform's record": (
+            "SELECT count(*) FROM public.table_metadata_list WHERE at_source IS NOT NULL"
+        ),
     }
     found = []
     with connect(dsn) as connection:

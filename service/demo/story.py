@@ -73,6 +73,7 @@ class _Story:
         self._change_by_sql()
         self._delete_by_hand()
         self._change_at_the_source()
+        self._widen_a_column()
         self._refresh_by_hand()
         self._measure_evictions()
         self._lose_the_source()
@@ -175,6 +176,17 @@ class _Story:
             _expect(sync["tables_added"] == ["gift_cards"], f"added: {sync['tables_added']}")
             _expect([table["table_name"] for table in sync["tables_changed"]] == ["customers"], str(sync))
             note(f"customers is version 2 ({sync['tables_changed'][0]['changes_type']}), phases {sync['phases_ms']}")
+
+    def _widen_a_column(self) -> None:
+        with self._step("a varchar is widened at the source: a version that names both lengths") as note:
+            self._source.execute("ALTER TABLE customers ALTER title TYPE varchar(400)")
+            (customers,) = (table for table in self._synced()["tables"] if table["table_name"] == "customers")
+            schema = self._http.get(f"/api/v1/sources/tables/{customers['id']}/schema").json()
+            _expect(customers["version"] == 3, f"customers has version {customers['version']}")
+            change = schema["diff"]["type_changes"].get("title")
+            lengths = {"old_type": "character varying(200)", "new_type": "character varying(400)"}
+            _expect(change == lengths, f"the difference says {schema['diff']}")
+            note(f"version 3: title from {change['old_type']} to {change['new_type']}")
 
     def _refresh_by_hand(self) -> None:
         with self._step("REFRESH MATERIALIZED VIEW by SQL alone evicts") as note:

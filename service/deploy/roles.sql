@@ -27,7 +27,8 @@ GRANT SELECT ON
     public.sources, public.destinations, public.pipelines, public.pipelines_destination, public.wal_monitor,
     public.table_metadata_list, public.history_schema_evolution, public.rosetta_setting_configuration,
     public.source_details_sources, public.source_details_live, public.source_details_tables,
-    public.source_details_log, public.source_details_refresh_state
+    public.source_details_log, public.source_details_refresh_state,
+    public.source_details_registered, public.source_details_versions
     TO rosetta_service;
 
 -- What a sync writes.
@@ -35,7 +36,10 @@ GRANT UPDATE (
     is_publication_enabled, is_replication_enabled, last_check_replication_publication, total_tables, updated_at
 ) ON public.sources TO rosetta_service;
 GRANT INSERT, UPDATE ON public.table_metadata_list TO rosetta_service;
-GRANT INSERT ON public.history_schema_evolution TO rosetta_service;
+GRANT INSERT, UPDATE (at_source) ON public.history_schema_evolution TO rosetta_service;
+GRANT SELECT, INSERT, UPDATE ON
+    public.source_details_other_tables, public.source_details_other_versions
+    TO rosetta_service;
 GRANT SELECT, INSERT, UPDATE ON public.source_details_sync_state TO rosetta_service;
 
 -- The schedule, and the WAL monitor.

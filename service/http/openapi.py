@@ -78,10 +78,16 @@ _SOURCE: dict[str, Any] = {
 _COLUMN: dict[str, Any] = {
     "column_name": "id", "is_nullable": "NO", "real_data_type": "BIGINT", "numeric_precision": 64, "numeric_scale": 0,
     "is_primary_key": True, "has_default": True, "default_value": "nextval('orders_id_seq'::regclass)",
+    "data_type": "bigint", "key_position": 1,
 }  # fmt: skip
 _TOTAL: dict[str, Any] = {
     "column_name": "total", "is_nullable": "YES", "real_data_type": "NUMERIC", "numeric_precision": 10,
     "numeric_scale": 2, "is_primary_key": False, "has_default": True, "default_value": "0",
+    "data_type": "numeric(10,2)",
+}  # fmt: skip
+_REPLICATION: dict[str, Any] = {
+    "replica_identity": "default", "identity_columns": ["id"], "row_filter": "(total > 0)",
+    "fails": "UPDATE and DELETE fail: it has no primary key",
 }  # fmt: skip
 # Without null values: Litestar leaves such keys out of the document.
 EXAMPLES: dict[Any, Any] = {
@@ -96,26 +102,44 @@ EXAMPLES: dict[Any, Any] = {
             "error_message": "the slot is in use", "id": 1, "source_id": 1, "source": _SOURCE,
             "created_at": _THEN, "updated_at": _THEN,
         },
-        "tables": [{"id": 1, "table_name": "orders", "version": 2, "schema_table": [_COLUMN, _TOTAL]}],
+        "tables": [
+            {
+                "id": 1, "table_name": "orders", "version": 2, "schema_table": [_COLUMN, _TOTAL],
+                "schema_name": "public", "replication": _REPLICATION,
+            }
+        ],
         "destinations": ["warehouse"],
         "meta": {
             "as_of": "2026-11-23T22:54:00.000000+00:00", "tables_from": "source", "read_from": "view",
             "publication_check": "remembered", "unregistered_tables": [],
             "drift": {"published": 1, "registered": 2, "carried": 1, "not_registered": [], "not_published": ["old"]},
+            "health": {
+                "level": "warning",
+                "reasons": [
+                    {
+                        "level": "warning", "says": "registered, but no longer published: old",
+                        "remedy": 'ALTER PUBLICATION "rosetta" ADD TABLE "old";',
+                    }
+                ],
+            },
         },
     },
     SyncReport: {
         "outcome": "synced", "tables_added": ["orders"], "tables_dropped": [], "tables_returned": [],
         "tables_filled": [], "tables_changed": [], "publication_exists": True,
-        "slot": {"plugin": "pgoutput", "active": True}, "wal_lsn": "0/16B3748",
+        "slot": {"plugin": "pgoutput", "active": True},
+        "wal_lsn": "0/16B3748", "set_back": False, "unread": [],
         "phases_ms": {"connect": 2.1, "source": 10.4, "record": 5.3},
     },
     TableSchema: {
         "columns": [_COLUMN, _TOTAL],
-        "diff": {"new_columns": ["total"], "dropped_columns": [], "type_changes": {}},
+        "diff": {
+            "new_columns": ["total"], "dropped_columns": [], "type_changes": {},
+            "more": {"summary": "+1", "changes": [], "breaking": []},
+        },
     },
     str: 'event: changed\nid: 1f0c\ndata: {"version":"1f0c","as_of":"...","changed":["table-17"]}\n\n',
-    list[str]: ["customers", "orders", "sales.invoices"],
+    list[str]: ["customers", "invoices", "orders"],
 }  # fmt: skip
 
 

@@ -65,6 +65,26 @@ class Column(Shape):
     is_primary_key: bool
     has_default: bool
     default_value: str | None
+    data_type: str | None = Field(
+        None, description="the exact type, as varchar(20)[]; left out until a sync has seen it"
+    )
+    base_type: str | None = Field(None, description="what its domain is made of; left out if it is no domain")
+    key_position: int | None = Field(
+        None, description="1 is the first column of the primary key; left out if not in it"
+    )
+    identity: Literal["always", "by default"] | None = Field(None, description="left out if it is no identity column")
+    generated: Literal["stored", "virtual"] | None = Field(None, description="left out if it is not generated")
+    generation_expression: str | None = Field(None, description="left out if it is not generated")
+    is_published: bool | None = Field(None, description="false if it does not arrive; left out if it does")
+
+
+class Replication(Shape):
+    """How a table's rows are replicated."""
+
+    replica_identity: Literal["default", "nothing", "full", "index"]
+    identity_columns: list[str] | None = Field(description="by which UPDATE and DELETE name a row; null if by none")
+    row_filter: str | None = Field(description="only rows for which it holds arrive; null: all")
+    fails: str | None = Field(description="which statements fail at the source, and why; null if none does")
 
 
 class Table(Shape):
@@ -74,6 +94,8 @@ class Table(Shape):
     table_name: str = Field(description="schema.table unless the schema is public")
     version: int
     schema_table: list[Column]
+    schema_name: str | None = Field(None, description="left out until a sync has seen the table")
+    replication: Replication | None = Field(None, description="left out until a sync has seen the table")
 
 
 class Drift(Shape):
@@ -88,6 +110,21 @@ class Drift(Shape):
     not_published: list[str] = Field(description="registered, but no longer published")
 
 
+class HealthReason(Shape):
+    """One finding about a source."""
+
+    level: Literal["error", "warning", "unknown"]
+    says: str = Field(description="a sentence for a person")
+    remedy: str | None = Field(description="SQL or a command, ready to copy")
+
+
+class SourceHealth(Shape):
+    """The health of a source's replication."""
+
+    level: Literal["ok", "warning", "error", "unknown"] = Field(description="that of the worst reason; ok without any")
+    reasons: list[HealthReason]
+
+
 class Meta(Shape):
     """How the page was read."""
 
@@ -97,6 +134,7 @@ class Meta(Shape):
     publication_check: str = Field(description="asked, remembered, or why the source did not answer")
     unregistered_tables: list[str] = Field(description="published, but not synced yet")
     drift: Drift
+    health: SourceHealth
     sync: dict[str, Any] | None = Field(None, description="after a force_refresh: what the sync did")
 
 
@@ -110,6 +148,13 @@ class Details(Shape):
     meta: Meta
 
 
+class Unread(Shape):
+    """What a source did not tell, and why."""
+
+    what: str
+    reason: str
+
+
 class SyncReport(Shape):
     """What a sync did."""
 
@@ -120,8 +165,10 @@ class SyncReport(Shape):
     tables_filled: list[str]
     tables_changed: list[dict[str, Any]] = Field(description="table_name, version, changes_type, columns")
     publication_exists: bool
-    slot: dict[str, Any] | None = Field(description="plugin, active")
-    wal_lsn: str
+    slot: dict[str, Any] | None = Field(description="plugin, active; unfit: why it cannot carry this source, if so")
+    wal_lsn: str | None
+    set_back: bool = Field(description="the source was set back in time, or is a copy of the one recorded before")
+    unread: list[Unread] = Field(description="what could not be read on the source")
     phases_ms: dict[str, float]
 
 
@@ -132,12 +179,31 @@ class TypeChange(Shape):
     new_type: str
 
 
+class Change(Shape):
+    """A change of a column, or of the table (column is null) that is none of its types."""
+
+    column: str | None
+    what: str = Field(description="is_nullable, default_value, is_primary_key, is_published, order, row_filter, ...")
+    old: Any
+    new: Any
+    says: str = Field(description="a sentence for a person")
+
+
+class More(Shape):
+    """What the other three members of a difference do not say."""
+
+    summary: str = Field(description="how many columns were added, dropped and changed: +1 -1 ~2")
+    changes: list[Change]
+    breaking: list[str] = Field(description="what a consumer may not survive: a drop, a narrowed type, a lost key")
+
+
 class Difference(Shape):
     """What a version changed compared with the one before."""
 
     new_columns: list[str]
     dropped_columns: list[Column]
     type_changes: dict[str, TypeChange]
+    more: More
 
 
 class TableSchema(Shape):

@@ -13,7 +13,7 @@ from service.http.caching_headers import GUESS_NOTHING
 from service.http.context import AppRequest, may_sync, runtime_of
 from service.http.openapi import COUNT, FLAG, ID, described
 from service.http.schemas import TableSchema
-from service.sources.schema_diff import difference
+from service.sources.schema_diff import version_difference
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LARGEST_VERSION = 2**31 - 1
@@ -45,14 +45,14 @@ async def table_schema(
     if number is not None and not 1 <= number <= row["latest"]:
         raise EntityNotFoundError("TableVersion", f"{wanted}/{number}")
     newer, older = row["versions"][0], row["versions"][1] if len(row["versions"]) > 1 else None
-    body = {"columns": newer["columns"], "diff": difference(older["columns"] if older else None, newer["columns"])}
+    body = {"columns": newer["columns"], "diff": version_difference(older, newer)}
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=GUESS_NOTHING)
 
 
 @route(
     "/api/v1/sources/{source_id:str}/available_tables",
     http_method=_READ,
-    summary="The names of all tables of a source",
+    summary="The names of the tables that can be published",
     **described(list[str], 404, 422, 429, 503),
 )
 async def available_tables(
@@ -62,8 +62,8 @@ async def available_tables(
         str | None, Parameter(description="ask the source even if the names are cached", schema_extra=FLAG)
     ] = None,
 ) -> Response[bytes]:
-    """Published or not, cached for 5 minutes. Tables outside `public` are named schema.table. If the source does not
-    answer, these are the tables that the last syncs found, and Cache-Status says so."""
+    """Published or not: the tables of schema `public` that can be replicated, by their plain names. Cached for 5
+    minutes. If the source does not answer, these are those that the last syncs found, and Cache-Status says so."""
     wanted = parameters.identifier("Source", source_id)
     is_forced = parameters.boolean("refresh", refresh)
     if is_forced:

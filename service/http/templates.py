@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import service
-from service.sources.schema_diff import type_name
+from service.sources.column_types import type_name
+from service.sources.slots import slot_words
 
 _WEB = Path(service.__file__).resolve().parent / "web"
 STATIC = _WEB / "static"
@@ -31,7 +32,7 @@ _CHANGES = {
     "INITIAL_LOAD": "new table",
     "NEW COLUMN": "column added",
     "DROP COLUMN": "column dropped",
-    "CHANGES TYPE": "type changed",
+    "CHANGES TYPE": "columns changed",
 }
 # Bytes per minute: an idle server writes that much anyway.
 _STEADY = 10 * 1024
@@ -60,6 +61,11 @@ def amount(number: int) -> str:
     raise AssertionError
 
 
+def _type_written(name: str) -> str:
+    """A type of a difference in the style of `type_name`: the platform writes those of PostgreSQL in upper case."""
+    return name.lower() if name.isupper() and '"' not in name else name
+
+
 def _trend(per_minute: int | None) -> str | None:
     if per_minute is None:
         return None
@@ -83,8 +89,10 @@ def _environment() -> Environment:
         moment=_moment,
         bytes=amount,
         trend=_trend,
+        slot=slot_words,
         number=lambda number: f"{number:,}",
         type_name=type_name,
+        type_written=_type_written,
         change=lambda kind: _CHANGES.get(kind, kind),
         urlencode=lambda values: urlencode({key: value for key, value in values.items() if value not in ("", None)}),
     )

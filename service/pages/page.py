@@ -10,6 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from service.concurrency import keep
+from service.sources.health import health
+from service.sources.publication import ANSWERED
+from service.sources.table_names import display
 
 Head = tuple[int, int, list[tuple[bytes, bytes]]]
 
@@ -96,7 +99,8 @@ class Computed:
 def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
     """The parts of a page: from a row of `details`, the published tables (None: unknown), and how these were found."""
     registered = row["registered_names"]
-    unregistered = sorted(names.difference(registered)) if names is not None and registered is not None else []
+    unknown = names.difference(registered) if names is not None and registered is not None else ()
+    unregistered = sorted(map(display, unknown))
     meta = {
         "as_of": row["as_of"],
         "tables_from": "metadata" if names is None else "source",
@@ -104,6 +108,7 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "publication_check": check,
         "unregistered_tables": unregistered,
         "drift": _drift(row, unregistered),
+        "health": health(row["health_facts"], None if check in ANSWERED else check).body(),
     }
     return Computed(row["body"], meta, names)
 
@@ -116,5 +121,5 @@ def _drift(row: dict[str, Any], unregistered: list[str]) -> dict[str, Any]:
         "registered": row["registered"],
         "carried": shown if row["is_carried"] else 0,
         "not_registered": unregistered,
-        "not_published": row["unpublished_names"],
+        "not_published": sorted(map(display, row["unpublished_names"])),
     }

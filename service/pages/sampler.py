@@ -16,6 +16,7 @@ import msgspec
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.pages.details import Pages
 from service.pages.page import Page
+from service.sources.table_names import key_of
 from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
@@ -98,7 +99,9 @@ class Sampler:
             served = msgspec.json.decode(page.body)
             names = None
             if served["meta"]["tables_from"] == "source":
-                names = sorted(table["table_name"] for table in served["tables"])
+                names = sorted(
+                    key_of(table.get("schema_name", "public"), table["table_name"]) for table in served["tables"]
+                )
         except (ValueError, KeyError, TypeError):
             # Another program wrote something else under the page's key.
             return False

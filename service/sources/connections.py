@@ -2,11 +2,11 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -18,11 +18,12 @@ from service.config.source_hosts import SourceHosts
 from service.database.connection import reason
 from service.database.queries import query
 from service.errors import SourceUnreachableError
+from service.sources.questions import OLDEST, Limits, SourceConnection, ask, major, read_any_text, why_refused
 from service.sources.resolver import Resolver
 from service.telemetry.events import Observer, SourceDown, SourceUp
 from service.telemetry.tracing import span
 
-SourceConnection = psycopg.AsyncConnection[DictRow]
+T = TypeVar("T")
 
 _FORGET_S = 300.0
 _NO_FILE = f"{os.devnull}/none"
@@ -91,6 +92,7 @@ class Connections:
 
     def __init__(self, options: ConnectionOptions, observer: Observer) -> None:
         self._options = options
+        self.limits = Limits(options.statement_timeout_s)
         self._tls: dict[str, str] = {"sslmode": options.sslmode}
         if options.sslrootcert:
             self._tls["sslrootcert"] = options.sslrootcert
@@ -118,25 +120,39 @@ class Connections:
         return {source_id: failure.why for source_id, failure in self._resting.items()}
 
     async def fetch(
+        self, address: SourceAddress, name: str, /, *, budget_s: float, **parameters: Any
+    ) -> tuple[DictRow | None, dict[str, float]]:
+        """The first row of the statement called `name`, if any, and how long connecting and the query took (ms)."""
+
+        async def work(connection: SourceConnection) -> DictRow | None:
+            answers = await ask(connection, [name], parameters, self.limits)
+            if answers.refused:
+                raise psycopg.OperationalError(answers.refused[name])
+            return answers.one(name)
+
+        return await self.use(address, work, budget_s=budget_s)
+
+    async def use(
         self,
         address: SourceAddress,
-        name: str,
-        /,
+        work: Callable[[SourceConnection], Coroutine[Any, Any, T]],
         *,
         budget_s: float,
         on_connected: Callable[[], None] = lambda: None,
-        **parameters: Any,
-    ) -> tuple[DictRow | None, dict[str, float]]:
-        """The first row of the statement called `name`, if any, and how long connecting and the query took (ms)."""
+    ) -> tuple[T, dict[str, float]]:
+        """The outcome of `work` with a connection, and how long connecting and the work took (ms).
+
+        `work` raises psycopg.Error if the source does not answer. It runs again if a warm connection turns out dead.
+        """
         try:
             password = decrypt(self._options.encryption_key, address.pg_password)
         except UndecryptablePasswordError as error:
             raise self._down(address, str(error)) from None
         try:
             with span("source", source_id=address.id):
-                answer = await within(budget_s, self._fetch(address, password, name, parameters, on_connected))
+                answer = await within(budget_s, self._use(address, password, work, on_connected))
         except (psycopg.Error, OSError, TimeoutError, UnicodeError) as error:
-            why = reason(error)
+            why = why_refused(error) if isinstance(error, psycopg.Error) else reason(error)
             if isinstance(error, TimeoutError):
                 why = f"no answer within {budget_s * 1000:.0f} ms"
             if password:
@@ -146,14 +162,13 @@ class Connections:
             self._observe(SourceUp(source_id=address.id))
         return answer
 
-    async def _fetch(
+    async def _use(
         self,
         address: SourceAddress,
         password: str | None,
-        name: str,
-        parameters: dict[str, Any],
+        work: Callable[[SourceConnection], Coroutine[Any, Any, T]],
         on_connected: Callable[[], None],
-    ) -> tuple[DictRow | None, dict[str, float]]:
+    ) -> tuple[T, dict[str, float]]:
         started = monotonic()
         while True:
             idle = self._idle.pop(address.connection_key, None)
@@ -161,7 +176,7 @@ class Connections:
             connected = monotonic()
             on_connected()
             try:
-                row = await (await connection.execute(query(name), parameters)).fetchone()
+                outcome = await work(connection)
             except psycopg.OperationalError:
                 # A warm connection may have died unnoticed, so another is tried; a failure of a fresh one is the
                 # source's.
@@ -169,7 +184,7 @@ class Connections:
                     raise
             else:
                 self._keep(address, connection)
-                return row, {
+                return outcome, {
                     "connect": round((connected - started) * 1000, 3),
                     "source": round((monotonic() - connected) * 1000, 3),
                 }
@@ -192,7 +207,6 @@ class Connections:
         if not addresses:
             raise psycopg.OperationalError("its host is not among ROSETTA_SOURCE_HOSTS")
         # libpq tries each in turn: a host may have an address of a kind on which its server does not listen.
-        statement_timeout_ms = round(self._options.statement_timeout_s * 1000)
         place = {"hostaddr": ",".join(map(str, addresses))} if found else {}
         conninfo = make_conninfo(
             "",
@@ -204,13 +218,23 @@ class Connections:
             # Never the password that libpq finds (PGPASSWORD, ~/.pgpass): a source must not get the config database's.
             password=password or "",
             passfile=_NO_FILE,
+            # Not those of PGOPTIONS: a pooler refuses them. Each transaction sets what it needs (remote_settings).
+            options="",
             client_encoding="UTF8",
             application_name="rosetta-source-details",
-            options=f"-c statement_timeout={statement_timeout_ms} -c default_transaction_read_only=on",
             keepalives_idle=10,
             **self._tls,
         )
-        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, row_factory=dict_row)
+        connection: SourceConnection = await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
+        )
+        if (version := major(connection)) < OLDEST:
+            await connection.close()
+            raise psycopg.OperationalError(f"it is PostgreSQL {version}; the oldest that can be a source is {OLDEST}")
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            await connection.execute(query("remote_raw_texts"))
+        read_any_text(connection)
+        return connection
 
     def _keep(self, address: SourceAddress, connection: SourceConnection) -> None:
         if address.connection_key in self._idle:

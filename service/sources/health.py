@@ -1,50 +1,181 @@
-"""The health of a source's replication, in one verdict."""
+"""The health of a source's replication, in one verdict: for its page, the list, the command line, metrics and `meta`.
 
-from collections.abc import Mapping
+OPERATING.md has the rules as a table, each of them a test.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
+from service.sources import remedies
+from service.sources.connections import SourceAddress
+from service.sources.slots import lost, unfit
+from service.sources.state import SourceState
+from service.sources.table_names import display, key_of
+
 Level = Literal["ok", "warning", "error", "unknown"]
+
+# A sync that fails this often in a row is an error, no passing trouble.
+FAILURES = 3
+# A monitor looks each minute. After this, what it wrote says nothing about now.
+MONITOR_OLD_S = 300
+_UNREACHABLE = "the source database cannot be queried: "
+LEVELS: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
+_AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One finding in a sentence, and what a person may run about it: SQL or a command, ready to copy."""
+
+    level: Level
+    says: str
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The worst level that is known, and every reason for it in words."""
+    """The worst level, and every reason for it, the worst first."""
 
     level: Level
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+
+    def body(self) -> dict[str, Any]:
+        """The object that the API returns."""
+        return {"level": self.level, "reasons": [msgspec.structs.asdict(reason) for reason in self.reasons]}
 
 
-def health(
-    source: Mapping[str, Any], wal: Mapping[str, Any] | None, *, is_failing: bool, sync_error: str | None
-) -> Health:
-    """Judges a source by its flags, its row in `wal_monitor` (None without one), whether it fails to answer this
-    process (`is_failing`), and why its background sync failed (`sync_error`; None if it did not).
+def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) -> Health:
+    """Judges a source by what source_details_health_facts() says of it; None: that could not be read.
+
+    `not_answering`: why the source did not answer this process just now.
     """
-    errors, warnings = [], []
-    if sync_error:
-        warnings.append(f"its syncs fail: {sync_error}")
-    elif is_failing:
-        warnings.append("its database does not answer")
-    if not source["is_publication_enabled"]:
-        warnings.append("its publication is not enabled")
-    if not source["is_replication_enabled"]:
-        warnings.append("its replication is not enabled")
-    if wal is not None:
-        if wal["status"] == "IDLE":
-            warnings.append(wal["error_message"] or "its slot is inactive")
-        elif wal["error_message"]:
-            errors.append(f"replication fails: {wal['error_message']}")
-        elif wal["status"] == "ERROR":
-            errors.append("replication fails")
-        if wal["wal_threshold_status"] == "ERROR":
-            errors.append("its slot retains too much WAL")
-        elif wal["wal_threshold_status"] == "WARNING":
-            warnings.append("its slot retains much WAL")
-    if errors:
-        return Health("error", (*errors, *warnings))
-    if warnings:
-        return Health("warning", tuple(warnings))
-    if wal is None:
-        return Health("unknown", ("nothing monitors its WAL yet",))
-    return Health("ok", ())
+    if facts is None:
+        reason = Reason(
+            "unknown", "its health cannot be judged: the database lacks a table or a right", "rosetta doctor"
+        )
+        return Health("unknown", (reason,))
+    reasons = [*_reaching(facts, not_answering), *_monitored(facts), *_seen(facts)]
+    if facts["is_known"] or facts["monitor"]:
+        # Otherwise nobody has looked, and the flags say nothing.
+        reasons += [*_flags(facts), *_drift(facts)]
+    if not facts["is_known"]:
+        reasons.append(Reason("unknown", "it has never been synced", f"rosetta sync {facts['id']}"))
+    reasons.sort(key=lambda reason: LEVELS.index(reason.level))
+    return Health(reasons[0].level if reasons else "ok", tuple(reasons))
+
+
+def look(address: SourceAddress, state: SourceState) -> list[Reason]:
+    """What is wrong at the source right now, by what has just been read there."""
+    name, slot = address.publication_name, address.replication_name
+    facts = {"id": address.id, "replication_name": slot, "pg_username": address.pg_username, "seen": state.seen()}
+    reasons = list(_seen(facts))
+    if not state.publication["has_publication"]:
+        reasons.append(Reason("warning", "no publication", remedies.create_publication(name)))
+    if state.slot is None and state.has_slot is not None:
+        reasons.append(Reason("warning", "no slot", remedies.create_slot(slot, address.id)))
+    return reasons
+
+
+def _reaching(facts: Mapping[str, Any], not_answering: str | None) -> Iterator[Reason]:
+    test = f"rosetta sources test {facts['id']}"
+    if facts["last_error"]:
+        failures = facts["failures"]
+        times = f", {failures} times in a row" if failures > 1 else ""
+        says = f"its syncs fail: {facts['last_error']} (since {_moment(facts['failing_since'])}{times})"
+        yield Reason("error" if failures >= FAILURES else "warning", says, test)
+    elif not_answering:
+        yield Reason("warning", f"its database does not answer: {not_answering}", test)
+
+
+def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
+    monitor = facts["monitor"]
+    if monitor is None:
+        yield Reason("unknown", "nothing monitors its WAL yet", "rosetta doctor")
+        return
+    if monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S:
+        when = "at an unknown time" if monitor["age_s"] is None else f"{_age(monitor['age_s'])} ago"
+        yield Reason("unknown", f"the WAL monitor last looked {when}", "rosetta doctor")
+        return
+    message = monitor["error_message"]
+    if message and message.startswith(_UNREACHABLE):
+        # Told once: by the syncs, which know since when, if they fail as well.
+        if not facts["last_error"]:
+            yield Reason("error", f"replication fails: {message}", f"rosetta sources test {facts['id']}")
+    elif monitor["status"] == "IDLE":
+        if not _is_in_seen(facts):
+            yield Reason("warning", message or "its slot is inactive", remedies.look_at_slot(facts["replication_name"]))
+    elif (message or monitor["status"] == "ERROR") and not _is_in_seen(facts):
+        says = f"replication fails: {message}" if message else "replication fails"
+        yield Reason("error", says, f"rosetta sources test {facts['id']}")
+    if monitor["threshold"] == "ERROR":
+        yield Reason("error", "its slot retains too much WAL", remedies.limit_wal())
+    elif monitor["threshold"] == "WARNING":
+        yield Reason("warning", "its slot retains much WAL", remedies.limit_wal())
+
+
+def _is_in_seen(facts: Mapping[str, Any]) -> bool:
+    """Whether `_seen` says what is wrong with the slot, with a remedy for it."""
+    slot = facts["seen"] and facts["seen"]["slot"]
+    return bool(slot and (unfit(slot) or lost(slot)))
+
+
+def _seen(facts: Mapping[str, Any]) -> Iterator[Reason]:
+    seen = facts["seen"]
+    if not seen:
+        return
+    name, slot, server = facts["replication_name"], seen["slot"], seen["server"]
+    if slot and (why := unfit(slot)):
+        says = f"its slot {name} {why}"
+        yield Reason("error", says, remedies.create_another_slot(name, facts["id"]))
+    elif slot and (why := lost(slot)):
+        yield Reason("error", f"its slot {name} {why}", remedies.recreate_slot(name))
+    if seen.get("is_set_back"):
+        says = (
+            "its server was set back in time at the last sync, or is a copy: what was replicated since has to be copied"
+        )
+        yield Reason("warning", says, f"rosetta sync {facts['id']}")
+    if server["wal_level"] != "logical":
+        says = f"wal_level is {server['wal_level']} at its server: nothing can be replicated before it is logical"
+        yield Reason("error", says, remedies.set_wal_level())
+    for key, why in list(seen["fails"].items())[:1]:
+        others = len(seen["fails"]) - 1
+        more = f" (and {others} more)" if others else ""
+        yield Reason("warning", f"on table {display(key)}{more} {why}", remedies.identify_rows(key))
+    for what, why in [
+        *((f"table {display(key)}", why) for key, why in seen["unread"].items()),
+        *seen["not_known"].items(),
+    ]:
+        yield Reason(
+            "warning", f"{what} could not be read: {why}",
+            remedies.grant_function(why, facts["pg_username"]) or f"rosetta sync {facts['id']}",
+        )  # fmt: skip
+
+
+def _flags(facts: Mapping[str, Any]) -> Iterator[Reason]:
+    if not facts["is_publication_enabled"]:
+        remedy = remedies.create_publication(facts["publication_name"])
+        yield Reason("warning", "its publication is not enabled", remedy)
+    if not facts["is_replication_enabled"] and not _is_in_seen(facts):
+        remedy = remedies.create_slot(facts["replication_name"], facts["id"])
+        yield Reason("warning", "its replication is not enabled", remedy)
+
+
+def _drift(facts: Mapping[str, Any]) -> Iterator[Reason]:
+    names = facts["unpublished"]
+    if names:
+        says = f"registered, but no longer published: {', '.join(names[:3])}" + (", ..." if len(names) > 3 else "")
+        yield Reason("warning", says, remedies.add_table(facts["publication_name"], key_of("public", names[0])))
+
+
+def _moment(text: str | None) -> str:
+    return f"{text[:19].replace('T', ' ')} UTC" if text else "an unknown time"
+
+
+def _age(seconds: int) -> str:
+    for size, unit in _AGES:
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} s"

@@ -16,6 +16,10 @@ from service.cache.store import Cache, CacheUnavailableError, Remembered
 from service.concurrency import keep
 from service.errors import SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
+from service.sources.questions import UnreadableText
+
+# The checks that succeeded.
+ANSWERED = frozenset({"asked", "remembered"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,9 @@ class Publications:
             row, _ = await self._connections.fetch(
                 address, "remote_publication", budget_s=self._patience, publication=address.publication_name
             )
-            names = frozenset(row["names"] if row else ())
+            assert row is not None
+            # A name that is not UTF-8 cannot be registered.
+            names = frozenset(name for name in row["names"] if not isinstance(name, UnreadableText))
             await self.remember(address, names, number, recorded)
             return names
         finally:

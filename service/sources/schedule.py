@@ -21,7 +21,7 @@ from service.telemetry.events import Observer, ScheduledSync, TaskFailed
 _LOOK_AGAIN_S = 5.0
 _TRY_AGAIN_S = 1.0
 _LONGEST_PAUSE_S = 3600.0
-# Added to the budget, so that a lease lasts longer than any sync, including the recording.
+# Added to the longest time of a sync, so that a lease outlives it.
 _LEASE_SPARE_S = 60.0
 
 
@@ -35,14 +35,14 @@ class Schedule:
         observer: Observer,
         *,
         interval_s: int,
-        budget_s: float,
+        longest_s: float,
         at_once: int,
     ) -> None:
         self._database = database
         self._synchronizer = synchronizer
         self._observe = observer
         self._interval = interval_s
-        self._lease = budget_s + _LEASE_SPARE_S
+        self._lease = longest_s + _LEASE_SPARE_S
         self._at_once = at_once
         self._free = asyncio.Semaphore(at_once)
         self._claim: asyncio.Task[int | None] | None = None

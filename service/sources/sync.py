@@ -13,22 +13,32 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from psycopg.errors import DeadlockDetected, ForeignKeyViolation, LockNotAvailable
+import msgspec
+from psycopg.errors import DataError, DeadlockDetected, ForeignKeyViolation, LockNotAvailable
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from service.concurrency import Turnstile, keep
-from service.database.connection import Connection
+from service.database.connection import Connection, reason
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
-from service.errors import EntityNotFoundError, SourceBusyError, SyncError, SyncUnfinishedError
+from service.errors import (
+    EntityNotFoundError,
+    SourceBusyError,
+    SourceUnreachableError,
+    SyncError,
+    SyncUnfinishedError,
+)
 from service.sources.connections import Connections, SourceAddress
 from service.sources.publication import Publications
+from service.sources.state import SourceState, read_state
+from service.sources.table_names import display
 from service.telemetry.events import Observer, SyncFailed, SyncFinished, SyncPhase
 from service.telemetry.tracing import span
 
-# The source's share of the whole budget; the rest is for recording its answer.
-_SOURCE_SHARE = 0.8
 _ATTEMPTS = 3
+# The longest time for a recording: thousands of new tables take a while.
+_RECORDING_S = 300.0
 # Drops the pages of these sources everywhere; the second argument is the cause, for the event.
 Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
@@ -68,6 +78,7 @@ class Synchronizer:
         observer: Observer,
         *,
         budget_s: float,
+        patience_s: float,
     ) -> None:
         self._database = database
         self._connections = connections
@@ -75,9 +86,15 @@ class Synchronizer:
         self._evict = evict
         self._observe = observer
         self._budget = budget_s
+        self._patience = patience_s
         self._turnstile: Turnstile[int, SyncResult] = Turnstile()
         # How many callers wait for a sync of each source; they read its page right after.
         self._callers: Counter[int] = Counter()
+
+    @property
+    def longest_s(self) -> float:
+        """The longest that asking a source and recording its answer may take."""
+        return self._patience + _RECORDING_S
 
     async def sync(self, source_id: int) -> SyncResult:
         """The report of a sync that starts after this call. When it returns, the source's page has been evicted.
@@ -122,31 +139,39 @@ class Synchronizer:
 
     async def _sync(self, source_id: int) -> SyncResult:
         for _ in range(_ATTEMPTS):
-            row = await self._database.fetch_one("source_connection", id=source_id)
+            row = await self._database.fetch_one("sync_start", id=source_id)
             if row is None:
                 raise EntityNotFoundError("Source", str(source_id))
             address = SourceAddress.of(row)
             self._observe(SyncPhase(source_id=source_id, phase="connect"))
-            seen, phases = await self._connections.fetch(
-                address,
-                "remote_state",
-                budget_s=self._budget * _SOURCE_SHARE,
-                on_connected=lambda: self._observe(SyncPhase(source_id=source_id, phase="source")),
+            read = functools.partial(
+                read_state,
                 publication=address.publication_name,
                 slot=address.replication_name,
+                limits=self._connections.limits,
+                known=row["digests"],
             )
-            assert seen is not None
+            seen, phases = await self._connections.use(
+                address,
+                read,
+                budget_s=self._patience,
+                on_connected=lambda: self._observe(SyncPhase(source_id=source_id, phase="source")),
+            )
             asked = monotonic()
-            self._observe(SyncPhase(source_id=source_id, phase="record", tables=seen["table_count"]))
-            record = functools.partial(_record, address=address, edition=row["tables_edition"], seen=seen)
+            self._observe(SyncPhase(source_id=source_id, phase="record", tables=seen.table_count))
+            record = functools.partial(_record, address=address, before=row, seen=seen)
             try:
                 with span("sql record_sync", source_id=source_id):
-                    recorded = await self._database.in_transaction(record)
+                    recorded = await self._database.in_transaction(record, timeout_s=_RECORDING_S)
             except (_OvertakenError, ForeignKeyViolation):
                 # The foreign key is violated if a table's row is deleted while its next version is being recorded.
                 continue
             except (LockNotAvailable, DeadlockDetected):
                 raise SourceBusyError(source_id) from None
+            except DataError as error:
+                raise SourceUnreachableError(
+                    f"its answer cannot be recorded: {reason(error)}", source_id=source_id
+                ) from None
             if recorded is None:
                 raise EntityNotFoundError("Source", str(source_id))
             phases["record"] = round((monotonic() - asked) * 1000, 3)
@@ -154,7 +179,7 @@ class Synchronizer:
         raise SourceBusyError(source_id)
 
     async def _finish(
-        self, address: SourceAddress, seen: DictRow, recorded: DictRow, phases: dict[str, float]
+        self, address: SourceAddress, seen: SourceState, recorded: DictRow, phases: dict[str, float]
     ) -> SyncResult:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
@@ -163,9 +188,12 @@ class Synchronizer:
             outcome="synced" if recorded["is_newest"] else "superseded",
             changes=recorded["report"],
             source={
-                "publication_exists": seen["has_publication"],
-                "slot": seen["slot"],
-                "wal_lsn": seen["wal_lsn"],
+                "publication_exists": seen.publication["has_publication"],
+                "slot": seen.slot_body(),
+                "wal_lsn": seen.wal_lsn,
+                "set_back": recorded["is_set_back"],
+                "unread": [{"what": f"table {display(key)}", "reason": why} for key, why in seen.unread.items()]
+                + [{"what": what, "reason": why} for what, why in seen.not_known.items()],
             },
             phases_ms=phases,
         )
@@ -179,7 +207,7 @@ class _OvertakenError(Exception):
     """Another program wrote the source's tables, or pointed the source elsewhere, after the source had been asked."""
 
 
-async def _record(connection: Connection, address: SourceAddress, edition: int, seen: DictRow) -> DictRow | None:
+async def _record(connection: Connection, address: SourceAddress, before: DictRow, seen: SourceState) -> DictRow | None:
     # Not prepared: a prepared statement fails forever once another program has altered a column that it returns.
     await connection.execute(query("wait_for_recording"), prepare=False)
     locked = await connection.execute(query("lock_source"), {"id": address.id}, prepare=False)
@@ -193,12 +221,15 @@ async def _record(connection: Connection, address: SourceAddress, edition: int, 
             "pg_database": address.pg_database,
             "publication_name": address.publication_name,
             "replication_name": address.replication_name,
-            "tables_edition": edition,
-            "tables": seen["tables"],
-            "incarnation": seen["incarnation"],
-            "source_snapshot": seen["source_snapshot"],
-            "has_publication": seen["has_publication"],
-            "has_slot": seen["slot"] is not None,
+            "tables_edition": before["tables_edition"],
+            "sync_number": before["sync_number"],
+            "tables": Jsonb(seen.tables, dumps=bytes),
+            "incarnation": seen.incarnation or "",
+            "source_snapshot": seen.source_snapshot,
+            "has_publication": seen.publication["has_publication"],
+            "has_slot": seen.has_slot,
+            "named_alike": seen.publication["named_alike"],
+            "seen": msgspec.json.encode(seen.seen()).decode(),
         },
         prepare=False,
     )

@@ -1,4 +1,4 @@
-"""The names of all tables that a source has, published or not: queried rarely, remembered in Redis for five minutes."""
+"""The names of the tables that the platform can add to a publication: queried rarely, kept for five minutes."""
 
 import msgspec
 
@@ -7,6 +7,7 @@ from service.concurrency import Turnstile
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError, SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
+from service.sources.questions import UnreadableText
 
 _LIFE_MS = 300_000
 
@@ -52,7 +53,7 @@ class TableLists:
     async def _ask(self, address: SourceAddress) -> list[str]:
         row, _ = await self._connections.fetch(address, "remote_tables", budget_s=self._budget)
         assert row is not None
-        names: list[str] = row["names"]
+        names = [name for name in row["names"] if not isinstance(name, UnreadableText)]
         text = msgspec.json.encode(_Stored(address.publication_key, names))
         try:
             await self._cache.remember_tables(address.id, text, _LIFE_MS)

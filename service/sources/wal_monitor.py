@@ -6,23 +6,27 @@ may notify, and a figure would change with every check.
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
+from datetime import UTC
 from time import monotonic
 from typing import Any, Literal
+
+from psycopg.rows import DictRow
 
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
+from service.sources.questions import Answers, ask
+from service.sources.slots import is_idle_by_nature, lost, unfit
 from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
 _TRY_AGAIN_S = 1.0
 # A client confirms now and then. One that lags by this much and has confirmed nothing for a minute is stalled.
 _STALLED_BYTES = 16 * 2**20
-_RECORDED = (
-    "wal_lsn", "wal_position", "lag_bytes", "retained_bytes", "confirmed_lsn", "restart_lsn", "wal_status",
-    "safe_wal_size", "inactive_since",
-)  # fmt: skip
+_OF_SLOT = ("confirmed_lsn", "restart_lsn", "wal_status", "safe_wal_size", "inactive_since")
+_QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +37,55 @@ class State:
     message: str | None
 
 
-def judge(seen: dict[str, Any], confirmed_before: str | None) -> State:
+def judge(answers: Answers, confirmed_before: str | None) -> State:
     """The worst finding about a source's slot and publication. `confirmed_before`: what was confirmed a minute ago."""
-    if not seen["has_slot"]:
+    if why := answers.refused.get("remote_slot"):
+        return State("IDLE", f"its slot cannot be read: {why}")
+    slot = answers.one("remote_slot")
+    if slot is None:
         return State("ERROR", "its replication slot does not exist")
-    if seen["wal_status"] == "lost":
-        return State("ERROR", "its slot has lost WAL that it needs and must be recreated (wal_status is lost)")
-    if seen["wal_status"] == "unreserved":
+    if said := unfit(slot) or lost(slot):
+        return State("ERROR", f"its slot {said}")
+    if slot["wal_status"] == "unreserved":
         return State("ERROR", "its slot is about to lose WAL that it needs (wal_status is unreserved)")
-    if not seen["has_publication"]:
+    if why := answers.refused.get("remote_publication"):
+        return State("IDLE", f"its publication cannot be read: {why}")
+    publication = answers.one("remote_publication")
+    assert publication is not None
+    if not publication["has_publication"]:
         return State("ERROR", "its publication does not exist")
-    if not seen["published_tables"]:
+    if not publication["published_tables"]:
         return State("ERROR", "its publication exists but is empty")
-    if not seen["is_active"]:
-        since = f" (since {seen['inactive_since'][:19]})" if seen["inactive_since"] else ""
-        return State("IDLE", f"its slot is inactive{since} and retains WAL")
-    if seen["confirmed_lsn"] == confirmed_before and (seen["lag_bytes"] or 0) >= _STALLED_BYTES:
+    return _judge_activity(slot, answers, confirmed_before)
+
+
+def _judge_activity(slot: DictRow, answers: Answers, confirmed_before: str | None) -> State:
+    server = answers.one("remote_server")
+    if not slot["is_active"] and not is_idle_by_nature(slot, is_standby=bool(server and server["is_standby"])):
+        since = slot["inactive_since"]
+        words = f" (since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC)" if since else ""
+        return State("IDLE", f"its slot is inactive{words} and retains WAL")
+    if slot["confirmed_lsn"] == confirmed_before and (measured(answers)["lag_bytes"] or 0) >= _STALLED_BYTES:
         return State("ERROR", "its slot is active but stalled: nothing is confirmed while WAL grows")
-    if seen["wal_status"] == "extended":
+    if slot["wal_status"] == "extended":
         return State("IDLE", "its slot retains more than max_wal_size (wal_status is extended)")
     return State("ACTIVE", None)
+
+
+def measured(answers: Answers) -> dict[str, Any]:
+    """The figures for record_wal; None where a question was refused, or where there is no slot."""
+    slot = answers.one("remote_slot") or {}
+    position = answers.one("remote_position") or {}
+    here, confirmed, restart = (
+        position.get("wal_position"), slot.get("confirmed_position"), slot.get("restart_position"),
+    )  # fmt: skip
+    return {
+        "wal_lsn": position.get("wal_lsn"),
+        "wal_position": here,
+        "lag_bytes": None if here is None or confirmed is None else here - confirmed,
+        "retained_bytes": None if here is None or restart is None else here - restart,
+        **{name: slot.get(name) for name in _OF_SLOT},
+    }
 
 
 class WalMonitoring:
@@ -100,27 +133,24 @@ class WalMonitoring:
         self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
     async def _look(self, address: SourceAddress, confirmed_before: str | None) -> bool:
-        seen: dict[str, Any] = {}
+        parameters = {"publication": address.publication_name, "slot": address.replication_name}
+        answers = Answers()
         try:
-            row, _ = await self._connections.fetch(
+            answers, _ = await self._connections.use(
                 address,
-                "remote_wal",
+                functools.partial(ask, names=_QUESTIONS, parameters=parameters, limits=self._connections.limits),
                 budget_s=self._budget,
-                publication=address.publication_name,
-                slot=address.replication_name,
             )
-            assert row is not None
-            seen = row
-            state = judge(seen, confirmed_before)
+            state = judge(answers, confirmed_before)
         except SourceUnreachableError as error:
             state = State("ERROR", error.message)
         await self._database.fetch_one(
             "record_wal",
             id=address.id,
             slot=address.replication_name,
-            is_seen=bool(seen),
+            is_seen=bool(answers.rows),
             status=state.status,
             error=state.message,
-            **{name: seen.get(name) for name in _RECORDED},
+            **measured(answers),
         )
         return state.message is not None

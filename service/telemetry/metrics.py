@@ -37,6 +37,9 @@ class Metrics:
         self.served = self._counter("pages", "pages served, by where they came from", "source")
         self.responses = self._counter("responses", "HTTP responses, by status", "status")
         self.collapsed = self._counter("pages_collapsed", "readers who shared another reader's computation")
+        self.sources = Gauge(
+            "rosetta_sources", "sources by health, at the last check", ["health"], registry=self._registry
+        )
         self._fills = self._counter(
             "fills", "pages computed; refused: an eviction took the lease; aside: no lease", "outcome"
         )

@@ -106,14 +106,6 @@ class Live:
         """The open rooms, by source id."""
         return MappingProxyType(self._rooms)
 
-    async def sync_errors(self, source_ids: list[int]) -> dict[int, str]:
-        """Why scheduled syncs of these sources fail; empty if that is not known."""
-        rows = []
-        # As above: the list of sources works without it.
-        with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
-            rows = await self._database.fetch_all("failing_sources", ids=source_ids)
-        return {row["source_id"]: row["last_error"] for row in rows}
-
     def _note_lag(self, source_id: int, sample: tuple[datetime, int]) -> None:
         samples = self._lag.setdefault(source_id, deque(maxlen=_MOST_SAMPLES))
         self._lag.move_to_end(source_id)

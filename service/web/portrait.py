@@ -11,15 +11,13 @@ from markupsafe import Markup
 
 from service.http.templates import amount, macros, render
 from service.pages.page import Page
-from service.sources.health import health
+from service.sources.publication import ANSWERED
 
-# The outcomes of a publication check that succeeded.
-_ANSWERED = {"asked", "remembered"}
+_NOT_JUDGED: dict[str, Any] = {"level": "unknown", "reasons": []}
 _CHART_WIDTH, _CHART_HEIGHT = 240.0, 46.0
 _NOTHING_MORE: dict[str, Any] = {
     "synced_at": None,
-    "failing_since": None,
-    "last_error": None,
+    "seen": None,
     "lag": [],
     "slot": None,
     "pipelines": None,
@@ -110,9 +108,8 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
     check = meta["publication_check"]
     draw_part = macros("parts.html")
     parts = {
-        "part-health": draw_part.health(
-            health(source, wal, is_failing=check not in _ANSWERED, sync_error=more["last_error"])
-        ),
+        # A page that an earlier version of the service stored has no health, until it expires.
+        "part-health": draw_part.health(meta.get("health", _NOT_JUDGED)),
         "part-connection": draw_part.connection(source, more),
         "part-replication": draw_part.replication(source, wal, more, _chart(lag)),
         "part-destinations": draw_part.destinations(details["destinations"], more),
@@ -137,7 +134,7 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
         facts={
             "as_of": meta["as_of"],
             "read_from": meta["read_from"],
-            "trouble": None if check in _ANSWERED else check,
+            "trouble": None if check in ANSWERED else check,
             "synced_at": more["synced_at"],
         },
     )

@@ -126,7 +126,9 @@ def _changes(result: SyncResult) -> list[dict[str, str]]:
         for name in result.changes[key]
     ]
     for table in result.changes["tables_changed"]:
-        columns = ", ".join(_COLUMNS[column["change"]].format(**column) for column in table["columns"])
-        words = f"{table['table_name']}: version {table['version']}, {columns}"
+        what = [_COLUMNS[column["change"]].format(**column) for column in table["columns"]]
+        what += ["another order of its columns"] if table["is_reordered"] else []
+        what += ["another row filter"] if table["row_filter"] else []
+        words = f"{table['table_name']}: version {table['version']}, {', '.join(what)}"
         changes.append({"sign": "~", "kind": "retyped", "words": words})
     return changes

@@ -18,7 +18,7 @@ from service.http.openapi import FLAG, ID, described
 from service.http.templates import SECURITY_HEADERS, render
 from service.pages.page import Page
 from service.sources.health import health
-from service.sources.schema_diff import difference
+from service.sources.schema_diff import version_difference
 from service.web import assets
 from service.web.live import Live
 from service.web.portrait import SORTS, Portrait
@@ -67,19 +67,7 @@ async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -
     runtime = runtime_of(request)
     rows = await runtime.database.fetch_all("overview", search=q, limit=_LISTED, skip=first)
     failing = runtime.connections.failing
-    errors = await _live(request).sync_errors([row["id"] for row in rows])
-    sources = [
-        row
-        | {
-            "health": health(
-                row,
-                row if row["has_wal_monitor"] else None,
-                is_failing=row["id"] in failing,
-                sync_error=errors.get(row["id"]),
-            )
-        }
-        for row in rows
-    ]
+    sources = [row | {"health": health(row["health_facts"], failing.get(row["id"])).body()} for row in rows]
     matching = rows[0]["matching"] if rows else 0
     text = render(
         "sources.html",
@@ -143,8 +131,7 @@ async def table_page(
     known = row["versions"]
     shown = known[:_VERSIONS]
     for number, version in enumerate(shown):
-        older = known[number + 1]["columns"] if number + 1 < len(known) else None
-        version["difference"] = difference(older, version["columns"])
+        version["difference"] = version_difference(known[number + 1] if number + 1 < len(known) else None, version)
     text = render(
         "table.html",
         is_fragment=parameters.boolean("fragment", fragment),
@@ -152,6 +139,7 @@ async def table_page(
         table_id=wanted,
         table_name=row["table_name"],
         latest=row["latest"],
+        replication=known[0]["replication"] if known and highest is None else None,
         versions=shown,
         earlier=shown[-1]["version"] if len(known) > len(shown) else None,
     )

@@ -44,7 +44,7 @@ def test_doctor_finds_nothing_where_all_is_well(rosetta: Command, config: Sql, s
         (
             "ALTER TABLE sources DISABLE TRIGGER USER",
             {},
-            "of 32 are missing or not ENABLE ALWAYS",
+            "of 40 are missing or not ENABLE ALWAYS",
             "rosetta migrate --repair",
         ),
         (

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from service.database import migrations as migrate
-from service.database.queries import query
+from service.database.queries import folder, query
 from service.database.uninstall import uninstall
 from service.demo.servers import wheel_binaries
 from tests import PROJECT
@@ -97,7 +97,8 @@ def test_tables_of_the_platform_are_left_as_they_are(each_server: Databases) -> 
         assert new == {
             ("table_metadata_list", "is_published"),
             ("table_metadata_list", "column_order"),
-            ("table_metadata_list", "source_columns"),
+            ("table_metadata_list", "at_source"),
+            ("history_schema_evolution", "at_source"),
         }
 
 
@@ -265,3 +266,30 @@ def test_uninstalling_leaves_what_the_platform_made(each_server: Databases, earl
         migrate.migrate(dsn, say=lambda _: None, repair=True)
         uninstall(dsn, say=lambda _: None)
         assert connection.execute("SELECT to_regclass('idx_pipelines_source_id') AS it").fetchone() == {"it": None}
+
+
+def test_tables_of_other_schemas_are_moved_with_their_history(databases: Databases) -> None:
+    """By the names that earlier syncs gave them; what the platform wrote stays where it is."""
+    names = ["orders", "sales.orders", '"s.t"."u"', '"a.b"', "plain.dot"]
+    with connect(databases.migrated()) as config:
+        source = add_source(config)
+        ids = {name: add_table(config, source, name) for name in names}
+        config.execute("UPDATE table_metadata_list SET column_order = '{a}' WHERE table_name <> 'plain.dot'")
+        config.execute(
+            "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type) "
+            "SELECT id, n, 'NEW COLUMN' FROM table_metadata_list CROSS JOIN generate_series(1, 3) AS n"
+        )
+        for _ in range(2):
+            config.execute((folder("migrations") / "011_source_details_at_source.sql").read_bytes())
+        rows = config.execute("SELECT id, schema_name, table_name, key FROM source_details_registered").fetchall()
+        assert {row["id"]: (row["schema_name"], row["table_name"], row["key"]) for row in rows} == {
+            ids["orders"]: ("public", "orders", "orders"),
+            ids["sales.orders"]: ("sales", "sales.orders", "sales.orders"),
+            ids['"s.t"."u"']: ("s.t", '"s.t"."u"', '"s.t"."u"'),
+            ids['"a.b"']: ("public", "a.b", '"a.b"'),
+            ids["plain.dot"]: ("public", "plain.dot", '"plain.dot"'),
+        }
+        versions = config.execute(
+            "SELECT table_id, max(version) AS n FROM source_details_versions GROUP BY 1"
+        ).fetchall()
+        assert {row["table_id"]: row["n"] for row in versions} == dict.fromkeys(ids.values(), 3)

@@ -55,7 +55,7 @@ SHOWN = [
     "UPDATE wal_monitor SET total_wal_size = '4 GB'",
     "UPDATE table_metadata_list SET schema_table = '{}'",
     "UPDATE table_metadata_list SET is_published = false",
-    "UPDATE table_metadata_list SET source_columns = '{}'",
+    "UPDATE table_metadata_list SET at_source = '{}'",
     "UPDATE history_schema_evolution SET version_schema = 9",
     "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) SELECT id, 2 FROM table_metadata_list",  # noqa: E501  # reads best as one line
     "DELETE FROM history_schema_evolution",
@@ -283,7 +283,7 @@ async def test_triggers_that_do_not_fire_always_are_told(service: Service, confi
     config.execute("ALTER TABLE wal_monitor DISABLE TRIGGER ALL")
     config.execute("ALTER TABLE wal_monitor ENABLE TRIGGER ALL")
     health = (await service.client.get("/health/ready")).json()
-    assert any("triggers: 4 of 32" in why for why in health["degraded"])
+    assert any("triggers: 4 of 40" in why for why in health["degraded"])
     config.execute((folder("migrations") / "present/04_notify.sql").read_bytes())
     health = (await service.client.get("/health/ready")).json()
     assert not any("triggers" in why for why in health["degraded"])

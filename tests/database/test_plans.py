@@ -119,7 +119,19 @@ def test_names_of_a_sources_tables_are_in_the_covering_index(large: Sql) -> None
 def test_sync_of_an_unchanged_source_reads_by_index(large: Sql) -> None:
     """It compares only the source's own tables."""
     tables = json.dumps(
-        [{"table_name": f"table_{n}", "columns": [{"column_name": "id"}]} for n in range(1, TABLES + 1)]
+        [
+            {
+                "key": f"table_{n}",
+                "schema_name": "public",
+                "relation_name": f"table_{n}",
+                "described": {
+                    "is_seen": True,
+                    "replication": {},
+                    "columns": [{"recorded": {"column_name": "id"}, "actual": {"column_name": "id"}}],
+                },
+            }
+            for n in range(1, TABLES + 1)
+        ]
     )
     with large.transaction(force_rollback=True):
         plan = explain(
@@ -129,7 +141,7 @@ def test_sync_of_an_unchanged_source_reads_by_index(large: Sql) -> None:
                 "id": SOURCE, "pg_host": "host", "pg_port": 5432, "pg_database": "db",
                 "publication_name": "publication", "replication_name": "slot", "tables_edition": 0,
                 "tables": tables, "incarnation": "1/1", "source_snapshot": "1:1:",
-                "has_publication": True, "has_slot": True,
+                "has_publication": True, "has_slot": True, "sync_number": 1, "seen": "{}", "named_alike": TABLES,
             },
         )  # fmt: skip
     assert scanned(plan) == set()

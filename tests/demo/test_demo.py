@@ -96,6 +96,7 @@ def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walk
     assert result.stdout.splitlines()[-1] == "everything works"
     for step in (
         "miss", "hit", "304 on the ETag", "UPDATE by SQL alone", "DEL by hand", "force_refresh finds",
+        "a varchar is widened at the source: a version that names both lengths",
         "REFRESH MATERIALIZED VIEW by SQL alone", "source stopped", "redis stopped",
     ):  # fmt: skip
         assert any(step in line and " ms  " in line for line in result.stdout.splitlines()), step

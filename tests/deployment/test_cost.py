@@ -94,7 +94,10 @@ async def test_statements_of_a_page(start: Start, counted: Counted) -> None:
 
 
 async def test_statements_of_a_sync(start: Start, counted: Counted) -> None:
-    """One in the source. In the config database: the look-up, the recording with its locks, and the page."""
+    """One message in the source.
+
+    In the config database: the look-up, the recording with its locks, and the page.
+    """
     with connect(counted.server.dsn()) as config:
         source = source_of(config, counted)
         service = await started(start, counted)

@@ -124,7 +124,7 @@ async def test_sync_of_a_source_that_swallows_ends_within_its_budget(
     start: Start, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]], bound: Bound
 ) -> None:
     """Also for callers who come while one is already running."""
-    service: Service = await start(sync_budget_ms=2000, source_connect_timeout_ms=600_000)
+    service: Service = await start(sync_budget_ms=2000, source_connect_timeout_ms=600_000, publication_budget_ms=250)
     hole = await proxy("127.0.0.1", 1)
     hole.swallow()
     source = add_source(config, shop_dsn, pg_host="127.0.0.1", pg_port=hole.port)

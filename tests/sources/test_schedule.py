@@ -85,7 +85,8 @@ async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_show
         assert "cannot be queried" in row["last_error"]
         assert 100 * 2 ** (failures - 1) - 10 < row["pause"] <= 100 * 2 ** (failures - 1)
     page = await service.client.get(f"/sources/{source}/details?fresh=true")
-    assert "Syncs failing since" in page.text
+    assert "its syncs fail: " in page.text
+    assert "(since 20" in page.text
     assert "cannot be queried" in page.text
 
 
@@ -112,18 +113,18 @@ async def test_at_most_so_many_at_a_time(start: Start, config: Sql, shop: Sql, s
     service: Service = await start(sync_interval_s=1000, syncs_at_once=2)
     running, most = 0, 0
     connections: Any = service.runtime.connections
-    fetch = connections.fetch
+    use = connections.use
 
     async def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal running, most
         running += 1
         most = max(most, running)
         try:
-            return await fetch(*arguments, **options)
+            return await use(*arguments, **options)
         finally:
             running -= 1
 
-    connections.fetch = counted
+    connections.use = counted
     config.execute(
         "INSERT INTO source_details_schedule (source_id, due_at) SELECT id, now() FROM sources "
         "ON CONFLICT (source_id) DO UPDATE SET due_at = now()"

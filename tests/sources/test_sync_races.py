@@ -52,14 +52,14 @@ async def test_source_deleted_during_a_sync_is_a_404(
     """Nothing is recorded about a deleted source."""
     assert published
     source = add_source(config, shop_dsn)
-    fetch = service.runtime.connections.fetch
+    use = service.runtime.connections.use
 
     async def delete_meanwhile(*arguments: Any, **options: Any) -> Any:
-        answer = await fetch(*arguments, **options)
+        answer = await use(*arguments, **options)
         config.execute("DELETE FROM sources")
         return answer
 
-    monkeypatch.setattr(service.runtime.connections, "fetch", delete_meanwhile)
+    monkeypatch.setattr(service.runtime.connections, "use", delete_meanwhile)
     response = await service.client.post(f"/api/v1/sources/{source}/refresh")
     assert response.status_code == 404
 

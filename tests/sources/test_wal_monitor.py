@@ -1,10 +1,12 @@
 """The WAL monitor: what it writes, the states that it names, and that a tick evicts no page."""
 
 import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
+from service.sources.questions import Answers
 from service.sources.wal_monitor import judge
 from service.telemetry.events import Evicted, TaskFailed, WalRound
 from tests.fixtures.databases import Sql, connect
@@ -14,36 +16,56 @@ from tests.fixtures.runtime import Service, Start, until
 pytestmark = pytest.mark.operations
 
 FINE = {
-    "has_slot": True, "is_active": True, "wal_status": "reserved", "has_publication": True, "published_tables": 3,
-    "lag_bytes": 100, "confirmed_lsn": "0/1", "inactive_since": None,
+    "slot_type": "logical", "plugin": "pgoutput", "database": "shop", "is_here": True, "is_temporary": False,
+    "is_active": True, "wal_status": "reserved", "confirmed_lsn": "0/1", "confirmed_position": 0, "restart_lsn": "0/0",
+    "restart_position": 0, "safe_wal_size": None, "two_phase": False, "conflicting": False,
+    "invalidation_reason": None, "inactive_since": None, "failover": False, "synced": False,
+    "has_publication": True, "published_tables": 3, "is_standby": False, "wal_position": 100,
 }  # fmt: skip
+_SINCE = datetime(2026, 11, 25, 12, 0, 0, 500_000, tzinfo=timezone(timedelta(hours=2)))
+
+
+def answers(changes: dict[str, Any]) -> Answers:
+    """A source's answers: those of a healthy one, with changes."""
+    row = FINE | changes
+    rows = {name: [row] for name in ("remote_server", "remote_slot", "remote_position", "remote_publication")}
+    if changes.get("has_slot") is False:
+        rows["remote_slot"] = []
+    refused = changes.get("refused", {})
+    return Answers({name: found for name, found in rows.items() if name not in refused}, refused)
 
 
 @pytest.mark.parametrize(
     ("changes", "before", "status", "says"),
     [
         ({}, "0/1", "ACTIVE", None),
-        ({"has_slot": False, "is_active": None}, None, "ERROR", "slot does not exist"),
+        ({"has_slot": False}, None, "ERROR", "slot does not exist"),
+        ({"slot_type": "physical"}, None, "ERROR", "its slot is a physical slot, not a logical one"),
+        ({"is_here": False, "database": "elsewhere"}, None, "ERROR", "its slot belongs to database elsewhere"),
+        ({"plugin": "wal2json"}, None, "ERROR", "its slot uses the plugin wal2json, not pgoutput"),
+        ({"is_temporary": True}, None, "ERROR", "its slot is temporary"),
         ({"wal_status": "lost"}, None, "ERROR", "must be recreated"),
+        ({"invalidation_reason": "idle_timeout"}, None, "ERROR", "was invalidated (idle_timeout)"),
+        ({"conflicting": True}, None, "ERROR", "conflicts with recovery"),
         ({"wal_status": "unreserved"}, None, "ERROR", "about to lose"),
         ({"wal_status": "extended"}, None, "IDLE", "max_wal_size"),
         ({"has_publication": False, "published_tables": 0}, None, "ERROR", "publication does not exist"),
         ({"published_tables": 0}, None, "ERROR", "exists but is empty"),
         ({"is_active": False}, None, "IDLE", "inactive and retains WAL"),
-        (
-            {"is_active": False, "inactive_since": "2026-11-25T10:00:00.5"},
-            None,
-            "IDLE",
-            "(since 2026-11-25T10:00:00) and",
-        ),
-        ({"lag_bytes": 2**24}, "0/1", "ERROR", "active but stalled"),
-        ({"lag_bytes": 2**24}, "0/0", "ACTIVE", None),
-        ({"lag_bytes": 2**24}, None, "ACTIVE", None),
+        ({"is_active": False, "inactive_since": _SINCE}, None, "IDLE", "(since 2026-11-25 10:00:00 UTC) and"),
+        ({"is_active": False, "synced": True, "is_standby": True}, None, "ACTIVE", None),
+        ({"is_active": False, "synced": True}, None, "IDLE", "inactive"),
+        ({"wal_position": 2**24}, "0/1", "ERROR", "active but stalled"),
+        ({"wal_position": 2**24}, "0/0", "ACTIVE", None),
+        ({"wal_position": 2**24}, None, "ACTIVE", None),
+        ({"refused": {"remote_position": "it is refused"}}, "0/1", "ACTIVE", None),
+        ({"refused": {"remote_slot": "it is refused"}}, None, "IDLE", "its slot cannot be read: it is refused"),
+        ({"refused": {"remote_publication": "no"}}, None, "IDLE", "its publication cannot be read: no"),
     ],
 )
 def test_states_have_names(changes: dict[str, Any], before: str | None, status: str, says: str | None) -> None:
     """The worst finding wins."""
-    state = judge(FINE | changes, before)
+    state = judge(answers(changes), before)
     assert state.status == status
     assert (state.message is None) if says is None else (state.message is not None and says in state.message)
 

@@ -250,10 +250,12 @@ async def test_table_page_shows_every_version_with_its_difference(
     shown = await get(service, f"/sources/tables/{table['id']}")
     text = words(shown)
     assert "Version 2 current" in text
-    assert "1 added, 1 dropped, 1 retyped" in text
-    assert "+ added: total NUMERIC(10,2)" in text
+    assert "+1 \u22121 ~1 : 1 added, 1 dropped, 1 retyped" in text
+    assert "note is dropped" in text
+    assert "id changes from BIGINT to INTEGER, which may not hold its values" in text
+    assert "+ added: total numeric(10,2)" in text
     assert "\u2212 dropped: note" in text
-    assert "~ retyped: id INTEGER was BIGINT" in text
+    assert "~ retyped: id integer was bigint" in text
     assert "Version 1" in text
     fragment = await get(service, f"/sources/tables/{table['id']}?fragment=true")
     assert "<html" not in fragment.text

@@ -1,0 +1,172 @@
+"""The rules of a source's health: each row of the table in docs/health.md is a case here."""
+
+import re
+from typing import Any
+
+import pytest
+
+from service.sources.health import FAILURES, MONITOR_OLD_S, health
+from tests import PROJECT
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source
+from tests.fixtures.runtime import Service
+
+SLOT = {
+    "slot_type": "logical", "plugin": "pgoutput", "database": "shop", "is_here": True, "is_temporary": False,
+    "invalidation_reason": None, "conflicting": False, "wal_status": "reserved",
+}  # fmt: skip
+SEEN = {
+    "server": {"wal_level": "logical"}, "slot": SLOT, "unread": {}, "not_known": {}, "fails": {}, "is_set_back": False,
+}  # fmt: skip
+MONITOR = {"status": "ACTIVE", "error_message": None, "threshold": "OK", "age_s": 20}
+FINE = {
+    "id": 7, "publication_name": "pub", "replication_name": "slot", "pg_username": "reader",
+    "is_publication_enabled": True, "is_replication_enabled": True, "is_known": True, "seen": SEEN, "failures": 0,
+    "failing_since": None, "last_error": None, "monitor": MONITOR, "unpublished": [],
+}  # fmt: skip
+FAILING = {"failing_since": "2026-11-28T10:00:00.5+00:00", "last_error": "it is away"}
+
+
+def monitor(**changes: Any) -> dict[str, Any]:
+    """Facts with such a row of the monitor."""
+    return {"monitor": MONITOR | changes}
+
+
+def seen(**changes: Any) -> dict[str, Any]:
+    """Facts of a sync that saw this."""
+    return {"seen": SEEN | changes}
+
+
+# By rule: what differs from a healthy source, and the whole verdict. None: the facts cannot be read.
+CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
+    "nothing is wrong": ({}, "ok", []),
+    "the facts cannot be read": (
+        None, "unknown", ["its health cannot be judged: the database lacks a table or a right"],
+    ),
+    "never synced, nothing monitors it": (
+        {"is_known": False, "seen": None, "monitor": None, "is_publication_enabled": False}, "unknown",
+        ["nothing monitors its WAL yet", "it has never been synced"],
+    ),
+    "the monitor's row is old": (monitor(age_s=9 * 86_400), "unknown", ["the WAL monitor last looked 9 days ago"]),
+    "the monitor's row is old and says ERROR": (
+        monitor(age_s=MONITOR_OLD_S + 1, status="ERROR", threshold="ERROR"), "unknown",
+        ["the WAL monitor last looked 5 minutes ago"],
+    ),
+    "syncs fail": (
+        FAILING | {"failures": FAILURES - 1}, "warning",
+        ["its syncs fail: it is away (since 2026-11-28 10:00:00 UTC, 2 times in a row)"],
+    ),
+    "syncs fail again and again": (
+        FAILING | {"failures": FAILURES}, "error",
+        ["its syncs fail: it is away (since 2026-11-28 10:00:00 UTC, 3 times in a row)"],
+    ),
+    "syncs fail, and the monitor cannot reach it either": (
+        FAILING | {"failures": 3} | monitor(
+            status="ERROR", error_message="the source database cannot be queried: it is away"
+        ),
+        "error", ["its syncs fail: it is away (since 2026-11-28 10:00:00 UTC, 3 times in a row)"],
+    ),
+    "only the monitor cannot reach it": (
+        monitor(status="ERROR", error_message="the source database cannot be queried: it is away"), "error",
+        ["replication fails: the source database cannot be queried: it is away"],
+    ),
+    "the monitor reports an error": (
+        monitor(status="ERROR", error_message="its publication exists but is empty"), "error",
+        ["replication fails: its publication exists but is empty"],
+    ),
+    "the slot is inactive": (
+        monitor(status="IDLE", error_message="its slot is inactive and retains WAL"), "warning",
+        ["its slot is inactive and retains WAL"],
+    ),
+    "the slot retains too much WAL": (monitor(threshold="ERROR"), "error", ["its slot retains too much WAL"]),
+    "the slot retains much WAL": (monitor(threshold="WARNING"), "warning", ["its slot retains much WAL"]),
+    "the slot is not this source's": (
+        seen(slot=SLOT | {"is_here": False, "database": "elsewhere"})
+        | monitor(status="ERROR", error_message="its slot belongs to database elsewhere")
+        | {"is_replication_enabled": False},
+        "error", ["its slot slot belongs to database elsewhere"],
+    ),
+    "the slot has lost WAL": (
+        seen(slot=SLOT | {"wal_status": "lost"}), "error",
+        ["its slot slot has lost WAL that it needs and must be recreated (wal_status is lost)"],
+    ),
+    "wal_level is not logical": (
+        seen(server={"wal_level": "replica"}), "error",
+        ["wal_level is replica at its server: nothing can be replicated before it is logical"],
+    ),
+    "statements fail for want of an identity": (
+        seen(fails={"t": "UPDATE and DELETE fail: it has no primary key", "u": "..."}), "warning",
+        ["on table t (and 1 more) UPDATE and DELETE fail: it has no primary key"],
+    ),
+    "a table cannot be read": (
+        seen(unread={"t": "another session is altering it"}), "warning",
+        ["table t could not be read: another session is altering it"],
+    ),
+    "a question is refused": (
+        seen(not_known={"its WAL position": "permission denied for function pg_current_wal_lsn"}), "warning",
+        ["its WAL position could not be read: permission denied for function pg_current_wal_lsn"],
+    ),
+    "the source was set back": (
+        seen(is_set_back=True), "warning",
+        ["its server was set back in time at the last sync, or is a copy: what was replicated since has to be copied"],
+    ),
+    "there is no publication": ({"is_publication_enabled": False}, "warning", ["its publication is not enabled"]),
+    "there is no slot": (
+        {"is_replication_enabled": False, "seen": SEEN | {"slot": None}}, "warning", ["its replication is not enabled"],
+    ),
+    "registered tables are no longer published": (
+        {"unpublished": ["a", "b", "c", "d"]}, "warning", ["registered, but no longer published: a, b, c, ..."],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_rule(rule: str) -> None:
+    """The level and every reason; each reason has a remedy."""
+    changes, level, reasons = CASES[rule]
+    judged = health(None if changes is None else FINE | changes)
+    assert (judged.level, [reason.says for reason in judged.reasons]) == (level, reasons)
+    assert all(reason.remedy for reason in judged.reasons)
+
+
+def test_every_rule_is_documented() -> None:
+    """In the table, with its level, and no other."""
+    rows = re.findall(r"^\| ([^|]+?) \| (ok|unknown|warning|error) \|", (PROJECT / "docs/health.md").read_text(), re.M)
+    assert rows == [(rule, level) for rule, (_, level, _) in CASES.items()]
+
+
+def test_source_that_does_not_answer_a_page() -> None:
+    """Told unless the syncs tell it already."""
+    assert [reason.says for reason in health(FINE, "no answer within 250 ms").reasons] == [
+        "its database does not answer: no answer within 250 ms"
+    ]
+    failing = health(FINE | FAILING | {"failures": 1}, "no answer within 250 ms")
+    assert len(failing.reasons) == 1
+
+
+async def test_one_verdict_for_page_list_meta_and_metrics(service: Service, config: Sql) -> None:
+    """They cannot differ: they come from one function and one reading."""
+    source = add_source(config, is_publication_enabled=True, is_replication_enabled=True)
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, updated_at) VALUES (%s, now() - interval '9 days')",
+        (source,),
+    )
+    await service.settled(config)
+    meta = (await service.details(source)).json()["meta"]["health"]
+    old = {"level": "unknown", "says": "the WAL monitor last looked 9 days ago", "remedy": "rosetta doctor"}
+    assert old in meta["reasons"]
+    for path in ("/", f"/sources/{source}/details"):
+        page = await service.client.get(path, headers={"Accept": "text/html"})
+        assert old["says"] in page.text, path
+    await service.runtime.health.look_at_sources()
+    assert f'rosetta_sources{{health="{meta["level"]}"}} 1.0' in (await service.client.get("/metrics")).text
+
+
+async def test_missing_right_is_no_harm(service: Service, config: Sql) -> None:
+    """The page is served, and its health is unknown."""
+    source = add_source(config)
+    config.execute("DROP TABLE source_details_schedule")
+    await service.settled(config)
+    judged = (await service.details(source)).json()["meta"]["health"]
+    assert judged["level"] == "unknown"
+    assert judged["reasons"][0]["remedy"] == "rosetta doctor"
