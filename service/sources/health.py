@@ -86,7 +86,9 @@ def _reaching(facts: Mapping[str, Any], not_answering: str | None) -> Iterator[R
         says = f"its syncs fail: {facts['last_error']} (since {_moment(facts['failing_since'])}{times})"
         yield Reason("error" if failures >= FAILURES else "warning", says, test)
     elif not_answering:
-        yield Reason("warning", f"its database does not answer: {not_answering}", test)
+        # The same words whether it was asked just now or failed a moment ago: nothing changes in between.
+        why = not_answering.removeprefix("not asked: ").removeprefix(_UNREACHABLE)
+        yield Reason("warning", f"its database does not answer: {why}", test)
 
 
 def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
