@@ -61,6 +61,9 @@ keyed AS (
         c.oid,
         c.relowner,
         c.relreplident,
+        c.relkind,
+        -- from 18: has_hidden_columns
+        -- before 18: has_no_hidden_columns
         n.nspname::text AS schema_name,
         c.relname::text AS relation_name,
         (
@@ -309,7 +312,11 @@ CROSS JOIN LATERAL (
             concat_ws(' and ', CASE WHEN p.pubupdate THEN 'UPDATE' END, CASE WHEN p.pubdelete THEN 'DELETE' END), ''
         ) AS statements,
         CASE
+            -- Each partition answers for itself.
+            WHEN t.relkind = 'p' THEN NULL
             WHEN t.relreplident = 'n' THEN 'its REPLICA IDENTITY is NOTHING'
+            WHEN t.relreplident = 'f' AND t.has_hidden_columns
+                THEN 'its REPLICA IDENTITY is FULL, and it has a generated column that is not published'
             WHEN t.relreplident = 'f' AND t.column_list IS NOT NULL
                 THEN 'its REPLICA IDENTITY is FULL, but the publication has not all of its columns'
             WHEN t.relreplident = 'f' THEN NULL
@@ -322,6 +329,19 @@ CROSS JOIN LATERAL (
     FROM publication AS p
 ) AS changing
 WHERE (SELECT count(*) FROM published) <= %(most_tables)s::int
+
+-- name: has_hidden_columns
+-- From 18 on REPLICA IDENTITY FULL has to do without no column, generated ones included.
+EXISTS (
+    SELECT
+    FROM pg_catalog.pg_attribute AS a
+    CROSS JOIN publication AS p
+    WHERE a.attrelid = c.oid AND (a.attgenerated = 'v' OR (a.attgenerated = 's' AND NOT p.is_generated_published))
+) AS has_hidden_columns,
+
+-- name: has_no_hidden_columns
+-- The same before 18.
+false AS has_hidden_columns,
 
 -- name: and_no_payload
 -- From 11 on an index may carry columns that are no part of its key.

@@ -110,6 +110,7 @@ named AS (
 
 SELECT
     EXISTS (SELECT FROM publication) AS has_publication,
+    EXISTS (SELECT FROM publication AS p WHERE p.puballtables) AS is_all_tables,
     coalesce(pg_catalog.array_agg(named.key), '{}') AS names,
     count(*) AS published_tables,
     coalesce(sum(named.named_alike), 0)::bigint AS named_alike,

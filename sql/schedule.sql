@@ -101,8 +101,25 @@ SET
         secs => greatest(least(%(interval_s)s * 2 ^ least(c.failures, 20), %(longest_s)s), %(interval_s)s)
     ),
     claimed_until = NULL,
-    failures = c.failures + 1,
-    failing_since = coalesce(c.failing_since, now()),
+    -- A manual sync may have succeeded since the last failure: then this one is the first.
+    failures = CASE WHEN is_failing.still THEN c.failures + 1 ELSE 1 END,
+    failing_since = CASE WHEN is_failing.still THEN c.failing_since ELSE now() END,
     last_error = %(error)s
+FROM (
+    SELECT
+        coalesce(
+            f.failing_since > coalesce(
+                (
+                    SELECT y.synced_at
+                    FROM public.source_details_sync_state AS y
+                    WHERE y.source_id = f.source_id
+                ),
+                '-infinity'
+            ),
+            false
+        ) AS still
+    FROM public.source_details_schedule AS f
+    WHERE f.source_id = %(id)s::int
+) AS is_failing
 WHERE c.source_id = %(id)s::int
 RETURNING c.source_id

@@ -139,7 +139,9 @@ set_back AS (
             FROM public.source_details_sync_state AS y
             WHERE
                 y.source_id = %(id)s::int
+                -- Not if it is unknown which server this is.
                 AND y.incarnation = %(incarnation)s
+                AND y.incarnation <> ''
                 AND public.source_details_snapshot_order(%(source_snapshot)s::pg_snapshot)
                 < public.source_details_snapshot_order(y.source_snapshot)
         ) AS is_so
@@ -153,7 +155,18 @@ newest AS (
         %(incarnation)s,
         %(source_snapshot)s::pg_snapshot,
         clock_timestamp(),
-        %(seen)s::jsonb || jsonb_build_object('is_set_back', set_back.is_so)
+        -- For a day: the next sync finds nothing any more.
+        %(seen)s::jsonb || jsonb_build_object(
+            'set_back_at',
+            CASE
+                WHEN set_back.is_so THEN to_jsonb(clock_timestamp())
+                ELSE (
+                    SELECT y.seen -> 'set_back_at'
+                    FROM public.source_details_sync_state AS y
+                    WHERE y.source_id = o.id
+                )
+            END
+        )
     FROM place AS o
     CROSS JOIN set_back
     ON CONFLICT (source_id) DO UPDATE
@@ -202,11 +215,12 @@ paired AS (
         r.schema_table AS old_schema,
         r.at_source AS old_at_source,
         i.key,
-        i.schema_table AS new_schema,
+        own.new_schema,
+        i.is_seen,
         i.column_order,
-        i.at_source,
-        r.schema_table IS DISTINCT FROM i.schema_table AS is_rewritten,
-        (r.column_order, r.at_source) IS DISTINCT FROM (i.column_order, i.at_source) AS is_seen_anew,
+        own.at_source,
+        r.schema_table IS DISTINCT FROM own.new_schema AS is_rewritten,
+        (r.column_order, r.at_source) IS DISTINCT FROM (i.column_order, own.at_source) AS is_seen_anew,
         coalesce(jsonb_typeof(r.schema_table) NOT IN ('object', 'array'), true)
         -- A table may have no columns; without a history, its columns have not been read yet. If the role sees none of its
         -- columns, another program with that role has recorded none: they are filled in, which is no new version.
@@ -214,6 +228,32 @@ paired AS (
     FROM recorded AS r
     INNER JOIN described AS i ON i.is_public = r.is_public AND i.table_name = r.table_name
     CROSS JOIN newest
+    -- A role that sees no column any more: the platform's monitor skips the table, so what is recorded stays.
+    CROSS JOIN LATERAL (
+        SELECT NOT i.is_seen AND jsonb_typeof(r.schema_table) = 'object' AND r.schema_table <> '{}' AS is_skipped
+    ) AS platform
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE WHEN platform.is_skipped THEN r.schema_table ELSE i.schema_table END AS new_schema,
+            CASE
+                WHEN platform.is_skipped
+                    THEN
+                        i.at_source || jsonb_build_object(
+                            'of', md5(r.schema_table::text),
+                            'columns', (
+                                SELECT
+                                    jsonb_agg(
+                                        c.value || jsonb_build_object(
+                                            'of', md5((r.schema_table -> (c.value ->> 'column_name'))::text)
+                                        )
+                                        ORDER BY c.ordinal
+                                    )
+                                FROM jsonb_array_elements(i.at_source -> 'columns') WITH ORDINALITY AS c (value, ordinal)
+                            )
+                        )
+                ELSE i.at_source
+            END AS at_source
+    ) AS own
 ),
 
 -- Column by column, only for tables that differ. What is recorded of a column may be newer than what was seen at the
@@ -249,7 +289,7 @@ before AS (
 ),
 
 after AS (
-    SELECT e.id, c.ordinal, c.column_name, c.recorded, c.actual
+    SELECT e.id, c.ordinal, c.column_name, CASE WHEN e.is_seen THEN c.recorded END AS recorded, c.actual
     FROM examined AS e
     INNER JOIN incoming_columns AS c ON c.key = e.key
 ),
@@ -498,6 +538,27 @@ left_other AS (
         AND t.is_published
         AND NOT EXISTS (SELECT FROM incoming AS i WHERE NOT i.is_public AND i.table_name = t.table_name)
     RETURNING t.table_name
+),
+
+-- A table that is published again, but could not be read: its columns stay as they are recorded.
+back_public AS (
+    UPDATE public.table_metadata_list AS t
+    SET is_published = true, updated_at = now()
+    FROM incoming AS i
+    CROSS JOIN newest
+    WHERE
+        i.described IS NULL AND i.is_public
+        AND t.source_id = newest.source_id AND t.table_name = i.table_name AND NOT t.is_published
+),
+
+back_other AS (
+    UPDATE public.source_details_other_tables AS t
+    SET is_published = true, updated_at = now()
+    FROM incoming AS i
+    CROSS JOIN newest
+    WHERE
+        i.described IS NULL AND NOT i.is_public
+        AND t.source_id = newest.source_id AND t.table_name = i.table_name AND NOT t.is_published
 ),
 
 new_versions AS (

@@ -148,7 +148,13 @@ BEGIN
                 OR s.last_check_replication_publication IS NOT NULL
                 OR s.is_publication_enabled
                 OR s.is_replication_enabled,
+                'looked_age_s',
+                extract(
+                    EPOCH FROM clock_timestamp() - greatest(y.synced_at, s.last_check_replication_publication)
+                )::bigint,
                 'seen', y.seen,
+                'is_set_back',
+                coalesce((y.seen ->> 'set_back_at')::timestamptz > clock_timestamp() - interval '1 day', false),
                 'failures', coalesce(failing.failures, 0),
                 'failing_since', public.source_details_time(failing.failing_since),
                 'last_error', failing.last_error,
@@ -172,7 +178,7 @@ BEGIN
                     LIMIT 1
                 ),
                 'unpublished', (
-                    SELECT coalesce(json_agg(t.table_name ORDER BY t.table_name COLLATE "C"), '[]')
+                    SELECT coalesce(json_agg(t.key ORDER BY t.key COLLATE "C"), '[]')
                     FROM public.source_details_registered AS t
                     WHERE t.source_id = s.id AND NOT t.is_published
                 )

@@ -11,7 +11,7 @@ import msgspec
 
 from service.concurrency import keep
 from service.sources.health import health
-from service.sources.publication import ANSWERED
+from service.sources.publication import is_failure
 from service.sources.table_names import display
 
 Head = tuple[int, int, list[tuple[bytes, bytes]]]
@@ -108,7 +108,7 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "publication_check": check,
         "unregistered_tables": unregistered,
         "drift": _drift(row, unregistered),
-        "health": health(row["health_facts"], None if check in ANSWERED else check).body(),
+        "health": health(row["health_facts"], check if is_failure(check) else None).body(),
     }
     return Computed(row["body"], meta, names)
 

@@ -26,6 +26,9 @@ from service.telemetry.tracing import span
 T = TypeVar("T")
 
 _FORGET_S = 300.0
+# A session keeps the settings that its role had when it began. The platform's monitor connects anew each minute: what
+# it writes and what a sync writes must not differ for long.
+_LONGEST_LIFE_S = 60.0
 _NO_FILE = f"{os.devnull}/none"
 
 
@@ -76,6 +79,7 @@ class ConnectionOptions:
 @dataclass(slots=True)
 class _Idle:
     connection: SourceConnection
+    made: float
     since: float
 
 
@@ -158,6 +162,9 @@ class Connections:
             if password:
                 why = why.replace(password, "***")
             raise self._down(address, why) from None
+        except (LookupError, TypeError, ValueError, AssertionError) as error:
+            # Whatever listens there need not be PostgreSQL: its rows may lack columns, or hold anything.
+            raise self._down(address, f"it answers in an unknown form ({type(error).__name__})") from error
         if self._resting.pop(address.id, None):
             self._observe(SourceUp(source_id=address.id))
         return answer
@@ -172,6 +179,10 @@ class Connections:
         started = monotonic()
         while True:
             idle = self._idle.pop(address.connection_key, None)
+            if idle and idle.made + _LONGEST_LIFE_S < monotonic():
+                await idle.connection.close()
+                idle = None
+            made = idle.made if idle else monotonic()
             connection = idle.connection if idle else await self._connect(address, password)
             connected = monotonic()
             on_connected()
@@ -183,7 +194,7 @@ class Connections:
                 if idle is None or not connection.broken:
                     raise
             else:
-                self._keep(address, connection)
+                self._keep(address, connection, made)
                 return outcome, {
                     "connect": round((connected - started) * 1000, 3),
                     "source": round((monotonic() - connected) * 1000, 3),
@@ -236,10 +247,10 @@ class Connections:
         read_any_text(connection)
         return connection
 
-    def _keep(self, address: SourceAddress, connection: SourceConnection) -> None:
+    def _keep(self, address: SourceAddress, connection: SourceConnection, made: float) -> None:
         if address.connection_key in self._idle:
             return
-        self._idle[address.connection_key] = _Idle(connection, monotonic())
+        self._idle[address.connection_key] = _Idle(connection, made, monotonic())
         if len(self._idle) > self._options.most_idle:
             _, oldest = self._idle.popitem(last=False)
             oldest.connection.pgconn.finish()

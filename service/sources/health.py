@@ -1,6 +1,6 @@
 """The health of a source's replication, in one verdict: for its page, the list, the command line, metrics and `meta`.
 
-OPERATING.md has the rules as a table, each of them a test.
+docs/health.md has the rules as a table, each of them a test.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from service.sources import remedies
 from service.sources.connections import SourceAddress
 from service.sources.slots import lost, unfit
 from service.sources.state import SourceState
-from service.sources.table_names import display, key_of
+from service.sources.table_names import display
 
 Level = Literal["ok", "warning", "error", "unknown"]
 
@@ -21,6 +21,8 @@ Level = Literal["ok", "warning", "error", "unknown"]
 FAILURES = 3
 # A monitor looks each minute. After this, what it wrote says nothing about now.
 MONITOR_OLD_S = 300
+# Syncs come every few minutes, or after failures every hour; the platform's replication monitor looks each minute.
+LOOKED_OLD_S = 2 * 3600
 _UNREACHABLE = "the source database cannot be queried: "
 LEVELS: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
 _AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
@@ -56,12 +58,17 @@ def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) ->
             "unknown", "its health cannot be judged: the database lacks a table or a right", "rosetta doctor"
         )
         return Health("unknown", (reason,))
+    if (facts["looked_age_s"] or 0) > LOOKED_OLD_S:
+        facts = {**facts, "seen": None}
     reasons = [*_reaching(facts, not_answering), *_monitored(facts), *_seen(facts)]
-    if facts["is_known"] or facts["monitor"]:
-        # Otherwise nobody has looked, and the flags say nothing.
-        reasons += [*_flags(facts), *_drift(facts)]
+    sync = f"rosetta sync {facts['id']}"
     if not facts["is_known"]:
-        reasons.append(Reason("unknown", "it has never been synced", f"rosetta sync {facts['id']}"))
+        # The flags are false until somebody looks.
+        reasons.append(Reason("unknown", "it has never been synced", sync))
+    elif (facts["looked_age_s"] or 0) > LOOKED_OLD_S:
+        reasons.append(Reason("unknown", f"it was last synced {_age(facts['looked_age_s'])} ago", sync))
+    else:
+        reasons += [*_flags(facts), *_drift(facts)]
     reasons.sort(key=lambda reason: LEVELS.index(reason.level))
     return Health(reasons[0].level if reasons else "ok", tuple(reasons))
 
@@ -69,7 +76,10 @@ def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) ->
 def look(address: SourceAddress, state: SourceState) -> list[Reason]:
     """What is wrong at the source right now, by what has just been read there."""
     name, slot = address.publication_name, address.replication_name
-    facts = {"id": address.id, "replication_name": slot, "pg_username": address.pg_username, "seen": state.seen()}
+    facts = {
+        "id": address.id, "publication_name": name, "replication_name": slot, "pg_username": address.pg_username,
+        "seen": state.seen(),
+    }  # fmt: skip
     reasons = list(_seen(facts))
     if not state.publication["has_publication"]:
         reasons.append(Reason("warning", "no publication", remedies.create_publication(name)))
@@ -133,10 +143,8 @@ def _seen(facts: Mapping[str, Any]) -> Iterator[Reason]:
         yield Reason("error", says, remedies.create_another_slot(name, facts["id"]))
     elif slot and (why := lost(slot)):
         yield Reason("error", f"its slot {name} {why}", remedies.recreate_slot(name))
-    if seen.get("is_set_back"):
-        says = (
-            "its server was set back in time at the last sync, or is a copy: what was replicated since has to be copied"
-        )
+    if facts.get("is_set_back"):
+        says = "its server was set back in time within a day, or is a copy: what was replicated since has to be copied"
         yield Reason("warning", says, f"rosetta sync {facts['id']}")
     if server["wal_level"] != "logical":
         says = f"wal_level is {server['wal_level']} at its server: nothing can be replicated before it is logical"
@@ -144,7 +152,13 @@ def _seen(facts: Mapping[str, Any]) -> Iterator[Reason]:
     for key, why in list(seen["fails"].items())[:1]:
         others = len(seen["fails"]) - 1
         more = f" (and {others} more)" if others else ""
-        yield Reason("warning", f"on table {display(key)}{more} {why}", remedies.identify_rows(key))
+        remedy = remedies.identify_rows(key)
+        if "generated column" in why:
+            remedy = remedies.identify_rows_by_key(key)
+        elif "the publication" in why:
+            # REPLICA IDENTITY FULL needs every column to be published.
+            remedy = remedies.publish_every_column(facts["publication_name"], key)
+        yield Reason("warning", f"on table {display(key)}{more} {why}", remedy)
     for what, why in [
         *((f"table {display(key)}", why) for key, why in seen["unread"].items()),
         *seen["not_known"].items(),
@@ -165,10 +179,12 @@ def _flags(facts: Mapping[str, Any]) -> Iterator[Reason]:
 
 
 def _drift(facts: Mapping[str, Any]) -> Iterator[Reason]:
-    names = facts["unpublished"]
-    if names:
-        says = f"registered, but no longer published: {', '.join(names[:3])}" + (", ..." if len(names) > 3 else "")
-        yield Reason("warning", says, remedies.add_table(facts["publication_name"], key_of("public", names[0])))
+    keys = facts["unpublished"]
+    if keys and not (facts["seen"] and facts["seen"]["is_all_tables"]):
+        # A table that a publication of all tables lacks has been dropped.
+        says = f"registered, but no longer published: {', '.join(map(display, keys[:3]))}"
+        more = ", ..." if len(keys) > 3 else ""
+        yield Reason("warning", says + more, remedies.add_table(facts["publication_name"], keys[0]))
 
 
 def _moment(text: str | None) -> str:

@@ -18,8 +18,14 @@ from service.errors import SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
 from service.sources.questions import UnreadableText
 
+_SLOW = "no answer within "
 # The checks that succeeded.
 ANSWERED = frozenset({"asked", "remembered"})
+
+
+def is_failure(check: str) -> bool:
+    """Whether a check says that the source did not answer; one that only takes longer than the budget may still."""
+    return check not in ANSWERED and not check.startswith(_SLOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Publications:
         done, _ = await asyncio.wait({task}, timeout=self._budget)
         if not done:
             task.add_done_callback(lambda late: _tell_late(address.id, late, on_late))
-            return Publication(None, f"no answer within {self._budget * 1000:.0f} ms")
+            return Publication(None, f"{_SLOW}{self._budget * 1000:.0f} ms")
         try:
             return Publication(task.result(), "asked")
         except SourceUnreachableError as error:

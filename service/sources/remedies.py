@@ -83,6 +83,17 @@ def identify_rows(key: str) -> str:
     return f"ALTER TABLE {table(key)} REPLICA IDENTITY FULL;"
 
 
+def publish_every_column(publication: str, key: str) -> str:
+    """For the source. A row filter of the table has to be given again."""
+    name, listed = identifier(publication), table(key)
+    return f"ALTER PUBLICATION {name} DROP TABLE {listed};\nALTER PUBLICATION {name} ADD TABLE {listed};"
+
+
+def identify_rows_by_key(key: str) -> str:
+    """For the source, if the table has a primary key."""
+    return f"ALTER TABLE {table(key)} REPLICA IDENTITY DEFAULT;"
+
+
 def add_table(publication: str, name: str) -> str:
     """For the source."""
     return f"ALTER PUBLICATION {identifier(publication)} ADD TABLE {table(name)};"

@@ -79,10 +79,16 @@ class SourceState:
     def seen(self) -> dict[str, Any]:
         """The part that the config database keeps besides the tables."""
         return {
-            "server": self.server, "slot": self.slot, "not_known": self.not_known,
+            "server": _plain(self.server), "slot": self.slot and _plain(self.slot), "not_known": self.not_known,
+            "is_all_tables": self.publication["is_all_tables"],
             # Some of them tell a person what kind of trouble it is.
             "unread": dict(islice(self.unread.items(), _TOLD)), "fails": dict(islice(self.fails.items(), _TOLD)),
         }  # fmt: skip
+
+
+def _plain(row: DictRow) -> dict[str, Any]:
+    """A row without texts of a kind of their own, which cannot be encoded."""
+    return {key: str(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 async def read_state(
@@ -102,7 +108,8 @@ async def read_state(
     assert server is not None
     assert published is not None
     tables = _Tables(known)
-    if published["published_tables"] > _AT_ONCE:
+    # Each statement has its own snapshot: the publication may have grown beyond the limit between the two.
+    if published["published_tables"] and not answers.rows["remote_described"]:
         tables = await again_if_passing(
             connection, lambda: _one_by_one(connection, parameters | {"most_tables": _ANY}, limits, known)
         )

@@ -14,7 +14,13 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from psycopg.errors import DataError, DeadlockDetected, ForeignKeyViolation, LockNotAvailable
+from psycopg.errors import (
+    DataError,
+    DeadlockDetected,
+    ForeignKeyViolation,
+    LockNotAvailable,
+    StatementTooComplex,
+)
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
@@ -168,7 +174,7 @@ class Synchronizer:
                 continue
             except (LockNotAvailable, DeadlockDetected):
                 raise SourceBusyError(source_id) from None
-            except DataError as error:
+            except (DataError, StatementTooComplex) as error:
                 raise SourceUnreachableError(
                     f"its answer cannot be recorded: {reason(error)}", source_id=source_id
                 ) from None

@@ -111,5 +111,24 @@ async def test_versions_grow_only_with_the_source(
             shop.execute("DROP OWNED BY cdc_reader; DROP ROLE cdc_reader")
 
 
+async def test_role_that_loses_its_rights_for_a_while_makes_no_version(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """The platform's monitor skips such a table; what is recorded of it must be what the monitor finds afterwards."""
+    shop.execute("CREATE TABLE t (id int PRIMARY KEY, note text); CREATE PUBLICATION rosetta FOR ALL TABLES")
+    shop.execute("DROP ROLE IF EXISTS sometimes; CREATE ROLE sometimes LOGIN PASSWORD 'reader'")
+    try:
+        shop.execute("GRANT SELECT ON t TO sometimes")
+        source = add_source(config, shop_dsn, pg_username="sometimes", pg_password=_encrypted("reader"))
+        for change in ("SELECT 1", "REVOKE SELECT ON t FROM sometimes", "GRANT SELECT ON t TO sometimes"):
+            shop.execute(change)
+            page = await service.sync(source)
+            schema_monitor(config, source)
+            assert keys(page) == {"t": ["id"]}
+            assert [version for _, version, _ in history(config)] == [1]
+    finally:
+        shop.execute("DROP OWNED BY sometimes; DROP ROLE sometimes")
+
+
 def _encrypted(password: str) -> str:
     return encrypt(KEY.encode(), password)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.sources.health import FAILURES, MONITOR_OLD_S, health
+from service.sources.health import FAILURES, LOOKED_OLD_S, MONITOR_OLD_S, health
 from tests import PROJECT
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -16,12 +16,14 @@ SLOT = {
     "invalidation_reason": None, "conflicting": False, "wal_status": "reserved",
 }  # fmt: skip
 SEEN = {
-    "server": {"wal_level": "logical"}, "slot": SLOT, "unread": {}, "not_known": {}, "fails": {}, "is_set_back": False,
+    "server": {"wal_level": "logical"}, "slot": SLOT, "unread": {}, "not_known": {}, "fails": {},
+    "is_all_tables": False,
 }  # fmt: skip
 MONITOR = {"status": "ACTIVE", "error_message": None, "threshold": "OK", "age_s": 20}
 FINE = {
     "id": 7, "publication_name": "pub", "replication_name": "slot", "pg_username": "reader",
     "is_publication_enabled": True, "is_replication_enabled": True, "is_known": True, "seen": SEEN, "failures": 0,
+    "looked_age_s": 60, "is_set_back": False,
     "failing_since": None, "last_error": None, "monitor": MONITOR, "unpublished": [],
 }  # fmt: skip
 FAILING = {"failing_since": "2026-11-28T10:00:00.5+00:00", "last_error": "it is away"}
@@ -44,8 +46,16 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
         None, "unknown", ["its health cannot be judged: the database lacks a table or a right"],
     ),
     "never synced, nothing monitors it": (
-        {"is_known": False, "seen": None, "monitor": None, "is_publication_enabled": False}, "unknown",
-        ["nothing monitors its WAL yet", "it has never been synced"],
+        {"is_known": False, "looked_age_s": None, "seen": None, "monitor": None, "is_publication_enabled": False},
+        "unknown", ["nothing monitors its WAL yet", "it has never been synced"],
+    ),
+    "never synced, and the monitor looks": (
+        {"is_known": False, "looked_age_s": None, "seen": None, "is_replication_enabled": False}, "unknown",
+        ["it has never been synced"],
+    ),
+    "synced long ago": (
+        {"looked_age_s": LOOKED_OLD_S + 3600, "seen": SEEN | {"fails": {"t": "..."}}}, "unknown",
+        ["it was last synced 3 hours ago"],
     ),
     "the monitor's row is old": (monitor(age_s=9 * 86_400), "unknown", ["the WAL monitor last looked 9 days ago"]),
     "the monitor's row is old and says ERROR": (
@@ -107,8 +117,8 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
         ["its WAL position could not be read: permission denied for function pg_current_wal_lsn"],
     ),
     "the source was set back": (
-        seen(is_set_back=True), "warning",
-        ["its server was set back in time at the last sync, or is a copy: what was replicated since has to be copied"],
+        {"is_set_back": True}, "warning",
+        ["its server was set back in time within a day, or is a copy: what was replicated since has to be copied"],
     ),
     "there is no publication": ({"is_publication_enabled": False}, "warning", ["its publication is not enabled"]),
     "there is no slot": (

@@ -90,6 +90,26 @@ async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_show
     assert "cannot be queried" in page.text
 
 
+async def test_failure_after_a_manual_sync_is_the_first(start: Start, config: Sql) -> None:
+    """What failed before that sync is over: the new failure has its own time, and is shown."""
+    source = add_source(config)
+    service: Service = await start(sync_interval_s=100)
+    for failures in (1, 2):
+        await until(lambda: config.execute("UPDATE source_details_schedule SET due_at = now()").rowcount)
+        await had_turns(service, source, failures)
+    config.execute(
+        "INSERT INTO source_details_sync_state (source_id, synced_at, incarnation, source_snapshot) "
+        "VALUES (%s, clock_timestamp(), 'x', pg_current_snapshot())",
+        (source,),
+    )
+    config.execute("UPDATE source_details_schedule SET due_at = now()")
+    await had_turns(service, source, 3)
+    (row,) = rows(config, "SELECT failures FROM source_details_schedule")
+    assert row["failures"] == 1
+    page = await service.client.get(f"/sources/{source}/details?fresh=true")
+    assert "its syncs fail: " in page.text
+
+
 async def test_no_two_processes_sync_one_source(start: Start, config: Sql, shop_dsn: str, published: Sql) -> None:
     """Four processes, ten sources, all due at once: ten syncs."""
     assert published

@@ -114,6 +114,36 @@ async def test_table_that_left_can_be_added_again(service: Service, config: Sql,
     assert not [says for says in again["reasons"] if "no longer published" in says]
 
 
+async def test_every_remedy_for_a_missing_identity_helps(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """Whatever the reason is; nothing is said of a publication of all tables from which a table was dropped."""
+    shop.execute("CREATE TABLE t (id int PRIMARY KEY, a text, g int GENERATED ALWAYS AS (id) STORED)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE t (a)")
+    source = add_source(config, shop_dsn)
+    for statement in (
+        "SELECT 1",
+        "ALTER TABLE t REPLICA IDENTITY FULL; ALTER PUBLICATION rosetta SET TABLE t (id)",
+        "ALTER PUBLICATION rosetta SET TABLE t; ALTER TABLE t REPLICA IDENTITY FULL",
+        "ALTER TABLE t REPLICA IDENTITY NOTHING; ALTER TABLE t DROP COLUMN g",
+        "ALTER TABLE t REPLICA IDENTITY DEFAULT, DROP CONSTRAINT t_pkey",
+    ):
+        shop.execute(statement)
+        for _ in range(2):
+            reasons = (await judged(service, source))["reasons"]
+            for says in [says for says in reasons if says.startswith("on table t ")]:
+                run(reasons[says]["remedy"], shop, config)
+        shop.execute("INSERT INTO t (id, a) VALUES (1, 'a'); UPDATE t SET a = 'b'; DELETE FROM t")
+        assert not [says for says in (await judged(service, source))["reasons"] if says.startswith("on table t ")]
+    shop.execute("DROP PUBLICATION rosetta; CREATE SCHEMA s; CREATE TABLE s.u (id int PRIMARY KEY)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE t, s.u")
+    await service.sync(source)
+    shop.execute("ALTER PUBLICATION rosetta DROP TABLE s.u")
+    run((await judged(service, source))["reasons"]["registered, but no longer published: s.u"]["remedy"], shop, config)
+    shop.execute("DROP PUBLICATION rosetta; DROP TABLE s.u; CREATE PUBLICATION rosetta FOR ALL TABLES")
+    assert not [says for says in (await judged(service, source))["reasons"] if "no longer published" in says]
+
+
 def test_slot_names_are_those_that_postgresql_accepts() -> None:
     """Lower case, digits, underscores, at most 63."""
     for wanted in ("", "Ä", "a-b", "x" * 100, "ok_1"):

@@ -39,7 +39,7 @@ async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -
     listed = await get(service, "/")
     assert listed.status_code == 200
     assert re.search(r"orders 127\.0\.0\.1:1/shop .* Healthy 1 2\.0 kB never", words(listed))
-    assert re.search(r"payments .* Error replication fails: slot is lost its publication is not enabled", words(listed))
+    assert re.search(r"payments .* Error replication fails: slot is lost it has never been synced", words(listed))
     found = await get(service, "/", params={"q": "EXAMPLE.com"})
     assert "payments" in found.text
     assert ">orders<" not in found.text
