@@ -90,6 +90,13 @@ class ConfigDatabaseUnavailableError(ServiceError):
         self.headers = {"Retry-After": "2"}
 
 
+class MissingObjectsError(ConfigDatabaseUnavailableError):
+    """The config database lacks objects of the service (503)."""
+
+    def __init__(self) -> None:
+        super().__init__("it lacks the service's objects: run rosetta migrate --repair")
+
+
 class CrossSiteError(ServiceError):
     """A page of another site sent a request that it may not send (403)."""
 

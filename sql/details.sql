@@ -35,18 +35,27 @@ known_tables AS (
 -- name: session_settings
 -- A page waits 50 ms for a lock, then it is read without the view, which a plain REFRESH may lock for long. Dates that
 -- the platform stores without a zone are UTC, whatever the server's zone. A page is planned once per connection:
--- planning takes longer than running it, and no values of its parameters need another plan.
+-- planning takes longer than running it, and no values of its parameters need another plan. The role or its database may
+-- have other defaults: with a higher isolation a statement fails beside a concurrent writer, and transaction_timeout (from
+-- 17 on) ends the session of one that the service would end itself.
 SELECT
     set_config('lock_timeout', '50ms', false),
     set_config('TimeZone', 'UTC', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false)
+    set_config('plan_cache_mode', 'force_generic_plan', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    CASE
+        WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false)
+    END
 
 -- name: transaction_settings
--- The same for one transaction.
+-- The same for one transaction; its isolation is set as it begins.
 SELECT
     set_config('lock_timeout', '50ms', true),
     set_config('TimeZone', 'UTC', true),
-    set_config('plan_cache_mode', 'force_generic_plan', true)
+    set_config('plan_cache_mode', 'force_generic_plan', true),
+    CASE
+        WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', true)
+    END
 
 -- name: wait_for_locks
 -- For a statement that may wait while another program alters or truncates a table.

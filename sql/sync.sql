@@ -26,16 +26,9 @@ WHERE c.id = %(id)s::int
 -- name: tables_edition
 -- Part of the one above and of record_sync: the edition changes as soon as anyone writes a row of the source's tables.
 -- xmin names the writer even if it is a subtransaction; no snapshot says whether a subtransaction was in progress.
-SELECT coalesce(hashtextextended(string_agg(concat(t.id, ':', t.xmin), ',' ORDER BY t.id), 0), 0)
-FROM (
-    SELECT p.id, p.xmin
-    FROM public.table_metadata_list AS p
-    WHERE p.source_id = %(id)s::int
-    UNION ALL
-    SELECT o.id, o.xmin
-    FROM public.source_details_other_tables AS o
-    WHERE o.source_id = %(id)s::int
-) AS t
+SELECT coalesce(hashtextextended(string_agg(concat(t.id, ':', t.row_version), ',' ORDER BY t.id), 0), 0)
+FROM public.source_details_registered AS t
+WHERE t.source_id = %(id)s::int
 
 -- name: lock_source
 -- The first statement of a recording: syncs of one source write one after the other, and each compares with what the
@@ -194,6 +187,7 @@ recorded AS (
         t.column_order,
         t.at_source,
         t.is_published,
+        t.row_version,
         versions.highest
     FROM public.source_details_registered AS t
     CROSS JOIN LATERAL (
@@ -210,6 +204,7 @@ paired AS (
         r.id,
         r.is_public,
         r.table_name,
+        r.row_version,
         r.highest,
         NOT r.is_published AS is_back,
         r.schema_table AS old_schema,
@@ -501,7 +496,10 @@ kept_public AS (
         is_changes_schema = coalesce(k.is_changes_schema, t.is_changes_schema),
         updated_at = now()
     FROM kept AS k
-    WHERE k.is_public AND t.id = k.id
+    -- An UPDATE that waits for another program's lock continues with the row that this program wrote. It must not write
+    -- over that: the row is left, and the sync is overtaken.
+    WHERE k.is_public AND t.id = k.id AND t.xmin = k.row_version
+    RETURNING t.id
 ),
 
 kept_other AS (
@@ -514,30 +512,38 @@ kept_other AS (
         is_changes_schema = coalesce(k.is_changes_schema, t.is_changes_schema),
         updated_at = now()
     FROM kept AS k
-    WHERE NOT k.is_public AND t.id = k.id
+    WHERE NOT k.is_public AND t.id = k.id AND t.xmin = k.row_version
+    RETURNING t.id
 ),
 
-left_public AS (
+gone AS (
+    SELECT t.id, t.is_public, t.table_name, t.row_version
+    FROM (
+        SELECT r.*, r.schema_name = 'public' AS is_public
+        FROM public.source_details_registered AS r
+        WHERE r.source_id = %(id)s::int
+    ) AS t
+    CROSS JOIN newest
+    WHERE
+        t.is_published
+        AND t.table_name IS NOT NULL
+        AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.is_public = t.is_public AND i.table_name = t.table_name)
+),
+
+gone_public AS (
     UPDATE public.table_metadata_list AS t
     SET is_published = false, updated_at = now()
-    FROM newest
-    WHERE
-        t.source_id = newest.source_id
-        AND t.is_published
-        AND t.table_name IS NOT NULL
-        AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.is_public AND i.table_name = t.table_name)
-    RETURNING t.table_name
+    FROM gone AS g
+    WHERE g.is_public AND t.id = g.id AND t.xmin = g.row_version
+    RETURNING t.id
 ),
 
-left_other AS (
+gone_other AS (
     UPDATE public.source_details_other_tables AS t
     SET is_published = false, updated_at = now()
-    FROM newest
-    WHERE
-        t.source_id = newest.source_id
-        AND t.is_published
-        AND NOT EXISTS (SELECT FROM incoming AS i WHERE NOT i.is_public AND i.table_name = t.table_name)
-    RETURNING t.table_name
+    FROM gone AS g
+    WHERE NOT g.is_public AND t.id = g.id AND t.xmin = g.row_version
+    RETURNING t.id
 ),
 
 -- A table that is published again, but could not be read: its columns stay as they are recorded.
@@ -661,6 +667,10 @@ SELECT
                 -- include: tables_edition
             ) <> %(tables_edition)s::bigint
             OR (SELECT count(*) FROM missing) > (SELECT count(*) FROM added)
+            OR (SELECT count(*) FROM kept)
+            > (SELECT count(*) FROM kept_public) + (SELECT count(*) FROM kept_other)
+            OR (SELECT count(*) FROM gone)
+            > (SELECT count(*) FROM gone_public) + (SELECT count(*) FROM gone_other)
             OR (SELECT count(*) FROM new_versions)
             > (SELECT count(*) FROM versioned_public) + (SELECT count(*) FROM versioned_other)
         )
@@ -670,16 +680,7 @@ SELECT
     json_build_object(
         'tables_added', (SELECT coalesce(json_agg(a.table_name ORDER BY a.table_name COLLATE "C"), '[]') FROM added AS a),
         'tables_dropped',
-        (
-            SELECT coalesce(json_agg(l.table_name ORDER BY l.table_name COLLATE "C"), '[]')
-            FROM (
-                SELECT p.table_name::text
-                FROM left_public AS p
-                UNION ALL
-                SELECT o.table_name
-                FROM left_other AS o
-            ) AS l
-        ),
+        (SELECT coalesce(json_agg(g.table_name ORDER BY g.table_name COLLATE "C"), '[]') FROM gone AS g),
         'tables_returned',
         (
             SELECT coalesce(json_agg(p.table_name ORDER BY p.table_name COLLATE "C"), '[]')

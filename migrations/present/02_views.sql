@@ -21,7 +21,7 @@ FROM public.sources AS s;
 
 -- Every registered table: the platform's table_metadata_list holds those of schema public, by their plain names;
 -- source_details_other_tables holds the others, as schema.table. `key` tells all tables of a source apart: it is the
--- name, quoted if it is that of a public table with a dot or a double quote.
+-- name, quoted if it is that of a public table with a dot or a double quote. `row_version` changes with every write of it.
 CREATE OR REPLACE VIEW public.source_details_registered AS
 SELECT
     t.id,
@@ -34,7 +34,8 @@ SELECT
     t.schema_table,
     t.is_published,
     t.column_order,
-    t.at_source
+    t.at_source,
+    t.xmin AS row_version
 FROM public.table_metadata_list AS t
 UNION ALL
 SELECT
@@ -46,7 +47,8 @@ SELECT
     o.schema_table,
     o.is_published,
     o.column_order,
-    o.at_source
+    o.at_source,
+    o.xmin AS row_version
 FROM public.source_details_other_tables AS o;
 
 -- Every version of every registered table.

@@ -5,6 +5,9 @@
 --   the one before it. Every refresh therefore leaves its snapshot in the view, and readers trust the view only
 --   while that snapshot is the one that the log was pruned for.
 -- * Two snapshots of one server are always nested: the later one sees everything that the earlier one sees.
+-- * A table that ALTER TABLE has rewritten looks empty to every older snapshot (PostgreSQL manual, MVCC, Caveats). A refresh
+--   that waited for it computes the view from nothing. So a refresh is noted only if its snapshot sees the tables as they
+--   are.
 
 -- Orders snapshots of one server: a later one has a higher xmax, or the same xmax with fewer transactions in progress.
 -- `own` is the transaction that took the snapshot: its pg_current_snapshot() does not list it as in progress, those of
@@ -37,9 +40,41 @@ AS $$
         )
 $$;
 
+-- Whether a snapshot sees the tables that the view is computed from as they are: their rows in pg_class name the last
+-- transaction that altered them. Their files are compared as well, for a caller who sees an old pg_class himself.
+CREATE OR REPLACE FUNCTION public.source_details_sees_tables(seen pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        NOT EXISTS (
+            SELECT
+            FROM pg_class AS c
+            CROSS JOIN LATERAL (
+                -- An xid has 32 bits; its epoch is that of the present, or the one before.
+                SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, c.xmin::text::bigint AS altered
+            ) AS x
+            CROSS JOIN LATERAL (
+                SELECT x.altered + ((x.next - x.altered) / 4294967296) * 4294967296 AS altered
+            ) AS whole
+            WHERE
+                c.oid IN (
+                    'public.table_metadata_list'::regclass,
+                    'public.history_schema_evolution'::regclass,
+                    'public.source_details_other_tables'::regclass,
+                    'public.source_details_other_versions'::regclass
+                )
+                AND (
+                    -- Below 3 are the xids of rows that everybody sees.
+                    (x.altered >= 3 AND NOT pg_visible_in_snapshot(whole.altered::text::xid8, seen))
+                    OR c.relfilenode <> pg_relation_filenode(c.oid)
+                )
+        )
+$$;
+
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
--- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before; nothing is
--- pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
+-- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
+-- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
 -- refresh in the same transaction, bounds what is pruned.
 CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -80,6 +115,9 @@ BEGIN
     THEN
         RETURN 'late';
     END IF;
+    IF NOT public.source_details_sees_tables(seen) THEN
+        RETURN 'late';
+    END IF;
 
     -- A transaction may write, refresh and write again: its own log rows stay until the next refresh.
     DELETE FROM public.source_details_log AS l
@@ -104,6 +142,11 @@ BEGIN
     -- their order.
     PERFORM pg_advisory_xact_lock(hashtext('source_details_refresh'));
     started := clock_timestamp();
+    -- Likewise for whoever alters the tables: the REFRESH would wait for its lock with a snapshot taken before.
+    LOCK TABLE
+        public.table_metadata_list, public.history_schema_evolution,
+        public.source_details_other_tables, public.source_details_other_versions
+        IN ACCESS SHARE MODE;
     at_least := pg_current_snapshot();
     PERFORM set_config('source_details.own_refresh', 'on', true);
     IF public.source_details_is_populated() THEN
@@ -113,7 +156,7 @@ BEGIN
     END IF;
     PERFORM set_config('source_details.own_refresh', 'off', true);
     IF public.source_details_note_refresh(at_least) = 'late' THEN
-        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
+        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already, or a table was altered meanwhile'
             USING ERRCODE = 'serialization_failure';
     END IF;
     UPDATE public.source_details_refresh_state
@@ -198,7 +241,7 @@ BEGIN
         RETURN;
     END IF;
     IF public.source_details_is_populated() AND public.source_details_note_refresh() = 'late' THEN
-        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already'
+        RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already, or a table was altered meanwhile'
             USING
                 ERRCODE = 'serialization_failure',
                 DETAIL = 'This refresh read the tables earlier, then waited: it would put older rows into the view.',

@@ -73,6 +73,7 @@ async def _serve(chosen: settings.Settings) -> None:
             access_log=False,
             lifespan="off",
             server_header=False,
+            timeout_keep_alive=chosen.keep_alive_s,
             timeout_graceful_shutdown=_GRACE_S,
         )
         # uvicorn raises the signal that stopped it again; it must not interrupt the cleanup here.

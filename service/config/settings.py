@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         30, gt=0, le=3600, description="time limit for reading a request and for answering it, except live streams"
     )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="how long an idle connection stays open; longer than the balancer in front keeps it",
+    )
     most_streams: int = Field(1000, ge=0, le=100_000, description="maximum live streams (open pages) per process")
     start_wait_s: int = Field(
         0, ge=0, le=86_400, description="how long startup waits for the config database; 0: fail at once"

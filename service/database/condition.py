@@ -23,6 +23,8 @@ def find_troubles(view: Mapping[str, Any]) -> Iterator[Trouble]:
     """The troubles in a row of `view_state`; none if the row is empty."""
     if not view:
         return
+    if not view["has_view"]:
+        yield Trouble("view", "missing, so every page is computed anew", f"run {REPAIR}", is_broken=False)
     if view["triggers_missing"]:
         yield Trouble(
             "triggers",

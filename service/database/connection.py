@@ -25,7 +25,8 @@ def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    return make_conninfo("", **(wanted | conninfo_to_dict(dsn)))
+    # The encoding is not that of PGCLIENTENCODING, of the role or of its database.
+    return make_conninfo("", **(wanted | conninfo_to_dict(dsn) | {"client_encoding": "UTF8"}))
 
 
 def reason(error: BaseException) -> str:
@@ -71,6 +72,7 @@ async def configure(connection: Connection) -> None:
     if connection.is_pooled:
         # The pooler keeps prepared statements forever; only fetch_nowait() can handle one that no longer fits.
         connection.prepare_threshold = None
+        await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
     else:
         # Behind a pooler the next client would inherit the settings; there each transaction begins with them instead.
         await connection.execute(query("session_settings"))

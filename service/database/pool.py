@@ -20,7 +20,7 @@ from service.database.connection import (
     transaction,
 )
 from service.database.queries import query
-from service.errors import ConfigDatabaseUnavailableError, StartError
+from service.errors import ConfigDatabaseUnavailableError, MissingObjectsError, StartError
 from service.telemetry.events import DatabaseDown, DatabaseUp, Observer
 from service.telemetry.tracing import span
 
@@ -174,9 +174,7 @@ class ConfigDatabase:
             raise self._unavailable(why if failed_at >= started else reason(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             # Someone dropped our view to alter a column below it, and has not applied the migrations again yet.
-            raise ConfigDatabaseUnavailableError(
-                "it lacks the service's objects: run rosetta migrate --repair"
-            ) from None
+            raise MissingObjectsError from None
         except psycopg.errors.QueryCanceled as error:
             # By an operator, or by the role's own timeout: other statements are answered.
             raise ConfigDatabaseUnavailableError(reason(error)) from None

@@ -19,7 +19,7 @@ import psycopg
 from service.cache.store import Cache, CacheUnavailableError, Claim
 from service.concurrency import Turnstile, keep
 from service.database.pool import ConfigDatabase
-from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
+from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, MissingObjectsError
 from service.pages.memory import Memory
 from service.pages.page import Answer, Computed, Page, computed
 from service.sources.connections import SourceAddress
@@ -267,6 +267,9 @@ class Pages:
     async def _read_row(self, source_id: int, names: list[str] | None) -> dict[str, Any] | None:
         try:
             return await self._database.fetch_nowait("details", id=source_id, names=names)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
-            # A plain REFRESH locks the view, one WITH NO DATA empties it; or another program holds a lock.
+        except (
+            psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState, MissingObjectsError,
+        ):  # fmt: skip
+            # A plain REFRESH locks the view, one WITH NO DATA empties it, or it was dropped; or another program holds a
+            # lock.
             return await self._database.fetch_one("details_live", id=source_id, names=names)

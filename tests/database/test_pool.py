@@ -161,3 +161,40 @@ async def test_statement_that_is_cancelled_is_not_the_database_away(service: Ser
         await service.runtime.database.in_transaction(slow)
     assert not service.runtime.database.is_down
     assert service.events.of(DatabaseDown) == []
+
+
+async def test_defaults_of_the_database_do_no_harm(
+    start: Start, config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Isolation, encoding and the longest transaction are the service's own, whatever database or environment say."""
+    source = add_source(config, name="Größe")
+    database = config.info.dbname
+    for setting in (
+        "default_transaction_isolation = 'serializable'", "client_encoding = 'LATIN1'", "transaction_timeout = '300ms'",
+    ):  # fmt: skip
+        with connect(with_database(config_dsn, "postgres")) as admin:
+            admin.execute(f"ALTER DATABASE {database} SET {setting}")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    service: Service = await start()
+    for _ in range(3):
+        page = (await service.details(source, headers={"Cache-Control": "no-cache"})).json()
+        assert page["source"]["name"] == "Größe"
+        response = await service.client.get("/api/v1/sources")
+        assert [each["name"] for each in response.json()] == ["Größe"]
+
+    async def long(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(0.6)")
+
+    await service.runtime.database.in_transaction(long)
+
+
+async def test_pages_without_the_view_are_computed_and_health_says_so(start: Start, config: Sql) -> None:
+    """Somebody dropped it."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    service: Service = await start()
+    config.execute("DROP MATERIALIZED VIEW source_details_tables")
+    page = await service.details(source, headers={"Cache-Control": "no-cache"})
+    assert [table["table_name"] for table in page.json()["tables"]] == ["a"]
+    report = (await service.client.get("/health/ready")).json()
+    assert any(why.startswith("view: missing") for why in report["degraded"])

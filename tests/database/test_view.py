@@ -236,3 +236,28 @@ def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, confi
         operator.execute("ROLLBACK")
     assert agrees(config)
     assert read(config, source)["view_is_current"]
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, "SELECT source_details_refresh(false)"])
+def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, config_dsn: str, statement: str) -> None:
+    """To its snapshot the table is empty, so that every version would be 1; our own refresh waits before it reads."""
+    source = add_source(config)
+    table = add_table(config, source, "a")
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 7)", (table,)
+    )
+    config.execute("SELECT source_details_refresh(false)")
+    with connect(config_dsn) as other:
+        other.execute("BEGIN; ALTER TABLE history_schema_evolution ALTER COLUMN id TYPE bigint")
+        refresh = Aside(config_dsn, statement)
+        refresh.wait_for_lock(other)
+        other.execute("COMMIT")
+    refresh.join()
+    assert b'"version":7' in bytes(read(config, source)["body"])
+    if statement.startswith("REFRESH"):
+        assert isinstance(refresh.error, psycopg.errors.SerializationFailure)
+    else:
+        assert refresh.error is None
+    config.execute("SELECT source_details_refresh(false)")
+    assert read(config, source)["view_is_current"]
+    assert b'"version":7' in bytes(read(config, source)["body"])

@@ -171,3 +171,14 @@ def test_slow_line_may_take_as_long_as_it_moves(process: Process, config: Sql) -
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert said(client).endswith(b"}}")
+
+
+def test_idle_connection_stays_open_as_long_as_the_setting_says(serve: StartProcess) -> None:
+    """A balancer in front must be the first to close one."""
+    process = serve(ROSETTA_KEEP_ALIVE_S="1")
+    process.until_ready()
+    with connected(process) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.settimeout(20)
+        assert client.recv(65536) == b""

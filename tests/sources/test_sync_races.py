@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.telemetry.events import SyncFinished
+from service.telemetry.events import SyncFinished, SyncPhase
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.gates import held_sync
 from tests.fixtures.metadata import add_source
@@ -161,6 +161,41 @@ async def test_program_that_wrote_in_a_subtransaction_is_not_reverted(
     assert [version for version in history(config) if version[0] == "orders"] == [
         ("orders", 1, "INITIAL_LOAD"), ("orders", 2, "NEW COLUMN")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_program_that_holds_the_row_while_the_sync_records_is_not_reverted(
+    service: Service,
+    config: Sql,
+    config_dsn: str,
+    published: Sql,
+    shop_dsn: str,
+    leaves: bool,
+) -> None:
+    """The sync's UPDATE waits for its lock, and then sees the row that it wrote: the sync asks the source again."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    if leaves:
+        published.execute("DROP PUBLICATION rosetta")
+    else:
+        config.execute("UPDATE table_metadata_list SET is_published = false")
+    with connect(config_dsn) as platform:
+        platform.execute(
+            "BEGIN; UPDATE table_metadata_list SET is_changes_schema = true, is_published = NOT is_published"
+        )
+        platform.execute("UPDATE table_metadata_list SET table_name = 'renamed'")
+        syncing = asyncio.create_task(service.sync(source))
+        blocked = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        await until(lambda: (config.execute(blocked).fetchone() or {})["n"])
+        if not leaves:
+            published.execute("ALTER TABLE orders RENAME TO renamed")
+        before = len(service.events.events)
+        platform.execute("COMMIT")
+        page = await syncing
+    assert page["meta"]["sync"]["outcome"] == "synced"
+    await service.events.until(SyncPhase, lambda event: event.phase == "source", before)
+    row = config.execute("SELECT table_name, is_published, is_changes_schema FROM table_metadata_list").fetchall()
+    assert row == [{"table_name": "renamed", "is_published": not leaves, "is_changes_schema": True}]
 
 
 async def test_table_deleted_while_its_version_is_recorded_is_asked_for_again(
