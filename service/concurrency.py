@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -44,6 +44,23 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         keep(task)
         raise TimeoutError
     return task.result()
+
+
+async def end(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Cancels the tasks, and returns when all have ended, however they end.
+
+    Once may not be enough: on Python 3.11 asyncio.wait_for, which psycopg and redis-py use, swallows a cancellation
+    that falls on a finished inner future (https://github.com/python/cpython/issues/86296). Whoever then waits for the
+    task without a bound waits for ever.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            # Retrieved, or asyncio would report it as lost.
+            task.exception()
 
 
 class Backoff:
@@ -128,10 +145,5 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancels every task, and returns when all have ended."""
-        while pending := [task for task in self._tasks if not task.done()]:
-            for task in pending:
-                task.cancel()
-            # Once may not be enough: on Python 3.11 asyncio.wait_for, which psycopg uses, swallows a cancellation if
-            # the awaited result arrives at the same moment (https://github.com/python/cpython/issues/86296).
-            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        await end(self._tasks)
         self._tasks.clear()

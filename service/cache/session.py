@@ -20,7 +20,7 @@ from service.cache.deployment import Deployment
 from service.cache.keys import PREFIX, page_of
 from service.cache.primaries import Primaries
 from service.cache.store import Cache, CacheUnavailableError
-from service.concurrency import Backoff
+from service.concurrency import Backoff, end
 from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"
@@ -101,10 +101,8 @@ class CacheSession:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
             # Before the connections are closed: two readers must not share one.
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _hear_all(self, connection: AbstractConnection) -> None:
         is_asked = False

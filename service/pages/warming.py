@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 
 from service.cache.store import Cache, CacheUnavailableError
-from service.concurrency import keep
+from service.concurrency import end, keep
 from service.errors import ServiceError
 from service.pages.details import Pages
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed, Warmed
@@ -96,8 +96,7 @@ class Warming:
                     noted = monotonic()
                     await self._note()
         finally:
-            for worker in workers:
-                worker.cancel()
+            await end(workers)
 
     def _cool(self) -> None:
         factor = 0.5 ** (_TICK_S / _HALF_LIFE_S)

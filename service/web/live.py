@@ -161,7 +161,8 @@ class Live:
 
     async def _run(self, source_id: int, room: Room) -> None:
         troubled = False
-        while True:
+        # Not for ever: if the cancellation of a room that everybody has left is lost, it ends at the next change.
+        while self._rooms.get(source_id) is room:
             await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
             try:
                 portrait, answer = await self.portrait(source_id)

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis as sync_redis
 from pydantic import SecretStr
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from service.cache.deployment import Deployment
+from service.cache.session import CacheSession
 from service.telemetry.events import CacheDown, CacheRefuses, CacheUp
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
@@ -84,6 +86,33 @@ async def test_redis_that_hangs_costs_one_timeout_in_all(
     assert (await service.details(sources[0])).json()["source"]["name"].endswith("after")
     between.flow()
     await service.events.until(CacheUp, after=service.events.events.index(service.events.of(CacheDown)[0]))
+
+
+async def test_redis_is_used_again_even_if_a_cancellation_is_lost(
+    start: Start, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for may lose it on Python 3.11: a command fails, and a healthy connection's reader goes on."""
+    hear_all = CacheSession._hear_all
+    lost: list[str] = []
+
+    async def stubborn(session: CacheSession, connection: AbstractConnection) -> None:
+        reading = asyncio.ensure_future(hear_all(session, connection))
+        try:
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            lost.append("a cancellation")
+            await reading
+
+    monkeypatch.setattr(CacheSession, "_hear_all", stubborn)
+    service: Service = await start(redis_timeout_ms=200, memory_cache_mb=0)
+    source = add_source(config, pg_password="none")
+    await service.settled(config)
+    seen = len(service.events.events)
+    redis.execute_command("CLIENT", "PAUSE", 700, "ALL")
+    await service.details(source)
+    await service.events.until(CacheDown)
+    await service.events.until(CacheUp, after=seen)
+    assert lost
 
 
 async def test_start_without_redis_serves_and_takes_it_in_later(

@@ -1,0 +1,56 @@
+"""Tasks that are cancelled end, even if a cancellation is lost."""
+
+import asyncio
+
+import pytest
+
+from service.concurrency import Supervisor, end
+
+
+async def stubborn(lost: list[str], times: int) -> None:
+    """A task that swallows so many cancellations, as asyncio.wait_for may on Python 3.11."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if len(lost) >= times:
+                raise
+            lost.append("a cancellation")
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+async def test_tasks_end_however_many_cancellations_are_lost(times: int) -> None:
+    """Whoever cancels and waits insists."""
+    lost: list[str] = []
+    task = asyncio.create_task(stubborn(lost, times))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end([task])
+    assert task.cancelled()
+    assert len(lost) == times
+
+
+async def test_failure_of_a_task_that_ends_is_not_reported_as_lost() -> None:
+    """Its exception is retrieved."""
+
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError from None
+
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    await end([task, asyncio.ensure_future(asyncio.sleep(0))])
+    assert isinstance(task.exception(), ValueError)
+
+
+async def test_supervisor_stops_tasks_that_lose_a_cancellation() -> None:
+    """None runs on behind a process that stops."""
+    lost: list[str] = []
+    supervisor = Supervisor(lambda *_: None)
+    supervisor.start("stubborn", lambda: stubborn(lost, 2))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await supervisor.stop()
+    assert supervisor.running == 0
