@@ -108,7 +108,7 @@ async def test_redis_is_used_again_even_if_a_cancellation_is_lost(
     source = add_source(config, pg_password="none")
     await service.settled(config)
     seen = len(service.events.events)
-    redis.execute_command("CLIENT", "PAUSE", 700, "ALL")
+    redis.client_pause(700, all=True)
     await service.details(source)
     await service.events.until(CacheDown)
     await service.events.until(CacheUp, after=seen)
