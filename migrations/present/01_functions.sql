@@ -22,6 +22,13 @@ AS $$
         )
 $$;
 
+-- How long ago that was, in whole seconds; NULL if there is no such moment, or if it is infinite.
+CREATE OR REPLACE FUNCTION public.source_details_age(moment timestamptz) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN isfinite(moment) THEN extract(EPOCH FROM clock_timestamp() - moment)::bigint END
+$$;
+
 -- The columns that a schema_table describes. It is an object keyed by column name, or a list; anything else counts as no
 -- columns. A single SELECT, like the two below, so that the planner inlines it.
 CREATE OR REPLACE FUNCTION public.source_details_entries(schema_table jsonb)

@@ -151,9 +151,7 @@ BEGIN
                 OR s.is_publication_enabled
                 OR s.is_replication_enabled,
                 'looked_age_s',
-                extract(
-                    EPOCH FROM clock_timestamp() - greatest(y.synced_at, s.last_check_replication_publication)
-                )::bigint,
+                public.source_details_age(greatest(y.synced_at, s.last_check_replication_publication)),
                 'seen', y.seen,
                 'is_set_back',
                 coalesce((y.seen ->> 'set_back_at')::timestamptz > clock_timestamp() - interval '1 day', false),
@@ -167,14 +165,9 @@ BEGIN
                             'error_message', w.error_message,
                             'threshold',
                             public.source_details_wal_class(public.source_details_wal_bytes(w.total_wal_size)),
-                            'age_s',
-                            CASE
-                                WHEN isfinite(looked.at)
-                                    THEN extract(EPOCH FROM clock_timestamp() - looked.at)::bigint
-                            END
+                            'age_s', public.source_details_age(greatest(w.updated_at, w.last_wal_received))
                         )
                     FROM public.wal_monitor AS w
-                    CROSS JOIN LATERAL (SELECT greatest(w.updated_at, w.last_wal_received) AS at) AS looked
                     WHERE w.source_id = s.id
                     ORDER BY w.id
                     LIMIT 1

@@ -172,6 +172,20 @@ async def test_one_verdict_for_page_list_meta_and_metrics(service: Service, conf
     assert f'rosetta_sources{{health="{meta["level"]}"}} 1.0' in (await service.client.get("/metrics")).text
 
 
+@pytest.mark.parametrize("moment", ["infinity", "-infinity"])
+async def test_moment_without_end_is_no_harm(service: Service, config: Sql, moment: str) -> None:
+    """The platform's columns may hold it; how long ago it was is then unknown."""
+    source = add_source(config, last_check_replication_publication=moment)
+    config.execute(
+        "INSERT INTO wal_monitor (source_id, updated_at, last_wal_received) VALUES (%s, %s, %s)",
+        (source, moment, moment),
+    )
+    await service.settled(config)
+    judged = (await service.details(source)).json()["meta"]["health"]
+    assert "the WAL monitor last looked at an unknown time" in [reason["says"] for reason in judged["reasons"]]
+    assert (await service.client.get("/")).status_code == 200
+
+
 async def test_missing_right_is_no_harm(service: Service, config: Sql) -> None:
     """The page is served, and its health is unknown."""
     source = add_source(config)
