@@ -49,9 +49,9 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 async def end(tasks: Collection[asyncio.Future[Any]]) -> None:
     """Cancels the tasks, and returns when all have ended, however they end.
 
-    Once may not be enough: on Python 3.11 asyncio.wait_for, which psycopg and redis-py use, swallows a cancellation
-    that falls on a finished inner future (https://github.com/python/cpython/issues/86296). Whoever then waits for the
-    task without a bound waits for ever.
+    A task may lose its first cancellation. On Python 3.11 asyncio.wait_for, which psycopg and redis-py use, drops a
+    cancellation if the result that it waits for arrives at the same moment
+    (https://github.com/python/cpython/issues/86296). Such a task goes on, so this cancels again until it has ended.
     """
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:

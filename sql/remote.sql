@@ -1,5 +1,5 @@
--- Statements that run on a source. They read catalogs alone, and wait for no table's lock: pg_get_publication_tables()
--- and pg_get_expr() for a table open tables, and would wait behind whoever alters one.
+-- Statements that run on a source. They read catalogs alone, and wait for no table's lock. pg_get_publication_tables(),
+-- and pg_get_expr() with a table, open tables. They would wait while another session alters one.
 
 -- name: remote_begin
 -- A transaction on a source. Each statement has a snapshot of its own: the older a snapshot is, the more likely it shows

@@ -142,7 +142,8 @@ BEGIN
     -- their order.
     PERFORM pg_advisory_xact_lock(hashtext('source_details_refresh'));
     started := clock_timestamp();
-    -- Likewise for whoever alters the tables: the REFRESH would wait for its lock with a snapshot taken before.
+    -- Another session may be altering a table. This statement waits for it, so that the REFRESH takes its snapshot
+    -- afterwards. A REFRESH that waited itself would have taken its snapshot before.
     LOCK TABLE
         public.table_metadata_list, public.history_schema_evolution,
         public.source_details_other_tables, public.source_details_other_versions

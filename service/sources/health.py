@@ -58,14 +58,15 @@ def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) ->
             "unknown", "its health cannot be judged: the database lacks a table or a right", "rosetta doctor"
         )
         return Health("unknown", (reason,))
-    if (facts["looked_age_s"] or 0) > LOOKED_OLD_S:
+    is_old = (facts["looked_age_s"] or 0) > LOOKED_OLD_S
+    if is_old:
         facts = {**facts, "seen": None}
     reasons = [*_reaching(facts, not_answering), *_monitored(facts), *_seen(facts)]
     sync = f"rosetta sync {facts['id']}"
     if not facts["is_known"]:
         # The flags are false until somebody looks.
         reasons.append(Reason("unknown", "it has never been synced", sync))
-    elif (facts["looked_age_s"] or 0) > LOOKED_OLD_S:
+    elif is_old:
         reasons.append(Reason("unknown", f"it was last synced {_age(facts['looked_age_s'])} ago", sync))
     else:
         reasons += [*_flags(facts), *_drift(facts)]

@@ -21,14 +21,6 @@ def unread(page: dict[str, Any]) -> dict[str, str]:
     return {each["what"]: each["reason"] for each in page["meta"]["sync"]["unread"]}
 
 
-@pytest.fixture
-def slot(shop: Sql) -> str:
-    """A slot that the test's database drops with it."""
-    name = f"slot_{shop.info.dbname}"
-    shop.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
-    return name
-
-
 async def test_table_that_is_being_altered_holds_up_nothing(
     start: Start, config: Sql, shop: Sql, shop_dsn: str, slot: str
 ) -> None:

@@ -76,14 +76,6 @@ def monitored(config: Sql) -> dict[str, Any]:
     return row
 
 
-@pytest.fixture
-def slot(published: Sql) -> str:
-    """A logical slot of the source."""
-    name = f"slot_{published.info.dbname}"
-    published.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
-    return name
-
-
 async def test_a_round_writes_facts_history_and_state(
     start: Start, config: Sql, published: Sql, shop_dsn: str, slot: str
 ) -> None:
