@@ -10,8 +10,7 @@ from time import monotonic
 from typing import Any
 
 import httpx
-import redis.asyncio
-from redis.asyncio.cluster import RedisCluster
+import redis.cluster
 
 from service.demo.reaper import Reaper
 from service.demo.servers import free_port
@@ -127,13 +126,21 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(process.stop() for process in self.processes))
 
-    def redis_client(self) -> redis.asyncio.Redis | RedisCluster:
-        """What an operator with redis-cli has."""
+    def delete(self, key: str) -> None:
+        """As an operator does with redis-cli: one connection for one command.
+
+        Raises:
+            redis.RedisError: a cluster that fails over has no primary for the key now and then.
+
+        """
         scheme, _, place = self.redis_url.partition("://")
         if scheme == "redis+cluster":
             host, _, port = place.split(",")[0].partition(":")
-            return RedisCluster(host=host, port=int(port))
-        return redis.asyncio.Redis.from_url(self.redis_url)
+            with redis.cluster.RedisCluster(host=host, port=int(port)) as client:
+                client.delete(key)
+        else:
+            with redis.Redis.from_url(self.redis_url) as client:
+                client.delete(key)
 
     def _fill(self) -> None:
         with connect(self.shop_dsn) as shop:
