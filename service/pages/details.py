@@ -91,6 +91,9 @@ class Pages:
             if page := self.memory.last_known(source_id):
                 return Answer(page, "last known")
             raise
+        if current is not None and not answer.is_settled:
+            # That fill may have read before a change that this process has been told of, under another source's id.
+            return await self.reload(source_id)
         return Answer(answer.page, answer.found, answer.is_stored, current is not None, answer.computed)
 
     async def reload(self, source_id: int) -> Answer:
@@ -165,6 +168,8 @@ class Pages:
         if fill.task.cancelled() or fill.task.exception() is not None:
             return
         answer = fill.task.result()
+        if not answer.is_settled:
+            return
         if fill.state is _State.DOUBTED:
             if self.memory.last_known(source_id) is None:
                 self.memory.put(source_id, answer.page, is_current=False)
@@ -196,7 +201,7 @@ class Pages:
         try:
             parts = await self.compute(source_id, claim)
             page = Page(parts.body(), started + self._ttl, self._ttl)
-            if claim.is_granted:
+            if claim.is_granted and parts.is_settled:
                 outcome = await self._store(source_id, token, page)
         finally:
             if claim.is_granted and outcome != "stored":
