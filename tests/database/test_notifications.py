@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 import redis as sync_redis
+from pydantic import SecretStr
 
 from service.database.queries import folder
 from service.telemetry.events import Evicted
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
-from tests.fixtures.runtime import Service
+from tests.fixtures.runtime import Service, Start
 
 
 @contextmanager
@@ -253,10 +254,12 @@ async def test_change_below_what_moves_reaches_where_it_went(
         assert shown((await service.details(source)).json()) != ([], []) or source == here
 
 
+@pytest.mark.parametrize("has_redis", [True, False])
 async def test_page_of_what_moved_is_not_kept_while_an_older_transaction_runs(
-    service: Service, config: Sql, config_dsn: str, redis: sync_redis.Redis
+    start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis, has_redis: bool
 ) -> None:
     """It is read live, by every reader. Once the other transaction has ended, whoever waits for news is told."""
+    service = await (start() if has_redis else start(redis_url=SecretStr("redis://127.0.0.1:1/0")))
     here, there = add_source(config), add_source(config)
     add_pipeline(config, here)
     config.execute("INSERT INTO destinations (name) VALUES ('lake')")
