@@ -195,7 +195,7 @@ class Pages:
         claim = await self._claim(source_id, token, force=force)
         if claim.page is not None:
             life = claim.ttl_ms / 1000
-            return Answer(Page(claim.page, monotonic() + life, self._ttl), "redis")
+            return Answer(Page(claim.page, monotonic() + life, self._ttl, claim.digest), "redis")
         started = monotonic()
         outcome: Literal["stored", "refused", "aside"] = "aside"
         try:
@@ -242,7 +242,7 @@ class Pages:
     async def _store(self, source_id: int, token: str, page: Page) -> Literal["stored", "refused", "aside"]:
         ttl_ms = int((page.expires - monotonic()) * 1000)
         try:
-            return "stored" if await self._cache.store(source_id, token, page.body, ttl_ms) else "refused"
+            return "stored" if await self._cache.store(source_id, token, page.body, page.digest, ttl_ms) else "refused"
         except CacheUnavailableError:
             return "aside"
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from time import monotonic
 from typing import Any, Literal
 
 import msgspec
 
+from service.cache.store import digest_of
 from service.concurrency import keep
 from service.sources.health import health
 from service.sources.publication import is_failure
@@ -24,9 +24,9 @@ class Page:
     body: bytes
     expires: float
     ttl_s: float
+    _digest: str = ""
     _encoded: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
     _heads: dict[str, Head] = field(default_factory=dict)
-    _digest: str = ""
 
     @property
     def ttl(self) -> int:
@@ -42,7 +42,7 @@ class Page:
     def digest(self) -> str:
         """A digest of the body: equal bytes have the same digest in every process."""
         if not self._digest:
-            self._digest = blake2b(self.body, digest_size=16).hexdigest()
+            self._digest = digest_of(self.body)
         return self._digest
 
     @property

@@ -283,9 +283,7 @@ async def test_page_of_what_moved_is_not_kept_while_an_older_transaction_runs(
     assert "hit" in (await service.details(there)).headers["cache-status"]
 
 
-def test_two_writers_below_one_row_that_both_move_it_do_not_deadlock(
-    config: Sql, config_dsn: str, filled: int
-) -> None:
+def test_two_writers_below_one_row_that_both_move_it_do_not_deadlock(config: Sql, config_dsn: str, filled: int) -> None:
     """Without triggers the second would wait for the first, and no more."""
     config.execute("INSERT INTO destinations (name) VALUES ('a'), ('b')")
     link = (
@@ -308,11 +306,13 @@ def test_two_writers_below_one_row_that_both_move_it_do_not_deadlock(
     assert row == {"name": "moved", "source_id": there}
 
 
-def test_change_below_a_row_that_is_not_there_is_told_to_all(config: Sql, config_dsn: str, filled: int) -> None:
+def test_change_below_a_row_that_is_not_there_is_told_to_all(config_dsn: str, filled: int) -> None:
     """A restore may write the rows below first; foreign keys are not checked for it."""
     with listening(config_dsn) as payloads, connect(config_dsn) as restoring:
         restoring.execute("SET session_replication_role = replica")
-        restoring.execute("INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (99, 2)")
+        restoring.execute(
+            "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (99, 2)"
+        )
         restoring.execute("INSERT INTO pipelines_destination (pipeline_id, destination_id) VALUES (99, 99)")
     assert filled
     assert payloads == ["*", "*"]
