@@ -184,7 +184,11 @@ class Pages:
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
         # The page was served with the tables recorded as published. It is evicted only if the late answer differs.
         async def evict_if_different() -> None:
-            row = await self._read_row(source_id, None)
+            try:
+                row = await self._read_row(source_id, None)
+            except ConfigDatabaseUnavailableError:
+                # The page stays as recorded, until its life ends.
+                return
             if row is not None and frozenset(row["published_names"]) != names:
                 await self.evict([source_id], "late publication")
 
