@@ -107,12 +107,11 @@ BEGIN
     IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
-    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here. A
-    -- transaction may call this after it has written: to its own snapshot, its own number is in the future too.
+    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here. A row of
+    -- this very transaction is none of them: its number may be above the snapshot's xmax. Another refresh that did not see
+    -- this transaction, and ends after it, relies on that row.
     DELETE FROM public.source_details_log AS l
-    WHERE
-        l.xid >= pg_snapshot_xmax(pg_current_snapshot())
-        AND l.xid IS DISTINCT FROM pg_current_xact_id_if_assigned();
+    WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id();
     IF
         pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
         AND public.source_details_snapshot_order(seen, by_xid)

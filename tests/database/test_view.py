@@ -1,7 +1,5 @@
 """The materialized view never causes outdated pages: not before a refresh, and not when refreshes race."""
 
-from typing import Any
-
 import psycopg
 import pytest
 
@@ -10,39 +8,22 @@ from service.telemetry.events import Evicted
 from tests.fixtures.databases import Aside, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
 from tests.fixtures.runtime import Start
-
-REFRESH = "REFRESH MATERIALIZED VIEW public.source_details_tables"
-CONCURRENTLY = "REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables"
-
-
-def read(config: Sql, source: int) -> dict[str, Any]:
-    """A page, read with the service's own statement."""
-    row = config.execute(query("details"), {"id": source, "names": None}).fetchone()
-    assert row is not None
-    return row
-
-
-def names(config: Sql, source: int) -> list[str]:
-    """The tables that a page shows."""
-    return list(read(config, source)["published_names"])
-
-
-def log(config: Sql) -> list[int]:
-    """The sources that the log names."""
-    return [row["source_id"] for row in config.execute("SELECT source_id FROM source_details_log ORDER BY 1")]
-
-
-def agrees(config: Sql) -> bool:
-    """Whether the stored rows equal the live rows."""
-    row = config.execute(
-        """
-        SELECT count(*) AS differences
-        FROM (SELECT table_id, source_id, table_name, is_published, version, fragment FROM source_details_tables) AS s
-        FULL JOIN source_details_live AS l USING (table_id)
-        WHERE s.fragment IS DISTINCT FROM l.fragment OR s.source_id IS DISTINCT FROM l.source_id
-        """
-    ).fetchone()
-    return row == {"differences": 0}
+from tests.fixtures.view import (
+    CONCURRENTLY,
+    OURS,
+    REFRESH,
+    agrees,
+    change_while_a_refresh_waits,
+    drop_event_trigger,
+    log,
+    names,
+    race_two_refreshes,
+    read,
+    refresh_while_a_table_is_rewritten,
+    refresh_while_another_has_written,
+    restore_from_another_server,
+    write_refresh_write,
+)
 
 
 def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
@@ -68,27 +49,9 @@ def test_change_during_a_waiting_refresh_is_not_lost(config: Sql, config_dsn: st
     source = add_source(config)
     add_table(config, source, "a")
     config.execute(REFRESH)
-    with connect(config_dsn) as blocker, blocker.transaction():
-        blocker.execute(CONCURRENTLY)
-        late = Aside(config_dsn, statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "while it waited")
-    late.join()
-    assert late.error is None
+    assert change_while_a_refresh_waits(config, config_dsn, source, statement).error is None
     assert log(config) == [source]
-    assert names(config, source) == ["a", "while it waited"]
-
-
-def race_two_refreshes(config: Sql, config_dsn: str, source: int, late_statement: str) -> Aside:
-    """A refresh with a snapshot from before a change ends after a refresh with a snapshot from after the change."""
-    with connect(config_dsn) as newer, newer.transaction():
-        newer.execute(CONCURRENTLY)
-        late = Aside(config_dsn, late_statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "b")
-        newer.execute(CONCURRENTLY)
-    late.join()
-    return late
+    assert names(config, source) == ["a", "b"]
 
 
 @pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
@@ -110,16 +73,9 @@ def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, 
     """The second race, without the event trigger: readers read live until a refresh has repaired the view."""
     source = add_source(config)
     add_table(config, source, "a")
-    config.execute("DROP EVENT TRIGGER source_details_refreshed")
-    config.execute("SELECT source_details_refresh(false)")
-    with connect(config_dsn) as newer, newer.transaction():
-        newer.execute("SELECT source_details_refresh(false)")
-        late = Aside(config_dsn, statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "b")
-        newer.execute("SELECT source_details_refresh(false)")
-    late.join()
-    assert late.error is None
+    drop_event_trigger(config)
+    config.execute(OURS)
+    assert race_two_refreshes(config, config_dsn, source, statement, OURS).error is None
     assert not agrees(config)
     assert log(config) == []
     assert names(config, source) == ["a", "b"]
@@ -158,19 +114,40 @@ def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
     source = add_source(config)
     add_table(config, source, "a")
     if not has_event_trigger:
-        config.execute("DROP EVENT TRIGGER source_details_refreshed")
-    with config.transaction():
-        config.execute("UPDATE table_metadata_list SET table_name = 'b'")
-        with connect(config_dsn) as other:
-            # This one ends after the first has begun: only then is the first one's number below the snapshot's xmax.
-            other.execute("SELECT pg_current_xact_id()")
-        config.execute(REFRESH)
-        config.execute("UPDATE table_metadata_list SET table_name = 'c'")
+        drop_event_trigger(config)
+    write_refresh_write(config, config_dsn)
     assert names(config, source) == ["c"]
     # As the next poll does if no event trigger announced the refresh.
     config.execute("SELECT source_details_note_refresh()")
     assert names(config, source) == ["c"]
     assert log(config) == [source]
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, OURS])
+def test_refresh_that_did_not_see_another_transaction_that_wrote_and_refreshed(
+    config: Sql, config_dsn: str, statement: str
+) -> None:
+    """Neither of the two snapshots is later, so the second is noted: the log row of the first one has to stay."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(OURS)
+    assert refresh_while_another_has_written(config, config_dsn, source, statement).error is None
+    assert not agrees(config)
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
+
+
+def test_poll_keeps_the_log_rows_of_its_own_transaction(config: Sql) -> None:
+    """It notes an earlier refresh by hand, which does not cover what this transaction has just written."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    drop_event_trigger(config)
+    config.execute(REFRESH)
+    with config.transaction():
+        add_table(config, source, "b")
+        config.execute("SELECT source_details_note_refresh()")
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
 
 
 def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
@@ -213,11 +190,7 @@ def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
     """A dump contains transaction numbers that this server has not reached: the next refresh starts over."""
     source = add_source(config)
     add_table(config, source)
-    far = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000"
-    config.execute(
-        f"UPDATE source_details_refresh_state SET view_snapshot = format('%s:%s:', {far}, {far})::pg_snapshot"
-    )
-    config.execute(f"INSERT INTO source_details_log VALUES (%s, ({far})::text::xid8)", (source,))
+    restore_from_another_server(config, source, ahead=1_000_000)
     assert names(config, source) == ["orders"]
     config.execute("SELECT source_details_refresh(false)")
     assert read(config, source)["view_is_current"]
@@ -240,7 +213,7 @@ def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, confi
     assert read(config, source)["view_is_current"]
 
 
-@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, "SELECT source_details_refresh(false)"])
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, OURS])
 def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, config_dsn: str, statement: str) -> None:
     """To its snapshot the table is empty, so that every version would be 1; our own refresh waits before it reads."""
     source = add_source(config)
@@ -249,12 +222,7 @@ def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, c
         "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 7)", (table,)
     )
     config.execute("SELECT source_details_refresh(false)")
-    with connect(config_dsn) as other:
-        other.execute("BEGIN; ALTER TABLE history_schema_evolution ALTER COLUMN id TYPE bigint")
-        refresh = Aside(config_dsn, statement)
-        refresh.wait_for_lock(other)
-        other.execute("COMMIT")
-    refresh.join()
+    refresh = refresh_while_a_table_is_rewritten(config_dsn, statement)
     assert b'"version":7' in bytes(read(config, source)["body"])
     if statement.startswith("REFRESH"):
         assert isinstance(refresh.error, psycopg.errors.SerializationFailure)
