@@ -110,8 +110,15 @@ BEGIN
     -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here. A row of
     -- this very transaction is none of them: its number may be above the snapshot's xmax. Another refresh that did not see
     -- this transaction, and ends after it, relies on that row.
-    DELETE FROM public.source_details_log AS l
-    WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id();
+    IF EXISTS (
+        SELECT FROM public.source_details_log AS l
+        WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id()
+    ) THEN
+        -- Waits for writers. One whose own number is by chance that of such a row has not added another.
+        LOCK TABLE public.source_details_log IN SHARE ROW EXCLUSIVE MODE;
+        DELETE FROM public.source_details_log AS l
+        WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id();
+    END IF;
     IF
         pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
         AND public.source_details_snapshot_order(seen, by_xid)

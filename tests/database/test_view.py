@@ -23,6 +23,7 @@ from tests.fixtures.view import (
     refresh_while_another_has_written,
     restore_from_another_server,
     write_refresh_write,
+    write_with_the_number_of_a_restored_row,
 )
 
 
@@ -195,6 +196,17 @@ def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
     config.execute("SELECT source_details_refresh(false)")
     assert read(config, source)["view_is_current"]
     assert log(config) == []
+
+
+def test_restored_log_row_with_the_number_of_a_writer_is_not_deleted(config: Sql, config_dsn: str) -> None:
+    """The writer found the row and added none; a note takes it for one of the future, so it waits for the writer."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(OURS)
+    late = write_with_the_number_of_a_restored_row(config, config_dsn, source)
+    assert late.error is None
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
 
 
 def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, config_dsn: str) -> None:
