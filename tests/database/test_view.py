@@ -1,5 +1,7 @@
 """The materialized view never causes outdated pages: not before a refresh, and not when refreshes race."""
 
+import asyncio
+
 import psycopg
 import pytest
 
@@ -279,7 +281,8 @@ async def test_alteration_of_a_watched_table_evicts_everything(
         "ALTER TABLE rosetta_setting_configuration RENAME TO elsewhere",
     ):
         seen = len(service.events.events)
-        config.execute(statement)
+        # In a thread: the service may be in a transaction that the statement waits for.
+        await asyncio.to_thread(config.execute, statement)
         await service.events.until(Evicted, lambda event: event.sources is None, seen)
         if "upper" in statement:
             assert (await service.details(source)).json()["destinations"] == ["LAKE"]

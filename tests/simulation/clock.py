@@ -53,7 +53,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_connection(  # type: ignore[override]  # what redis-py uses of it
+        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         assert self.network is not None
         return await self.network.connect(factory, host, port)
 

@@ -13,13 +13,13 @@ class Server(Protocol):
 
     is_up: bool
 
-    def accept(self, link: "Link") -> None:
+    def accept(self, link: "Link", /) -> None:
         """A new connection."""
 
     def receive(self, link: "Link", data: bytes) -> None:
         """Data that has arrived."""
 
-    def forget(self, link: "Link") -> None:
+    def forget(self, link: "Link", /) -> None:
         """A connection that its client has closed."""
 
 
@@ -131,13 +131,13 @@ class Link(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._is_closed
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002  # as asyncio's
         return default
 
     def get_write_buffer_size(self) -> int:
         return 0
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:  # noqa: ARG002  # so
         return
 
     def pause_reading(self) -> None:

@@ -1,4 +1,4 @@
-"""A Redis with what the service uses of it: strings with a life, scripts, tracking, Sentinel, and slots of a cluster."""
+"""A Redis with what the service uses of it: strings with a life, scripts, tracking, Sentinel, slots of a cluster."""
 
 import asyncio
 import fnmatch
@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from lupa.lua51 import LuaRuntime, lua_type
+from lupa.lua51 import LuaRuntime, lua_type  # type: ignore[import-untyped]  # it has no types
 from redis.crc import key_slot
 
 from tests.simulation.network import Address, Link, Network
@@ -39,7 +39,8 @@ def encode(value: Any) -> bytes:
 
 def parse(data: bytes) -> tuple[list[list[bytes]], bytes]:
     """The complete commands in the data, and what is left."""
-    commands, start = [], 0
+    commands: list[list[bytes]] = []
+    start = 0
     while (end := data.find(b"\r\n", start)) >= 0:
         place, words = end + 2, []
         for _ in range(int(data[start + 1 : end])):
@@ -138,7 +139,7 @@ class RedisServer:
         self.old = dict(self.data), dict(self.ends)
 
     def restart(self, how: str) -> None:
-        """Ends every connection; comes back `empty`, with the `same` data, or with that of the last snapshot (`old`)."""
+        """Ends every connection; comes back `empty`, with the `same` data, or with the last snapshot's (`old`)."""
         links, self.links = self.links, []
         for link in links:
             link.cut()
@@ -286,10 +287,10 @@ class Sentinel:
         self.primary = primary
         network.servers[address] = self
 
-    def accept(self, link: Link) -> None:
+    def accept(self, _: Link) -> None:
         return
 
-    def forget(self, link: Link) -> None:
+    def forget(self, _: Link) -> None:
         return
 
     def receive(self, link: Link, data: bytes) -> None:

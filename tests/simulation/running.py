@@ -18,11 +18,13 @@ from tests.simulation.world import Step, Verdict, World, script
 
 def prepare() -> None:
     """Gives the service the virtual clock, and silences its log."""
-    modules = []
-    for room in ("cache", "pages", "sources", "database", "web"):
-        for found in pkgutil.iter_modules([f"{service.__path__[0]}/{room}"], f"service.{room}."):
-            modules.append(importlib.import_module(found.name))
-    stop_the_clock(modules)
+    stop_the_clock(
+        [
+            importlib.import_module(found.name)
+            for room in ("cache", "pages", "sources", "database", "web")
+            for found in pkgutil.iter_modules([f"{service.__path__[0]}/{room}"], f"service.{room}.")
+        ]
+    )
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
     warnings.simplefilter("ignore", ResourceWarning)
 

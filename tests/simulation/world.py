@@ -1,4 +1,4 @@
-"""One run: a script of what happens, drawn from a seed; processes that live through it; and the judgement of every read."""
+"""One run: what happens, drawn from a seed; processes that live through it; the judgement of every read."""
 
 import asyncio
 import random
