@@ -127,9 +127,9 @@ MUTANTS = {
         "tests/cache/test_cluster.py",
     ),
     # Fills and the process cache.
-    "eviction that leaves the process's page": Mutant("pages.details:Pages.evict", "self.memory.drop(ids)", "pass"),
+    "eviction that leaves the process's page": Mutant("pages.details:Pages.drop", "self.memory.drop(ids)", "pass"),
     "eviction that leaves the fill": Mutant(
-        "pages.details:Pages.evict", "self._change_fills(ids, _State.DROPPED)", "pass"
+        "pages.details:Pages.drop", "self._change_fills(ids, _State.DROPPED)", "pass"
     ),
     "doubt that leaves the fill": Mutant(
         "pages.details:Pages.doubt", "self._change_fills(ids, _State.DOUBTED)", "pass"
@@ -184,6 +184,9 @@ MUTANTS = {
     # The listener.
     "reconnect that evicts nothing": Mutant(
         "pages.listener:Listener._connect", 'await self._pages.evict(None, "reconnect")', "pass"
+    ),
+    "notification that waits for its turn": Mutant(
+        "pages.listener:Listener._hear", "self._pages.drop(source_ids)", "pass", "tests/pages/test_listener.py"
     ),
     "deaf connection": Mutant("pages.listener:Listener._prove", "raise DeafError", "pass"),
     "notification of one more source": Mutant(
