@@ -29,13 +29,13 @@ class ConfigDatabase:
         self.listeners: list[Listening] = []
         self.identity = "the/config/database"
 
-    def commit(self, source: int, *, told_to: int | None = None) -> None:
-        """A change of a source's page, notified to it, or only to another (`told_to`)."""
+    def commit(self, source: int, *, told_to: int | str | None = None) -> None:
+        """A change of a source's page, notified to it, or only to another or all (`told_to`)."""
         self.versions[source] += 1
         self.notify(source if told_to is None else told_to, source)
 
-    def notify(self, told_to: int, changed: int) -> None:
-        """Notifies of a source: whoever hears it knows the present version of another that changed as well."""
+    def notify(self, told_to: int | str, changed: int) -> None:
+        """Notifies of a source, or of all (`*`): whoever hears it knows the present version of the one that changed."""
         for listening in self.listeners:
             listening.send(CHANNEL, str(told_to), changed, self.versions[changed])
 

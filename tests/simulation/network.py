@@ -73,7 +73,7 @@ class Link(asyncio.Transport):
         self._loop = asyncio.get_running_loop()
         self._there = self._back = 0.0
         self._is_closed = False
-        self.is_cut = False
+        self.is_cut = self.is_silent = False
         # What the server keeps of a connection.
         self.prefix: bytes | None = None
         self.is_subscribed = False
@@ -82,7 +82,7 @@ class Link(asyncio.Transport):
         network.links.add(self)
 
     def write(self, data: Any) -> None:
-        if self._is_closed or self.is_cut or self.address in self.network.swallows:
+        if self._is_closed or self.is_cut or self.is_silent or self.address in self.network.swallows:
             return
         self._there = max(self._there, self._loop.time() + self.network.delay(self._rng))
         self._loop.call_at(self._there, self._arrive, bytes(data))
@@ -94,7 +94,7 @@ class Link(asyncio.Transport):
 
     def answer(self, data: bytes) -> None:
         """Sends data to the client."""
-        if self.address in self.network.swallows:
+        if self.is_silent or self.address in self.network.swallows:
             return
         self._later(self._deliver, data)
 

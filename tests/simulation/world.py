@@ -25,7 +25,7 @@ from service.pages.refresher import Refresher
 from service.pages.sampler import Sampler
 from service.pages.warming import Warming
 from service.sources.publication import Publications
-from service.telemetry.events import Event, Evicted, Observer, TaskFailed
+from service.telemetry.events import CacheDown, Event, Evicted, Observer, TaskFailed
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.config_database import Client, ConfigDatabase, Listening
 from tests.simulation.network import Network
@@ -34,7 +34,6 @@ from tests.simulation.redis_server import Cluster, RedisServer, Scripts, Sentine
 SPAN_S = 5.0
 # After the last fault everything is right and cached again within this time.
 HEAL_S = 30.0
-_TTL_S = 2.0
 _FORCED = 0.03
 _NAMES = Keys()
 _scripts = Scripts()
@@ -64,6 +63,7 @@ def script(seed: int) -> list[Step]:
     steps: list[Step] = []
     means = {
         "write": rng.choice([0.01, 0.1, 0.5]),
+        "star": rng.choice([0.1, 1]),
         "move": rng.choice([0.5, 3]),
         "sync": rng.choice([0.3, 2]),
         "del": rng.choice([0.1, 1]),
@@ -74,6 +74,7 @@ def script(seed: int) -> list[Step]:
         "slot": rng.choice([0.3, 2]),
         "swallow": rng.choice([2, 20]),
         "reset": rng.choice([1, 10]),
+        "silent": rng.choice([1, 5, 50]),
         "foreign": rng.choice([1, 5]),
         "cut": rng.choice([0.7, 5]),
         "deaf": rng.choice([5, 50]),
@@ -121,7 +122,7 @@ class Process:
         publications = Publications(connections, self.cache, budget_s=0.05, patience_s=1.0, ttl_s=1)
         # A page has about 400 bytes: the small cache holds two.
         memory = Memory(rng.choice([0, 1000, 2**20]), rng.choice([0.0, 5.0, 60.0]))
-        self.pages = Pages(database, self.cache, memory, publications, observer, ttl_s=_TTL_S, fill_wait_s=1.0)
+        self.pages = Pages(database, self.cache, memory, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0)
 
         async def identity() -> str:
             row = await database.fetch_one("identity")
@@ -129,7 +130,7 @@ class Process:
 
         self.session = CacheSession(self.redis, self.cache, observer, self._doubt, identity)
         refresher = Refresher(database, observer, share=0.1)
-        self.warming = Warming(self.pages, self.cache, observer, most=rng.choice([0, 2]), ttl_s=_TTL_S)
+        self.warming = Warming(self.pages, self.cache, observer, most=rng.choice([0, 2]), ttl_s=world.ttl_s)
         self.sampler = Sampler(self.pages, observer, share=0.05, draw=rng.random)
         self.listener = Listener(
             database, self.pages, refresher, observer, dsn=f"dbname=process{number}", canary_interval_s=1.0
@@ -141,9 +142,11 @@ class Process:
         self._changed = {source: asyncio.Event() for source in world.database.versions}
         self._gone: dict[int, Any] = {}
         self.listening: Listening | None = None
+        self.sessions = 0
 
     def _note(self, event: Event) -> None:
         self.world.verdict.seen[type(event).__name__] += 1
+        self.sessions += isinstance(event, CacheDown)
         if isinstance(event, Evicted):
             for source in self._changed if event.sources is None else event.sources:
                 if source in self._changed:
@@ -202,12 +205,25 @@ class Process:
                 self._changed[source].set()
             self.shown[source] = self._judge(source, answer, 0, "an open page")
 
+    def expect_gone(self, source: int) -> None:
+        """Its page was deleted in Redis: if this session goes on, the process soon has it no more."""
+        page, sessions = self.pages.memory.get(source), self.sessions
+
+        def look() -> None:
+            if page is not None and self.sessions == sessions and self.pages.memory.get(source) is page:
+                self.world.fail(
+                    f"process {self.number}: source {source}: a page that was deleted in Redis is still there"
+                )
+
+        # A silent connection is noticed after two seconds, and the timeouts of what then happens.
+        self.world.loop.call_later(0.7 if self.world.is_quiet else 4.0, look)
+
     async def readers(self) -> None:
         """Clients that read all the time."""
-        mean = self.rng.choice([0.002, 0.02, 0.1])
+        mean = self.rng.choice([0.0005, 0.005, 0.05])
         while self.world.loop.clock < self.world.end:
             await asyncio.sleep(self.rng.expovariate(1 / mean))
-            for _ in range(self.rng.choice([1, 4, 12])):
+            for _ in range(self.rng.choice([1, 4])):
                 with suppress(ConfigDatabaseUnavailableError):
                     await self._read(self.rng.choice(self.world.sources))
 
@@ -309,6 +325,9 @@ class World:
         elif self.kind == "cluster":
             self.cluster = Cluster(self.servers)
             self.url = "redis+cluster://redis:7000"
+        # Whether nothing has made messages very late so far.
+        self.is_quiet = not self.network.faults
+        self.ttl_s = rng.choice([2.0, 8.0])
         self.processes = [Process(self, number) for number in range(rng.choice([1, 2, 3]))]
         self.end = loop.clock + SPAN_S
         self._aside: set[asyncio.Task[None]] = set()
@@ -324,7 +343,7 @@ class World:
         self.end = began + SPAN_S
         for process in self.processes:
             await process.run()
-        readers = [asyncio.ensure_future(process.readers()) for process in self.processes for _ in range(3)]
+        readers = [asyncio.ensure_future(process.readers()) for process in self.processes for _ in range(10)]
         for step in self.steps:
             await asyncio.sleep(max(began + step.at - self.loop.clock, 0))
             getattr(self, f"_{step.kind}")(*step.numbers)
@@ -398,6 +417,9 @@ class World:
     def _write(self, one: float, _: float) -> None:
         self.database.commit(self._pick(one))
 
+    def _star(self, one: float, _: float) -> None:
+        self.database.commit(self._pick(one), told_to="*")
+
     def _move(self, one: float, other: float) -> None:
         """Something moves to a source; what a transaction of that time changes below it is told to another."""
         there, here = self._pick(one), self._pick(other)
@@ -418,9 +440,14 @@ class World:
         self._do(lambda: self._of(other).sync(self._pick(one)))
 
     def _del(self, one: float, _: float) -> None:
-        key = _NAMES.page(self._pick(one))
+        source = self._pick(one)
+        key = _NAMES.page(source)
         server = self._holder(key) if self.cluster is not None else self._primary
         server._del(key.encode())
+        for process in self.processes:
+            # The session hears of it, unless it ends first.
+            if process.cache.is_tracked:
+                process.expect_gone(source)
 
     def _flush(self, one: float, _: float) -> None:
         (self.servers[int(one * len(self.servers))] if self.cluster is not None else self._primary).flush()
@@ -439,7 +466,7 @@ class World:
         server = self.servers[int(one * len(self.servers))]
         server.restart(["empty", "same", "old"][int(other * 3)])
 
-    def _address(self, one: float, _: float) -> None:
+    def _address(self, one: float, other: float) -> None:
         """A replica takes over: behind the same address, or as the Sentinels say."""
         if self.cluster is not None:
             return
@@ -455,6 +482,11 @@ class World:
             new.is_replica = False
             if one < 0.2:
                 old.restart("same")
+            # Connections of the pools end sooner or later; the session's own may outlive them.
+            for link in sorted(self.network.links, key=lambda link: link.number):
+                if link.server is old and not link.is_subscribed and self.rng.random() < other:
+                    old.forget(link)
+                    link.cut()
 
     def _slot(self, one: float, other: float) -> None:
         """A slot begins to move, or arrives."""
@@ -467,6 +499,7 @@ class World:
             self.cluster.open(slot, self.servers[int(other * len(self.servers))])
 
     def _swallow(self, one: float, other: float) -> None:
+        self.is_quiet = False
         address = "redis", 7000 + int(one * len(self.servers))
 
         async def flow() -> None:
@@ -482,6 +515,13 @@ class World:
             link = links[int(one * len(links))]
             link.server.forget(link)
             link.cut()
+
+    def _silent(self, one: float, _: float) -> None:
+        """Nothing passes over a session's own connection any more, and nobody says so."""
+        self.is_quiet = False
+        links = sorted((link for link in self.network.links if link.is_subscribed), key=lambda link: link.number)
+        if links:
+            links[int(one * len(links))].is_silent = True
 
     def _foreign(self, one: float, other: float) -> None:
         """Somebody else writes under a page's key."""
