@@ -299,8 +299,6 @@ class Cache:
         # Readers queue here, without a timeout. If they queued for a connection, its timeout would make Redis seem lost
         # and begin a new session, which evicts all pages.
         async with self._readers:
-            if not self._is_trusted:
-                raise CacheUnavailableError
             return await self._ask(lambda primaries: primaries.run(script, names, args))
 
     async def _ask(self, command: Callable[[Primaries], Awaitable[T]], *, must_succeed: bool = False) -> T:

@@ -47,16 +47,20 @@ class Mutant:
 MUTANTS = {
     # Redis: leases, order, trust.
     "store without a lease": Mutant("cache.scripts:STORE", "text(KEYS[3]) ~= ARGV[1]", "false"),
-    "claim of a replica": Mutant("cache.scripts:CLAIM", "redis.call('DEL', KEYS[5])", ""),
+    "claim of a replica": Mutant(
+        "cache.scripts:CLAIM", "redis.call('DEL', KEYS[5])", "", "tests/cache/test_sentinel.py"
+    ),
     "lease for everybody": Mutant(
         "cache.scripts:CLAIM",
         "elseif not redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2], 'NX') then",
         "elseif redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2]) == nil then",
-        "tests/pages/test_storms.py",
+        "tests/pages/test_guards.py",
     ),
-    "release of another's lease": Mutant("cache.scripts:RELEASE", "text(KEYS[1]) == ARGV[1]", "true"),
+    "release of another's lease": Mutant(
+        "cache.scripts:RELEASE", "text(KEYS[1]) == ARGV[1]", "true", "tests/pages/test_guards.py"
+    ),
     "publication of an older sync": Mutant(
-        "cache.scripts:REMEMBER", "number and number > tonumber(ARGV[1])", "false", "tests/sources/test_publication.py"
+        "cache.scripts:REMEMBER", "number and number > tonumber(ARGV[1])", "false", "tests/pages/test_guards.py"
     ),
     "page without its seal": Mutant("cache.store:Cache.claim", "seal == self._seal(source_id, digest)", "True"),
     "seal of any source": Mutant(
@@ -68,7 +72,6 @@ MUTANTS = {
     "claim after the session's end": Mutant(
         "cache.store:Cache.claim", "if not self._is_trusted or self._primaries is not primaries:", "if False:"
     ),
-    "claim while not trusted": Mutant("cache.store:Cache._run", "if not self._is_trusted:", "if False:"),
     "eviction of pages alone": Mutant(
         "cache.store:Cache.evict", "(keys.page(number), keys.seal(number), keys.lease(number))", "(keys.page(number),)"
     ),
@@ -78,7 +81,7 @@ MUTANTS = {
         "cache.store:Cache._ask", "self._fail(primaries, str(error) or type(error).__name__)", "pass"
     ),
     "failure of an earlier session": Mutant(
-        "cache.store:Cache._fail", "if primaries is self._primaries:", "if True:", "tests/cache/test_session.py"
+        "cache.store:Cache._fail", "if primaries is self._primaries:", "if True:", "tests/pages/test_guards.py"
     ),
     # The session.
     "session without evict_all": Mutant("cache.session:CacheSession._begin", "await self._cache.evict_all()", "pass"),
@@ -118,7 +121,7 @@ MUTANTS = {
     ),
     # The cluster.
     "moving slot deleted at one end": Mutant(
-        "cache.primaries:Cluster.delete", "await self._delete_moving(key)", "pass"
+        "cache.primaries:Cluster.delete", "await self._delete_moving(key)", "pass", "tests/cache/test_cluster.py"
     ),
     "scan while slots move": Mutant(
         "cache.primaries:Cluster.delete_matching",
@@ -132,7 +135,7 @@ MUTANTS = {
         "pages.details:Pages.drop", "self._change_fills(ids, _State.DROPPED)", "pass"
     ),
     "doubt that leaves the fill": Mutant(
-        "pages.details:Pages.doubt", "self._change_fills(ids, _State.DOUBTED)", "pass"
+        "pages.details:Pages.doubt", "self._change_fills(ids, _State.DOUBTED)", "pass", "tests/pages/test_guards.py"
     ),
     "forced fill that the older one replaces": Mutant(
         "pages.details:Pages._start", "before.state = _State.DROPPED", "pass"
@@ -147,7 +150,7 @@ MUTANTS = {
         "pages.details:Pages._end",
         "if self.memory.last_known(source_id) is None:",
         "if True:",
-        "tests/pages/test_stale_if_error.py",
+        "tests/pages/test_guards.py",
     ),
     "unsettled page in Redis": Mutant(
         "pages.details:Pages._fill", "claim.is_granted and parts.is_settled", "claim.is_granted"
@@ -162,21 +165,14 @@ MUTANTS = {
         "await asyncio.shield((self._current(source_id) or self._start(source_id, force=True)).task)",
     ),
     "reload that reads Redis": Mutant("pages.details:Pages.reload", "force=True", "force=False"),
-    "last known looked up before the wait": Mutant(
-        "pages.details:Pages.read",
-        "fill = current or self._start(source_id, force=False)",
-        "fill = current or self._start(source_id, force=False); held = self.memory.last_known(source_id); "
-        "self.memory = self.memory",
-        "tests/pages/test_stale_if_error.py",
-    ),
     "page past its life": Mutant(
-        "pages.memory:Memory.get", "page.expires <= monotonic()", "False", "tests/pages/test_caching.py"
+        "pages.memory:Memory.get", "page.expires <= monotonic()", "False", "tests/pages/test_guards.py"
     ),
     "process cache without a bound": Mutant(
-        "pages.memory:Memory._weigh", "while self.bytes > self._limit:", "while False:", "tests/pages/test_memory.py"
+        "pages.memory:Memory._weigh", "while self.bytes > self._limit:", "while False:", "tests/pages/test_guards.py"
     ),
     "page above the limit": Mutant(
-        "pages.memory:Memory.put", "len(page.body) > self._limit", "False", "tests/pages/test_memory.py"
+        "pages.memory:Memory.put", "len(page.body) > self._limit", "False", "tests/pages/test_guards.py"
     ),
     "doubt that keeps the page current": Mutant(
         "pages.memory:Memory.doubt", "self._current.difference_update(source_ids)", "pass"

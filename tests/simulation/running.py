@@ -35,6 +35,8 @@ def run(seed: int, steps: Sequence[Step] | None = None) -> Verdict:
     loop = VirtualLoop()
     use(loop)
     world = World(seed, loop, list(script(seed) if steps is None else steps))
+    # An error in a callback reaches nobody otherwise.
+    loop.set_exception_handler(lambda _, context: world.fail(f"unhandled: {context.get('exception', context)!r}"))
     connect = psycopg.AsyncConnection.connect
     psycopg.AsyncConnection.connect = world.connect  # type: ignore[method-assign, assignment]  # the network
     try:
