@@ -106,8 +106,11 @@ BEGIN
     IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
-    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here.
-    DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
+    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here. This
+    -- transaction's own number may also be above what its snapshot knows. Its rows stay: a refresh that read the tables
+    -- before this transaction ends may come after it.
+    DELETE FROM public.source_details_log AS l
+    WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id();
     IF
         pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
         AND public.source_details_snapshot_order(seen, by_xid)

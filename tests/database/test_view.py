@@ -171,6 +171,29 @@ def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
     assert log(config) == [source]
 
 
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
+def test_transaction_that_writes_before_its_own_refresh_is_not_pruned(
+    config: Sql, config_dsn: str, statement: str, isolation: str
+) -> None:
+    """Another refresh may have read the tables before this transaction ended, and may follow it."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute("SELECT source_details_refresh(false)")
+    with connect(config_dsn) as writer, writer.transaction():
+        writer.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+        add_table(writer, source, "b")
+        writer.execute(statement)
+        # Something else ends, so that the other refresh sees more than this one.
+        config.execute("SELECT pg_current_xact_id()")
+        after = Aside(config_dsn, statement)
+        after.wait_for_lock(config)
+    after.join()
+    assert after.error is None
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
+
+
 def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
     """It cannot hold its snapshot, and must neither lose a change nor cause endless refreshes."""
     source = add_source(config)
