@@ -114,12 +114,20 @@ class Pages:
         """
         started = monotonic()
         ids = None if source_ids is None else tuple(source_ids)
-        self.memory.drop(ids)
-        self._change_fills(ids, _State.DROPPED)
+        self.drop(ids)
         # If Redis fails here, it is no longer trusted. Everything in it is evicted before it is trusted again.
         with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
+
+    def drop(self, source_ids: Iterable[int] | None) -> None:
+        """The first step of an eviction, at once: no new reader of this process gets these pages or joins their fills.
+
+        `evict` has to follow before a new fill asks Redis.
+        """
+        ids = None if source_ids is None else tuple(source_ids)
+        self.memory.drop(ids)
+        self._change_fills(ids, _State.DROPPED)
 
     def doubt(self, source_id: int | None) -> None:
         """Takes note that the page's key in Redis was written or deleted, perhaps by this process; all keys for None.
