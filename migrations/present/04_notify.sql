@@ -171,6 +171,8 @@ $$;
 --   * a change that finds a row locked by a mover does not wait, since the mover may next change what is below the row
 --     and both would wait forever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE
 --     READ), which cannot see to which sources rows belong by now.
+-- PostgreSQL may lock a row for a change below it while a mover has it, if what moves is no part of a key: it waits for the
+-- mover, and returns the row as it was. So what was locked is read again: if it is elsewhere by now, it is locked there.
 -- A row that is deleted with everything below it is gone when the changes below are processed; its own trigger
 -- notifies.
 DO $make$
@@ -215,6 +217,7 @@ DECLARE
     keys integer [];
     moved integer [];
     changed integer [];
+    places text [];
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
@@ -263,13 +266,22 @@ $body$
                     $way$IF keys IS NOT NULL AND NOT public.source_details_sees_others() THEN
         changed := '{0}';
     ELSIF keys IS NOT NULL THEN
-        SELECT
-            CASE WHEN count(*) = (SELECT count(*) FROM %1$s)
-                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
-                ELSE '{0}'
-            END
-        INTO changed
-        FROM (SELECT parent.source_id FROM %1$s FOR KEY SHARE SKIP LOCKED) AS held;
+        FOR attempt IN 1..3 LOOP
+            SELECT
+                CASE WHEN count(*) = (SELECT count(*) FROM %1$s)
+                    THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+                    ELSE '{0}'
+                END,
+                array_agg(held.id || ' of ' || held.source_id ORDER BY held.id)
+            INTO changed, places
+            FROM (SELECT parent.id, parent.source_id FROM %1$s FOR KEY SHARE SKIP LOCKED) AS held;
+            EXIT WHEN
+                changed = '{0}'
+                OR places IS NOT DISTINCT FROM (
+                    SELECT array_agg(parent.id || ' of ' || parent.source_id ORDER BY parent.id) FROM %1$s
+                );
+            changed := '{0}';
+        END LOOP;
     END IF;$way$,
                     watched.way
                 )

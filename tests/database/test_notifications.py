@@ -237,6 +237,33 @@ async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where
     assert (await service.details(there)).json()["destinations"] == ["renamed"]
 
 
+@pytest.mark.parametrize(
+    "move",
+    [
+        "UPDATE pipelines SET source_id = {there} WHERE source_id = {here}",
+        "UPDATE pipelines_destination SET pipeline_id = (SELECT id FROM pipelines WHERE source_id = {there})",
+    ],
+)
+def test_destination_renamed_after_what_leads_to_it_has_begun_to_move_is_told_to_where_it_went(
+    config: Sql, config_dsn: str, move: str
+) -> None:
+    """The renaming has seen the old source, and then waits for the mover."""
+    here, there = add_source(config), add_source(config)
+    add_pipeline(config, here, "warehouse")
+    add_pipeline(config, there)
+    with connect(config_dsn) as moving:
+        moving.execute("BEGIN")
+        moving.execute(move.format(here=here, there=there))
+        renaming = Aside(config_dsn, "UPDATE destinations SET name = 'renamed'")
+        renaming.wait_for_lock(config)
+        with listening(config_dsn) as payloads:
+            moving.execute("COMMIT")
+            renaming.join()
+    assert renaming.error is None
+    # The move is told to both; then the new name is told.
+    assert payloads == [str(here), str(there), str(there)]
+
+
 def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
     config: Sql, config_dsn: str, filled: int
 ) -> None:
