@@ -167,7 +167,8 @@ $$;
 -- source that the row moves to would keep what the change below the row replaced. So:
 --   * a change below a row locks that row until its transaction ends (FOR KEY SHARE);
 --   * a move of a row waits for those changes (FOR UPDATE; the UPDATE itself takes a lock that lets them pass);
---   * a change of a destination waits for pipelines being linked to it: their foreign key locks the destination;
+--   * a change of a destination waits for pipelines being linked to it: their foreign key locks the destination, or the
+--     trigger does for a writer with session_replication_role = replica, who has no foreign keys;
 --   * a change that finds a row locked by a mover does not wait, since the mover may next change what is below the row
 --     and both would wait forever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE
 --     READ), which cannot see to which sources rows belong by now.
@@ -221,6 +222,7 @@ DECLARE
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
+        %8$s
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT %2$s) FILTER (WHERE %2$s IS NOT NULL) INTO keys FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
@@ -237,6 +239,7 @@ BEGIN
                 %4$s
             );
         %5$s
+        %8$s
     ELSE
         changed := '{0}';
     END IF;
@@ -286,7 +289,14 @@ $body$
                     watched.way
                 )
             END,
-            watched.is_in_view::text
+            watched.is_in_view::text,
+            -- In all other sessions the foreign key does this.
+            CASE WHEN watched.table_name = 'pipelines_destination'
+                THEN
+                    'IF current_setting(''session_replication_role'') = ''replica'' THEN'
+                    ' PERFORM FROM public.destinations AS t'
+                    ' WHERE t.id IN (SELECT n.destination_id FROM new_rows AS n) FOR KEY SHARE; END IF;'
+            END
         );
     END LOOP;
 

@@ -264,6 +264,29 @@ def test_destination_renamed_after_what_leads_to_it_has_begun_to_move_is_told_to
     assert payloads == [str(here), str(there), str(there)]
 
 
+def test_destination_renamed_while_a_replica_links_to_it_is_told_to_who_uses_it_by_then(
+    config: Sql, config_dsn: str
+) -> None:
+    """No foreign key holds the destination for a writer with session_replication_role = replica."""
+    source = add_source(config)
+    add_pipeline(config, source)
+    config.execute("INSERT INTO destinations (name) VALUES ('warehouse')")
+    with connect(config_dsn) as linking:
+        linking.execute("BEGIN")
+        linking.execute("SET LOCAL session_replication_role = replica")
+        linking.execute(
+            "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+            "SELECT p.id, d.id FROM pipelines AS p, destinations AS d"
+        )
+        renaming = Aside(config_dsn, "UPDATE destinations SET name = 'renamed'")
+        renaming.wait_for_lock(config)
+        with listening(config_dsn) as payloads:
+            linking.execute("COMMIT")
+            renaming.join()
+    assert renaming.error is None
+    assert payloads == [str(source), str(source)]
+
+
 def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
     config: Sql, config_dsn: str, filled: int
 ) -> None:
