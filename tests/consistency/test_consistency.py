@@ -1,5 +1,6 @@
 """No read is older than what its process had been told, and the checker would notice one."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.consistency.content import PAGE_KEYS
 from tests.consistency.rig import Rig
 from tests.consistency.workload import Workload
+from tests.fixtures.databases import Databases
 from tests.fixtures.redis_deployments import RedisCluster
 from tests.fixtures.servers import Servers
 
@@ -70,6 +72,23 @@ async def test_redis_cluster_that_moves_and_fails_over_brings_nothing_old_back(
     assert verdict.reads > 500
     assert any("CacheDown" in line for line in lines)
     assert any("CacheUp" in line for line in lines)
+
+
+async def test_second_config_database_on_the_same_redis_serves_its_own_pages(
+    servers: Servers, databases: Databases, redis_url: str, tmp_path: Path
+) -> None:
+    """Both have sources 1 to 12. Each deployment is judged by what was written to its own database."""
+    rigs = [Rig(servers.reaper, databases.migrated(), redis_url, databases.create()) for _ in range(2)]
+    async with rigs[0], rigs[1]:
+        workloads = [Workload(rig, SEED, seconds=8, only_moves=True) for rig in rigs]
+        verdicts = await asyncio.gather(*(workload.run() for workload in workloads))
+    for number, (workload, verdict) in enumerate(zip(workloads, verdicts, strict=True)):
+        print(verdict.describe())
+        if not verdict.holds:
+            workload.history.save(tmp_path / f"history-{number}.jsonl", verdict)
+    for verdict in verdicts:
+        assert verdict.holds, f"{verdict.violations[:3]}; the histories are in {tmp_path}"
+        assert verdict.reads > 100
 
 
 # They end with the first violation; how soon there is one is up to the machine.
