@@ -517,17 +517,17 @@ kept_other AS (
 ),
 
 gone AS (
-    SELECT t.id, t.is_public, t.table_name, t.row_version
-    FROM (
-        SELECT r.*, r.schema_name = 'public' AS is_public
-        FROM public.source_details_registered AS r
-        WHERE r.source_id = %(id)s::int
-    ) AS t
+    SELECT t.id, t.schema_name = 'public' AS is_public, t.table_name, t.row_version
+    FROM public.source_details_registered AS t
     CROSS JOIN newest
     WHERE
-        t.is_published
+        t.source_id = %(id)s::int
+        AND t.is_published
         AND t.table_name IS NOT NULL
-        AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.is_public = t.is_public AND i.table_name = t.table_name)
+        AND NOT EXISTS (
+            SELECT FROM incoming AS i
+            WHERE i.is_public = (t.schema_name = 'public') AND i.table_name = t.table_name
+        )
 ),
 
 gone_public AS (

@@ -74,8 +74,8 @@ $$;
 
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
--- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
--- refresh in the same transaction, bounds what is pruned.
+-- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then
+-- `at_least`, taken before the refresh in the same transaction, bounds what is pruned.
 CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
