@@ -18,6 +18,7 @@ BEGIN
         EXECUTE format('DROP TRIGGER %I ON %s', ours.trigger_name, ours.table_name);
     END LOOP;
     DROP EVENT TRIGGER IF EXISTS source_details_refreshed;
+    DROP EVENT TRIGGER IF EXISTS source_details_altered;
     DROP MATERIALIZED VIEW IF EXISTS public.source_details_tables;
     DROP VIEW IF EXISTS
         public.source_details_live, public.source_details_sources,

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 from service.cache.deployment import Deployment
+from service.cache.keys import Keys
 from service.cache.rate_limit import RateLimit
 from service.cache.session import CacheSession
 from service.cache.store import Cache
@@ -50,7 +51,7 @@ class Parts:
         )
         self.redis = Deployment(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
         fill_wait_s = settings.fill_wait_ms / 1000
-        self.cache = Cache(observer, eviction_wait_s=fill_wait_s)
+        self.cache = Cache(observer, Keys(settings.redis_prefix), eviction_wait_s=fill_wait_s)
         connect_s, statement_s = settings.source_connect_timeout_ms / 1000, settings.source_statement_timeout_ms / 1000
         options = ConnectionOptions(
             encryption_key=settings.encryption_key,
@@ -91,6 +92,12 @@ class Parts:
             patience_s=connect_s + 3 * statement_s,
         )
 
+    async def identity(self) -> str:
+        """Names the config database: its pages are not those of a copy. Raises ServiceError if it cannot be asked."""
+        row = await self.database.fetch_one("identity")
+        assert row is not None
+        return str(row["identity"])
+
     async def close(self) -> None:
         """Closes every connection."""
         await self.connections.close()
@@ -124,7 +131,7 @@ class Runtime(Parts):
         super().__init__(settings, observer or Observer())
         observer = self.observer
         sync_budget_s = settings.sync_budget_ms / 1000
-        self.session = CacheSession(self.redis, self.cache, observer, self.pages.doubt)
+        self.session = CacheSession(self.redis, self.cache, observer, self.pages.doubt, self.identity)
         self.refresher = Refresher(self.database, observer, share=settings.refresh_share)
         self.table_lists = TableLists(self.database, self.connections, self.cache, budget_s=sync_budget_s)
         self.rate_limit = RateLimit(self.cache, per_minute=settings.syncs_per_minute)

@@ -167,6 +167,16 @@ SELECT
         WHERE p.source_id = %(id)s::int AND p.status <> 'PAUSE'
     ) AS is_carried,
     state.view_is_current,
+    -- Something moved to or from this source, and a transaction of that time is still running: what it changed below the
+    -- row that moved may be notified of elsewhere. Such a page is kept nowhere (migrations/present/04_notify.sql).
+    NOT EXISTS (
+        SELECT
+        FROM public.source_details_log AS l
+        WHERE
+            l.source_id IN (%(id)s::int, 0)
+            AND l.is_unsettled
+            AND (l.horizon IS NULL OR l.horizon > pg_snapshot_xmin(pg_current_snapshot()))
+    ) AS is_settled,
     public.source_details_time(statement_timestamp()) AS as_of,
     public.source_details_health_facts(%(id)s::int) AS health_facts,
     -- include: connection_columns
@@ -175,3 +185,14 @@ INNER JOIN public.sources AS c ON c.id = %(id)s::int
 CROSS JOIN tables AS t
 CROSS JOIN destination_names AS d
 CROSS JOIN state
+-- include: locked_first
+
+-- name: locked_first
+-- Part of every statement that calls source_details_health_facts or source_details_wal_class. They read these tables in
+-- the statement's snapshot. Named here, the tables are locked before that snapshot is taken: one that ALTER TABLE rewrites
+-- during the wait would look empty (PostgreSQL manual, MVCC, Caveats).
+CROSS JOIN (
+    SELECT
+        EXISTS (SELECT FROM public.rosetta_setting_configuration) AS has_thresholds,
+        EXISTS (SELECT FROM public.wal_monitor) AS has_monitor
+) AS locked_first

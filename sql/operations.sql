@@ -58,3 +58,11 @@ LEFT JOIN public.source_details_schedule AS c
     -- A manual sync may have succeeded since.
     ON c.source_id = s.id AND c.failing_since > coalesce(y.synced_at, '-infinity')
 WHERE s.id = %(id)s::int
+
+-- name: identity
+-- What tells this config database from every other, a copy on another server included: the server's own number, the
+-- database's, and its name, for people. A promoted standby has the same.
+SELECT concat_ws('/', s.system_identifier, d.oid, d.datname) AS identity
+FROM pg_catalog.pg_control_system() AS s
+CROSS JOIN pg_catalog.pg_database AS d
+WHERE d.datname = current_database()

@@ -37,6 +37,7 @@ CROSS JOIN LATERAL (
     FROM public.source_details_registered AS t
     WHERE t.source_id = s.id AND t.is_published
 ) AS counted
+-- include: locked_first
 ORDER BY lower(s.name), s.id
 
 -- name: all_health_facts
@@ -45,6 +46,7 @@ SELECT
     s.id,
     public.source_details_health_facts(s.id) AS health_facts
 FROM public.sources AS s
+-- include: locked_first
 
 -- name: portrait_extras
 -- What a source's web page shows besides its details: when it was last synced, and what was seen of its server and slot

@@ -16,7 +16,8 @@ SELECT
     round(extract(epoch FROM s.duration) * 1000)::int AS last_duration_ms,
     triggers.wanted AS triggers_wanted,
     triggers.missing AS triggers_missing,
-    EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'source_details_refreshed') AS has_event_trigger,
+    public.source_details_has_event_trigger('source_details_refreshed')
+    AND public.source_details_has_event_trigger('source_details_altered') AS has_event_trigger,
     to_regclass('public.source_details_tables') IS NOT NULL AS has_view,
     pg_notification_queue_usage() AS notification_queue
 FROM public.source_details_refresh_state AS s

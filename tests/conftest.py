@@ -1,6 +1,14 @@
 """Options and shared fixtures."""
 
+import os
+
 import pytest
+
+from tests.simulation.mutants import MUTANTS
+
+if name := os.environ.get("MUTANT"):
+    # Whether a test notices that a guard is gone: MUTANT='store without a lease' bin/test tests/pages
+    MUTANTS[name].apply()
 
 pytest_plugins = [
     "tests.fixtures.servers",

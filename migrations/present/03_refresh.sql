@@ -74,8 +74,8 @@ $$;
 
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
--- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then
--- `at_least`, taken before the refresh in the same transaction, bounds what is pruned.
+-- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
+-- refresh in the same transaction, bounds what is pruned.
 CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -84,6 +84,7 @@ DECLARE
     noted record;
     seen pg_snapshot;
     by_xid xid8;
+    settled integer [];
 BEGIN
     IF NOT public.source_details_is_populated() THEN
         RETURN 'known';
@@ -106,8 +107,18 @@ BEGIN
     IF seen IS NULL OR (seen::text = noted.view_snapshot::text AND by_xid = noted.view_xid) THEN
         RETURN 'known';
     END IF;
-    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here.
-    DELETE FROM public.source_details_log AS l WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot());
+    -- Rows from the future were restored from another server's dump: their transaction numbers mean nothing here. A row of
+    -- this very transaction is none of them: its number may be above the snapshot's xmax. Another refresh that did not see
+    -- this transaction, and ends after it, relies on that row.
+    IF EXISTS (
+        SELECT FROM public.source_details_log AS l
+        WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id()
+    ) THEN
+        -- Waits for writers. One whose own number is by chance that of such a row has not added another.
+        LOCK TABLE public.source_details_log IN SHARE ROW EXCLUSIVE MODE;
+        DELETE FROM public.source_details_log AS l
+        WHERE l.xid >= pg_snapshot_xmax(pg_current_snapshot()) AND l.xid <> pg_current_xact_id();
+    END IF;
     IF
         pg_snapshot_xmax(noted.view_snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
         AND public.source_details_snapshot_order(seen, by_xid)
@@ -119,9 +130,20 @@ BEGIN
         RETURN 'late';
     END IF;
 
-    -- A transaction may write, refresh and write again: its own log rows stay until the next refresh.
-    DELETE FROM public.source_details_log AS l
-    WHERE pg_visible_in_snapshot(l.xid, seen) AND l.xid <> by_xid;
+    -- A transaction may write, refresh and write again: its own log rows stay until the next refresh. An unsettled row
+    -- stays until this refresh has seen the end of every transaction of its time.
+    WITH pruned AS (
+        DELETE FROM public.source_details_log AS l
+        WHERE
+            pg_visible_in_snapshot(l.xid, seen)
+            AND l.xid <> by_xid
+            AND (NOT l.is_unsettled OR l.horizon <= pg_snapshot_xmin(seen))
+        RETURNING l.source_id, l.is_unsettled
+    )
+
+    SELECT array_agg(DISTINCT p.source_id) FILTER (WHERE p.is_unsettled) INTO settled FROM pruned AS p;
+    -- Whoever waits for news of these pages has not heard of what was changed below the row that moved.
+    PERFORM public.source_details_announce(settled, is_in_view => false);
     UPDATE public.source_details_refresh_state
     SET view_snapshot = seen, view_xid = by_xid, refreshed_at = clock_timestamp();
     RETURN 'noted';
@@ -168,9 +190,63 @@ BEGIN
 END
 $$;
 
+-- Whether there is an event trigger of that name, and it is not disabled. Only a superuser may create one.
+CREATE OR REPLACE FUNCTION public.source_details_has_event_trigger(name text) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = name AND e.evtenabled <> 'D')
+$$;
+
+-- Whether the view depends on one of these tables; NULL if none of them is watched (04_notify.sql). A table that was
+-- renamed still has the triggers.
+CREATE OR REPLACE FUNCTION public.source_details_is_in_view(altered oid []) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT bool_or(w.is_in_view)
+        FROM public.source_details_watched_tables AS w
+        WHERE
+            to_regclass('public.' || quote_ident(w.table_name)) = ANY (altered)
+            OR EXISTS (
+                SELECT
+                FROM pg_trigger AS t
+                WHERE
+                    t.tgrelid = ANY (altered)
+                    AND t.tgfoid = to_regproc(format('public.source_details_%s_changed', w.table_name))
+            )
+    );
+END
+$$;
+
+-- For a database without the event trigger: tells of watched tables that were altered since the last look. Their rows in
+-- pg_class name the transaction that altered them last.
+CREATE OR REPLACE FUNCTION public.source_details_look_for_alterations() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    form text;
+BEGIN
+    SELECT string_agg(concat_ws('/', w.table_name, c.oid, c.xmin, c.relfilenode), ' ' ORDER BY w.table_name)
+    INTO form
+    FROM public.source_details_watched_tables AS w
+    LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(w.table_name));
+    UPDATE public.source_details_refresh_state AS s
+    SET tables_form = form
+    WHERE s.tables_form IS DISTINCT FROM form;
+    IF FOUND THEN
+        PERFORM public.source_details_announce('{0}', is_in_view => true);
+    END IF;
+END
+$$;
+
 -- Every process of the service calls this: it refreshes if the view is out of date, nobody else is refreshing, and the
 -- last refresh is long enough ago that refreshing takes at most `share` of the time.
--- Outcomes: 'refreshed', 'clean' (nothing to do), 'busy' or 'spaced' (call again after wait_ms).
+-- Outcomes: 'refreshed', 'clean' (nothing to do), 'unsettled' (nothing that a refresh could do yet), 'busy' or 'spaced';
+-- with the last three, call again after wait_ms.
 CREATE OR REPLACE FUNCTION public.source_details_refresh_if_due(
     share double precision, OUT outcome text, OUT wait_ms integer
 )
@@ -181,6 +257,17 @@ DECLARE
     is_stale boolean := true;
     now_due record;
 BEGIN
+    -- Whoever was running when an unsettled change committed has a lower number than this transaction. A horizon from the
+    -- future was restored from another server.
+    UPDATE public.source_details_log AS l
+    SET horizon = pg_current_xact_id()
+    WHERE
+        l.is_unsettled
+        AND l.xid IS DISTINCT FROM pg_current_xact_id_if_assigned()
+        AND (l.horizon IS NULL OR l.horizon > pg_snapshot_xmax(pg_current_snapshot()));
+    IF NOT public.source_details_has_event_trigger('source_details_altered') THEN
+        PERFORM public.source_details_look_for_alterations();
+    END IF;
     -- Without the event trigger nothing announces a manual refresh. The process that notes it notifies the others.
     IF public.source_details_is_populated() THEN
         is_stale := false;
@@ -207,10 +294,20 @@ BEGIN
             least(
                 s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp(), s.duration * (1 / share - 1)
             ) AS wait,
-            is_stale OR EXISTS (SELECT FROM public.source_details_log) AS is_needed
+            is_stale
+            OR EXISTS (
+                SELECT
+                FROM public.source_details_log AS l
+                WHERE NOT l.is_unsettled OR l.horizon <= pg_snapshot_xmin(pg_current_snapshot())
+            ) AS is_needed,
+            EXISTS (SELECT FROM public.source_details_log AS l WHERE l.is_unsettled) AS is_unsettled
         INTO STRICT now_due
         FROM public.source_details_refresh_state AS s;
-        IF NOT now_due.is_needed THEN
+        IF NOT now_due.is_needed AND now_due.is_unsettled THEN
+            outcome := 'unsettled';
+            wait_ms := 1000;
+            RETURN;
+        ELSIF NOT now_due.is_needed THEN
             outcome := 'clean';
             RETURN;
         ELSIF now_due.wait > interval '0' THEN
@@ -254,6 +351,27 @@ BEGIN
 END
 $$;
 
+-- ALTER TABLE may change what rows say (ALTER COLUMN ... TYPE ... USING, ADD COLUMN ... DEFAULT), and fires no row's
+-- trigger: every page is evicted, and the view is computed anew.
+CREATE OR REPLACE FUNCTION public.source_details_on_alter() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_in_view boolean;
+BEGIN
+    SELECT public.source_details_is_in_view(array_agg(c.objid)) INTO is_in_view
+    FROM pg_event_trigger_ddl_commands() AS c;
+    IF is_in_view IS NOT NULL THEN
+        PERFORM public.source_details_announce('{0}', is_in_view => is_in_view);
+    END IF;
+EXCEPTION
+    WHEN undefined_table OR undefined_column OR undefined_function THEN
+        -- Any table of the database may be altered: without our objects too. The service's health names what is missing.
+        RAISE WARNING 'source_details: an ALTER TABLE is told to nobody (%)', SQLERRM;
+END
+$$;
+
 -- Only a superuser may create an event trigger.
 DO $$
 BEGIN
@@ -262,16 +380,26 @@ BEGIN
             WHEN TAG IN ('REFRESH MATERIALIZED VIEW')
             EXECUTE FUNCTION public.source_details_on_refresh();
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'source_details_altered') THEN
+        CREATE EVENT TRIGGER source_details_altered ON ddl_command_end
+            WHEN TAG IN ('ALTER TABLE')
+            EXECUTE FUNCTION public.source_details_on_alter();
+    END IF;
     IF EXISTS (
         SELECT FROM pg_event_trigger WHERE evtname = 'source_details_refreshed' AND evtenabled <> 'A'
     ) THEN
         ALTER EVENT TRIGGER source_details_refreshed ENABLE ALWAYS;
     END IF;
+    IF EXISTS (
+        SELECT FROM pg_event_trigger WHERE evtname = 'source_details_altered' AND evtenabled <> 'A'
+    ) THEN
+        ALTER EVENT TRIGGER source_details_altered ENABLE ALWAYS;
+    END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'no event trigger: only a superuser may create one'
             USING
-                DETAIL = 'A manual REFRESH MATERIALIZED VIEW is found by polling, within seconds, instead of at once.',
+                DETAIL = 'A manual REFRESH MATERIALIZED VIEW, and an ALTER TABLE, are found by polling, within seconds, instead of at once.',
                 HINT = 'SELECT public.source_details_refresh() always evicts at once; or apply this file as superuser.';
 END
 $$;

@@ -18,46 +18,48 @@
 --   key         the expression that leads from a row, `changed_row`, to its source
 --   way         how a source is found: NULL if `key` is the source's id (0: every source), else a FROM clause over
 --               `keys`, in which `parent` has the source_id
---   locks       which rows a trigger locks against writers that find their source through these rows, see below: those
---               whose key 'moved', or those that 'changed'
+--   is_known    with a way: whether it has led to every source, as an expression over the rows that it found
+--   is_parent   whether the way to other rows leads over this table's
 --   is_in_view  whether the materialized view depends on the table
-CREATE OR REPLACE VIEW public.source_details_watched_tables (table_name, key, way, locks, is_in_view) AS
+DROP VIEW IF EXISTS public.source_details_watched_tables;
+CREATE VIEW public.source_details_watched_tables (table_name, key, way, is_known, is_parent, is_in_view) AS
 VALUES
-    ('sources', 'changed_row.id', NULL, NULL, false),
-    ('pipelines', 'changed_row.source_id', NULL, 'moved', false),
-    ('wal_monitor', 'changed_row.source_id', NULL, NULL, false),
-    ('table_metadata_list', 'changed_row.source_id', NULL, 'moved', true),
-    ('source_details_other_tables', 'changed_row.source_id', NULL, 'moved', true),
+    ('sources', 'changed_row.id', NULL, NULL, false, false),
+    ('pipelines', 'changed_row.source_id', NULL, NULL, true, false),
+    ('wal_monitor', 'changed_row.source_id', NULL, NULL, false, false),
+    ('table_metadata_list', 'changed_row.source_id', NULL, NULL, true, true),
+    ('source_details_other_tables', 'changed_row.source_id', NULL, NULL, true, true),
     (
         'rosetta_setting_configuration',
         -- The thresholds decide every source's WAL class.
         'CASE WHEN changed_row.config_key LIKE ''WAL\_MONITORING\_THRESHOLD\_%'' THEN 0 END',
-        NULL, NULL, false
+        NULL, NULL, false, false
     ),
     (
         'history_schema_evolution',
         'changed_row.table_metadata_list_id',
         'public.table_metadata_list AS parent WHERE parent.id = ANY (keys)',
-        NULL, true
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', false, true
     ),
     (
         'source_details_other_versions',
         'changed_row.table_metadata_list_id',
         'public.source_details_other_tables AS parent WHERE parent.id = ANY (keys)',
-        NULL, true
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', false, true
     ),
     (
         'pipelines_destination',
         'changed_row.pipeline_id',
         'public.pipelines AS parent WHERE parent.id = ANY (keys)',
-        'moved', false
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', true, false
     ),
     (
         'destinations',
         'changed_row.id',
         'public.pipelines_destination AS pd INNER JOIN public.pipelines AS parent ON parent.id = pd.pipeline_id '
         'WHERE pd.destination_id = ANY (keys)',
-        'changed', false
+        'TG_OP <> ''UPDATE'' OR public.source_details_free_destinations(keys, ''linked'') = cardinality(keys)',
+        false, false
     );
 
 -- The watched columns. `shown_as`: what a page shows instead of `value`, if most changes of the value make no
@@ -133,7 +135,11 @@ AS $$
 $$;
 
 -- Sends notifications of `changed` sources: NULL is none, 0 is all. PostgreSQL sends equal ones of a transaction once.
-CREATE OR REPLACE FUNCTION public.source_details_announce(changed integer [], is_in_view boolean) RETURNS void
+-- `is_unsettled`: see below.
+DROP FUNCTION IF EXISTS public.source_details_announce(integer [], boolean);
+CREATE OR REPLACE FUNCTION public.source_details_announce(
+    changed integer [], is_in_view boolean, is_unsettled boolean DEFAULT false
+) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -141,7 +147,11 @@ BEGIN
     IF changed IS NULL THEN
         RETURN;
     END IF;
-    IF is_in_view THEN
+    IF is_unsettled THEN
+        INSERT INTO public.source_details_log (source_id, is_unsettled)
+        SELECT unnest(changed), true
+        ON CONFLICT (source_id, xid) DO UPDATE SET is_unsettled = true;
+    ELSIF is_in_view THEN
         INSERT INTO public.source_details_log (source_id) SELECT unnest(changed) ON CONFLICT DO NOTHING;
     END IF;
     IF cardinality(changed) > 100 OR 0 = ANY (changed) THEN
@@ -160,19 +170,47 @@ AS $$
     SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
 $$;
 
+-- How many of these destinations no other transaction is changing, or is linking a pipeline to. Nothing stays locked, or
+-- others would wait.
+CREATE OR REPLACE FUNCTION public.source_details_free_destinations(wanted integer [], unless text) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    free bigint;
+BEGIN
+    BEGIN
+        IF unless = 'linked' THEN
+            SELECT count(*) INTO free
+            FROM (SELECT FROM public.destinations AS d WHERE d.id = ANY (wanted) FOR UPDATE SKIP LOCKED) AS d;
+        ELSE
+            SELECT count(*) INTO free
+            FROM (SELECT FROM public.destinations AS d WHERE d.id = ANY (wanted) FOR SHARE SKIP LOCKED) AS d;
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = 'SD000', MESSAGE = 'releases the locks';
+    EXCEPTION
+        WHEN SQLSTATE 'SD000' THEN
+            RETURN free;
+    END;
+END
+$$;
+
 -- Makes the trigger functions, and the triggers that are missing or incorrect.
 --
--- If a source is found through other rows (a destination's pipelines, a version's table), a transaction that is not
--- visible yet may move one of these rows to another source. If neither transaction saw the other, the page of the
--- source that the row moves to would keep what the change below the row replaced. So:
---   * a change below a row locks that row until its transaction ends (FOR KEY SHARE);
---   * a move of a row waits for those changes (FOR UPDATE; the UPDATE itself takes a lock that lets them pass);
---   * a change of a destination waits for pipelines being linked to it: their foreign key locks the destination;
---   * a change that finds a row locked by a mover does not wait, since the mover may next change what is below the row
---     and both would wait forever: it notifies of every source. So does a transaction with an old snapshot (REPEATABLE
---     READ), which cannot see to which sources rows belong by now.
--- A row that is deleted with everything below it is gone when the changes below are processed; its own trigger
--- notifies.
+-- If a row's source is found through other rows (a version's table, the pipelines of a destination), a transaction that is
+-- not visible yet may move one of these to another source. Then the change below notifies of the old source only, and may
+-- commit last. No trigger waits for that: a program that waits for another only because of us could deadlock with it.
+-- Instead:
+--   * a move leaves its sources unsettled in the log. Their pages are read live and kept nowhere until every transaction
+--     that was running when the move committed has ended. Then a refresh notifies of these sources once more;
+--   * a new link to a destination does so if another transaction is changing the destination. It locks the destination as
+--     its foreign key does (FOR KEY SHARE), so that a change of a destination notices it, and notifies of every source. Each
+--     of the two makes itself seen before it looks for the other;
+--   * a transaction with an old snapshot (REPEATABLE READ) cannot see where its rows belong by now. It may begin to write
+--     long after the move is settled, so it notifies of every source;
+--   * so does a change below a row that is not there. Only a writer with session_replication_role = replica can make one:
+--     foreign keys are not checked. A row that is deleted with everything below it is gone when the deletions below are
+--     processed; its own trigger notifies.
 DO $make$
 DECLARE
     watched record;
@@ -213,19 +251,22 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
     keys integer [];
-    moved integer [];
+    used integer [];
+    is_moved boolean;
     changed integer [];
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
+        %9$s
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT %2$s) FILTER (WHERE %2$s IS NOT NULL) INTO keys FROM old_rows AS o;
     ELSIF TG_OP = 'UPDATE' THEN
+        %8$s
         -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer.
         SELECT
             array_agg(DISTINCT shown.key) FILTER (WHERE shown.key IS NOT NULL),
-            array_agg(id) FILTER (WHERE %2$s IS DISTINCT FROM %3$s)
-        INTO keys, moved
+            bool_or(%2$s IS DISTINCT FROM %3$s)
+        INTO keys, is_moved
         FROM old_rows AS o
         FULL JOIN new_rows AS n USING (id)
         CROSS JOIN LATERAL (VALUES (%2$s), (%3$s)) AS shown (key)
@@ -233,12 +274,12 @@ BEGIN
             (
                 %4$s
             );
-        %5$s
+        %9$s
     ELSE
         changed := '{0}';
     END IF;
-    %6$s
-    PERFORM public.source_details_announce(changed, is_in_view => %7$s);
+    %5$s
+    PERFORM public.source_details_announce(changed, is_in_view => %6$s, is_unsettled => %7$s);
     RETURN NULL;
 END
 $body$
@@ -247,34 +288,36 @@ $body$
             watched.old_key,
             watched.new_key,
             watched.is_different,
-            CASE watched.locks
-                WHEN 'moved' THEN format(
-                    'IF moved IS NOT NULL THEN'
-                    ' PERFORM FROM public.%I AS t WHERE t.id = ANY (moved) FOR UPDATE; END IF;',
-                    watched.table_name
-                )
-                WHEN 'changed' THEN format(
-                    'PERFORM FROM public.%I AS t WHERE t.id = ANY (keys) FOR UPDATE;', watched.table_name
-                )
-            END,
             CASE
                 WHEN watched.way IS NULL THEN 'changed := coalesce(changed, keys);'
                 ELSE format(
-                    $way$IF keys IS NOT NULL AND NOT public.source_details_sees_others() THEN
-        changed := '{0}';
-    ELSIF keys IS NOT NULL THEN
+                    $way$IF keys IS NOT NULL THEN
         SELECT
-            CASE WHEN count(*) = (SELECT count(*) FROM %1$s)
-                THEN array_agg(DISTINCT held.source_id) FILTER (WHERE held.source_id IS NOT NULL)
+            CASE
+                WHEN public.source_details_sees_others() AND (%2$s)
+                    THEN array_agg(DISTINCT parent.source_id) FILTER (WHERE parent.source_id IS NOT NULL)
                 ELSE '{0}'
             END
         INTO changed
-        FROM (SELECT parent.source_id FROM %1$s FOR KEY SHARE SKIP LOCKED) AS held;
+        FROM %1$s;
     END IF;$way$,
-                    watched.way
+                    watched.way, watched.is_known
                 )
             END,
-            watched.is_in_view::text
+            watched.is_in_view::text,
+            CASE WHEN watched.is_parent THEN 'coalesce(is_moved, false)' ELSE 'false' END,
+            CASE
+                WHEN watched.is_different LIKE '%source_details_wal_class%'
+                    -- Only for its lock: to a snapshot from before an ALTER TABLE, the thresholds would be none.
+                    THEN 'PERFORM FROM public.rosetta_setting_configuration WHERE false;'
+            END,
+            CASE
+                WHEN watched.table_name = 'pipelines_destination'
+                    THEN $link$SELECT array_agg(DISTINCT n.destination_id) INTO used FROM new_rows AS n;
+        PERFORM FROM public.destinations AS d WHERE d.id = ANY (used) FOR KEY SHARE SKIP LOCKED;
+        is_moved := coalesce(is_moved, false)
+            OR public.source_details_free_destinations(used, 'changed') < cardinality(used);$link$
+            END
         );
     END LOOP;
 

@@ -1,7 +1,9 @@
 """Finds the servers of Redis: one server, the primary that Sentinels name, or the primaries of a cluster."""
 
 import random
+import re
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, parse_url
@@ -9,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
 from service.cache.primaries import Client, Cluster, Primaries, SinglePrimary, TopologyError
 from service.config import redis_url
@@ -21,12 +24,60 @@ _CONNECTIONS = 64
 MOST_AT_ONCE = _CONNECTIONS - 8
 
 
-class _Pool(BlockingConnectionPool):
-    """A pool that leaks no connection. A command may be connecting while its pool is closed (the process stops, a
-    cluster has lost a primary); redis-py's own pool would take that connection back and never close it.
+_RUN_ID = re.compile(rb"^run_id:(\w{1,64})", re.MULTILINE)
+
+
+class OtherServerError(RedisConnectionError):
+    """A new connection reached another server than the session's."""
+
+    def __init__(self) -> None:
+        super().__init__("another server answers at this address than when the session began")
+
+
+class Pool(BlockingConnectionPool):
+    """A pool of connections to one and the same server, which leaks none.
+
+    An address may move from one server to another (a virtual IP, a Service of Kubernetes), and a server may be
+    restarted with older data. A new connection may notice it before the session's own connections do, which are still
+    open. So each connection asks its server's run_id once, when it is made, and is used only if the session follows
+    that server. Without the right to INFO the run_id is not known, and not compared.
+
+    A command may be connecting while its pool is closed (the process stops, a cluster has lost a primary); redis-py's
+    own pool would take that connection back and never close it.
     """
 
     _is_closed = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, redis_connect_func=self._greet)
+        self._run_ids: WeakKeyDictionary[AbstractConnection, bytes | None] = WeakKeyDictionary()
+        self._followed: bytes | None = None
+
+    def follow(self, connection: AbstractConnection | None) -> None:
+        """Uses connections to this connection's server only; to any server for None."""
+        self._followed = None if connection is None else self._run_ids.get(connection)
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        await super().ensure_connection(connection)
+        if self._is_followed(connection):
+            return
+        # It may be left over from an earlier session.
+        await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+        if not self._is_followed(connection):
+            raise OtherServerError
+
+    def _is_followed(self, connection: AbstractConnection) -> bool:
+        return self._followed is None or self._run_ids.get(connection) == self._followed
+
+    async def _greet(self, connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        try:
+            await connection.send_command("INFO", "server", check_health=False)
+            found = _RUN_ID.search(await connection.read_response())
+        except ResponseError:
+            found = None
+        self._run_ids[connection] = found[1] if found else None
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -77,7 +128,9 @@ class Deployment:
         self._clients: dict[Address | None, Client] = {}
 
     async def find(self) -> Primaries:
-        """The current primaries; their connections are kept from one call to the next."""
+        """The current primaries; their connections are kept from one call to the next. They follow no server yet."""
+        for client in self._clients.values():
+            pool_of(client).follow(None)
         if self._url.kind == "cluster":
             return await self._find_cluster()
         address = None
@@ -120,13 +173,20 @@ class Deployment:
         client = self._clients.get(address)
         if client is None:
             place = {} if address is None else {"host": address[0], "port": address[1]}
-            pool = _Pool(**(self._options | place))
+            pool = Pool(**(self._options | place))
             client = self._clients[address] = Client.from_pool(pool)
         return client
 
     async def _keep(self, wanted: set[Address | None] | set[Address]) -> None:
         for address in self._clients.keys() - wanted:
             await self._clients.pop(address).aclose()
+
+
+def pool_of(client: Client) -> Pool:
+    """The client's connections."""
+    pool = client.connection_pool
+    assert isinstance(pool, Pool)
+    return pool
 
 
 def operator_client(url: str) -> redis.Redis:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from service.cache.deployment import Deployment
-from service.cache.keys import page_keys
+from service.cache.keys import Keys
 from service.cache.primaries import Primaries, Script
+from service.cache.scripts import RECALL_TEXT
 from service.cache.session import can_track
 from service.cache.store import CacheUnavailableError, parse_publication
 
@@ -40,34 +41,41 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What Redis can do for the service. `may_fill_up`: it refuses to store once its memory is full."""
+    """What Redis can do for the service. `may_fill_up`: it refuses to store once its memory is full.
+
+    `mark` names the config database of the service that uses it; None if none does.
+    """
 
     primaries: int
+    mark: str | None
     tracks: bool
     may_fill_up: bool
 
 
-async def held(deployment: Deployment, source_id: int) -> Holding:
+async def held(deployment: Deployment, keys: Keys, source_id: int) -> Holding:
     """What Redis holds of a source. Raises CacheUnavailableError with the reason."""
     try:
         primaries = await deployment.find()
-        page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, page_keys(source_id), [])
+        names = keys.page(source_id), keys.lease(source_id), keys.publication(source_id)
+        page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, names, [])
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
     kept = parse_publication(publication)
     return Holding(page, page_ttl, lease_ttl > 0, kept.text if kept else None, publication_ttl)
 
 
-async def examine(deployment: Deployment) -> Ability:
+async def examine(deployment: Deployment, keys: Keys) -> Ability:
     """Tries the commands that the service needs. Raises CacheRefusesError or CacheUnavailableError with the reason."""
-    unused = page_keys(_NO_SOURCE)[:2]
+    unused = keys.page(_NO_SOURCE), keys.lease(_NO_SOURCE)
     try:
         primaries = await deployment.find()
         await primaries.run(_PROBE, unused, [])
         await primaries.delete([unused])
         await primaries.delete_matching(unused)
-        tracks = await can_track(primaries)
-        return Ability(len(primaries.clients), tracks, await _may_fill_up(primaries))
+        tracks = await can_track(primaries, keys)
+        mark = await primaries.run(RECALL_TEXT, [keys.mark], [])
+        text = None if mark is None else mark[:100].decode("utf-8", "replace")
+        return Ability(len(primaries.clients), text, tracks, await _may_fill_up(primaries))
     except ResponseError as error:
         raise CacheRefusesError(str(error)) from None
     except (RedisError, OSError, TimeoutError) as error:

@@ -9,18 +9,19 @@ has found the primaries and evicted everything.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from service.cache.deployment import Deployment
-from service.cache.keys import PREFIX, page_of
+from service.cache.deployment import Deployment, pool_of
+from service.cache.keys import Keys
 from service.cache.primaries import Primaries
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import MARK_AGAIN_S, Cache, CacheUnavailableError, ForeignMarkError
 from service.concurrency import Backoff, end
+from service.errors import ServiceError
 from service.telemetry.events import CacheDown, CacheUp, Observer
 
 _CHANNEL = b"__redis__:invalidate"
@@ -31,15 +32,24 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class CacheSession:
-    """Runs forever. `on_invalid` is called with a source id, or None for all, whenever a page's key changed."""
+    """Runs forever. `on_invalid` is called with a source id, or None for all, whenever a page's key changed.
+
+    `identity` names the config database; it may raise ServiceError.
+    """
 
     def __init__(
-        self, deployment: Deployment, cache: Cache, observer: Observer, on_invalid: Callable[[int | None], None]
+        self,
+        deployment: Deployment,
+        cache: Cache,
+        observer: Observer,
+        on_invalid: Callable[[int | None], None],
+        identity: Callable[[], Awaitable[str]],
     ) -> None:
         self._deployment = deployment
         self._cache = cache
         self._observe = observer
         self._on_invalid = on_invalid
+        self._identity = identity
         self.tried = asyncio.Event()
 
     async def run(self) -> None:
@@ -59,6 +69,10 @@ class CacheSession:
                 self.tried.set()
                 await self._listen(connections)
                 reason = self._cache.failure
+            except ForeignMarkError as error:
+                reason = str(error)
+            except ServiceError as error:
+                reason = error.message
             except (RedisError, OSError, TimeoutError, CacheUnavailableError) as error:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
@@ -81,9 +95,13 @@ class CacheSession:
         for client in primaries.clients:
             await client.connection_pool.disconnect(inuse_connections=False)
         # All or none: if one server sends no invalidations, the process may keep no page.
-        is_tracked = all([await _subscribe(connection) for connection in connections])
+        is_tracked = all([await _subscribe(connection, self._cache.keys) for connection in connections])
+        for client, connection in zip(primaries.clients, connections, strict=True):
+            pool_of(client).follow(connection)
+        identity = await self._identity()
         # From here on evictions go to Redis. Everything older is evicted after that, so that nothing old is left.
-        self._cache.begin(primaries)
+        self._cache.begin(primaries, identity)
+        await self._cache.mark()
         await self._cache.evict_all()
         if self._cache.failed.is_set():
             # A concurrent eviction over another connection did not arrive.
@@ -95,7 +113,8 @@ class CacheSession:
     async def _listen(self, connections: list[AbstractConnection]) -> None:
         """Returns when a command has failed; raises the error that ends one of the connections."""
         hearing = [asyncio.ensure_future(self._hear_all(connection)) for connection in connections]
-        tasks = [asyncio.ensure_future(self._cache.failed.wait()), *hearing]
+        marking = asyncio.ensure_future(self._keep_mark())
+        tasks = [asyncio.ensure_future(self._cache.failed.wait()), marking, *hearing]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -103,6 +122,11 @@ class CacheSession:
         finally:
             # Before the connections are closed: two readers must not share one.
             await end(tasks)
+
+    async def _keep_mark(self) -> None:
+        while True:
+            await asyncio.sleep(MARK_AGAIN_S)
+            await self._cache.mark()
 
     async def _hear_all(self, connection: AbstractConnection) -> None:
         is_asked = False
@@ -123,15 +147,15 @@ class CacheSession:
         for name in names or (None,):
             if name is None:
                 self._on_invalid(None)
-            elif (source_id := page_of(name)) is not None:
+            elif (source_id := self._cache.keys.page_of(name)) is not None:
                 self._on_invalid(source_id)
 
 
-async def can_track(primaries: Primaries) -> bool:
+async def can_track(primaries: Primaries, keys: Keys) -> bool:
     """Whether these servers report changes of our keys. Raises redis-py's errors, or OSError."""
     connections = _connections(primaries)
     try:
-        return all([await _subscribe(connection) for connection in connections])
+        return all([await _subscribe(connection, keys) for connection in connections])
     finally:
         for connection in connections:
             await connection.disconnect(nowait=True)
@@ -139,17 +163,17 @@ async def can_track(primaries: Primaries) -> bool:
 
 def _connections(primaries: Primaries) -> list[AbstractConnection]:
     return [
-        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+        pool_of(client).make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         for client in primaries.clients
     ]
 
 
-async def _subscribe(connection: AbstractConnection) -> bool:
+async def _subscribe(connection: AbstractConnection, keys: Keys) -> bool:
     """Connects, and returns whether this connection will receive every change of a page's key."""
     await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
     try:
         own_id = await _ask(connection, "CLIENT", "ID")
-        await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", PREFIX)
+        await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", keys.prefix)
         # Awaits the answer: whether changes are reported must be known before anything is read.
         await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
     except ResponseError:

@@ -3,12 +3,16 @@
 A page is stored only while its lease exists. An eviction deletes page and lease in one command, so that a page that was
 read before it is refused afterwards. The script that reads a page begins with a write that changes nothing, which a
 replica refuses: a demoted server may lack evictions, and nothing is read from it.
+
+Anyone can write under a page's key: another program, an operator, another deployment. So a seal beside the page says
+whose it is: the source's id, the config database and the digest of the bytes. A page without its seal is replaced.
 """
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -25,9 +29,9 @@ from redis.exceptions import (
 
 from service.cache import scripts
 from service.cache.deployment import MOST_AT_ONCE
-from service.cache.keys import HOT, PREFIX, companion, counter, page_keys
+from service.cache.keys import Keys
 from service.cache.primaries import Primaries, Script
-from service.telemetry.events import CacheAccepts, CacheRefuses, Observer
+from service.telemetry.events import CacheAccepts, CacheRefuses, Observer, PageReplaced
 from service.telemetry.tracing import span
 
 T = TypeVar("T")
@@ -36,6 +40,9 @@ _PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
 
 # A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
+# A deployment that has not renewed its mark for so long has left Redis to others.
+_MARK_MS = 60_000
+MARK_AGAIN_S = _MARK_MS / 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,10 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What Redis answers a reader: a page with its remaining TTL, or whether this reader has the lease."""
+    """What Redis answers a reader: a page with its digest and remaining TTL, or whether this reader has the lease."""
 
     page: bytes | None = None
+    digest: str = ""
     ttl_ms: int = 0
     is_granted: bool = False
     publication: Remembered | None = None
@@ -58,6 +66,20 @@ class Claim:
 
 class CacheUnavailableError(Exception):
     """Redis cannot be used now."""
+
+
+class ForeignMarkError(CacheUnavailableError):
+    """Redis carries the mark of another deployment."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__(
+            f"Redis is used for another config database ({mark}): give each a Redis of its own, or ROSETTA_REDIS_PREFIX"
+        )
+
+
+def digest_of(body: bytes) -> str:
+    """A digest of a page: equal bytes have the same digest in every process."""
+    return blake2b(body, digest_size=16).hexdigest()
 
 
 def parse_publication(held: bytes | None) -> Remembered | None:
@@ -72,8 +94,10 @@ class Cache:
     The session (see `session`) decides when they may be used, with `begin`, `trust` and `end`.
     """
 
-    def __init__(self, observer: Observer, *, eviction_wait_s: float) -> None:
+    def __init__(self, observer: Observer, keys: Keys, *, eviction_wait_s: float) -> None:
         self._observe = observer
+        self.keys = keys
+        self._identity = ""
         self._eviction_wait = eviction_wait_s
         self._primaries: Primaries | None = None
         self._is_reachable = self._is_trusted = self._is_tracked = False
@@ -113,9 +137,13 @@ class Cache:
         """How many evictions Redis has not answered yet."""
         return len(self._evicting)
 
-    def begin(self, primaries: Primaries) -> None:
-        """Sends evictions to these servers from now on; failures of earlier servers no longer count."""
+    def begin(self, primaries: Primaries, identity: str) -> None:
+        """Sends evictions to these servers from now on; failures of earlier servers no longer count.
+
+        `identity` names the config database whose pages these are.
+        """
         self._primaries = primaries
+        self._identity = identity
         self.failed.clear()
         self._is_reachable = True
 
@@ -142,26 +170,37 @@ class Cache:
         if not self._is_trusted:
             raise CacheUnavailableError
         primaries = self._primaries
+        keys = self.keys
+        names = keys.page(source_id), keys.seal(source_id), keys.lease(source_id), keys.publication(source_id)
         with span("redis claim", source_id=source_id):
             answer = await self._run(
-                scripts.CLAIM, (*page_keys(source_id), companion(source_id, "none")), token, _LEASE_MS, int(force)
+                scripts.CLAIM, (*names, keys.companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
         # The session may have ended while the answer was under way: evictions since then may be missed.
         if not self._is_trusted or self._primaries is not primaries:
             raise CacheUnavailableError
         if answer[0] == b"page":
-            return Claim(page=answer[1], ttl_ms=answer[2])
+            page, ttl_ms, seal = answer[1] or b"", answer[2], answer[3]
+            digest = digest_of(page)
+            if seal == self._seal(source_id, digest):
+                return Claim(page=page, digest=digest, ttl_ms=ttl_ms)
+            self._observe(PageReplaced(source_id=source_id))
+            return await self.claim(source_id, token, force=True)
         return Claim(
             is_granted=answer[0] == b"granted", publication=parse_publication(answer[1]) if len(answer) > 1 else None
         )
 
-    async def store(self, source_id: int, token: str, body: bytes, ttl_ms: int) -> bool:
+    def _seal(self, source_id: int, digest: str) -> bytes:
+        return f"{source_id} {self._identity} {digest}".encode()
+
+    async def store(self, source_id: int, token: str, body: bytes, digest: str, ttl_ms: int) -> bool:
         """Stores a page if its lease still exists; false if the lease was lost, or the page has expired."""
         if not self._is_trusted or ttl_ms <= 0:
             return False
-        page, lease, _ = page_keys(source_id)
+        names = self.keys.page(source_id), self.keys.seal(source_id), self.keys.lease(source_id)
+        seal = self._seal(source_id, digest)
         with span("redis store", source_id=source_id, body_bytes=len(body)):
-            is_stored = bool(await self._run(scripts.STORE, (page, lease), token, body, ttl_ms))
+            is_stored = bool(await self._run(scripts.STORE, names, token, body, ttl_ms, seal))
         if self._refusal is not None:
             self._refusal = None
             self._observe(CacheAccepts())
@@ -170,28 +209,28 @@ class Cache:
     async def release(self, source_id: int, token: str) -> None:
         """Gives a lease back, so that nobody waits for a fill that will not finish."""
         if self._is_trusted:
-            await self._run(scripts.RELEASE, page_keys(source_id)[1:2], token)
+            await self._run(scripts.RELEASE, [self.keys.lease(source_id)], token)
 
     async def remember_publication(self, source_id: int, number: int, publication: bytes, ttl_ms: int) -> None:
         """Keeps a source's answer about its publication; `number` is that of the last sync, 0 if there is none."""
         if self._is_trusted:
-            await self._run(scripts.REMEMBER, page_keys(source_id)[2:], number, publication, ttl_ms)
+            await self._run(scripts.REMEMBER, [self.keys.publication(source_id)], number, publication, ttl_ms)
 
     async def remember_tables(self, source_id: int, tables: bytes, ttl_ms: int) -> None:
         """Keeps the names of all of a source's tables."""
-        await self._remember_text(companion(source_id, "tables"), tables, ttl_ms)
+        await self._remember_text(self.keys.companion(source_id, "tables"), tables, ttl_ms)
 
     async def recall_tables(self, source_id: int) -> bytes | None:
         """The names that were kept, or None if they have expired."""
-        return await self._recall_text(companion(source_id, "tables"))
+        return await self._recall_text(self.keys.companion(source_id, "tables"))
 
     async def remember_hot(self, source_ids: bytes, ttl_ms: int) -> None:
         """Keeps the ids of the most requested pages."""
-        await self._remember_text(HOT, source_ids, ttl_ms)
+        await self._remember_text(self.keys.hot, source_ids, ttl_ms)
 
     async def recall_hot(self) -> bytes | None:
         """The ids that were kept, or None if they have expired."""
-        return await self._recall_text(HOT)
+        return await self._recall_text(self.keys.hot)
 
     async def _remember_text(self, key: str, text: bytes, ttl_ms: int) -> None:
         if self._is_trusted:
@@ -207,7 +246,7 @@ class Cache:
         """Counts a name, and returns its count since the first time. CacheUnavailableError without Redis."""
         if not self._is_trusted:
             raise CacheUnavailableError
-        return int(await self._run(scripts.COUNT, [counter(name)], ttl_ms))
+        return int(await self._run(scripts.COUNT, [self.keys.counter(name)], ttl_ms))
 
     async def evict(self, source_ids: Iterable[int] | None) -> None:
         """Deletes pages and leases, all of them for None. Until that is done, no claim on them is answered."""
@@ -223,7 +262,8 @@ class Cache:
             if ids is None:
                 await self.evict_all()
             else:
-                groups = [page_keys(source_id)[:2] for source_id in ids]
+                keys = self.keys
+                groups = [(keys.page(number), keys.seal(number), keys.lease(number)) for number in ids]
                 await self._ask(lambda primaries: primaries.delete(groups), must_succeed=True)
         finally:
             done.set_result(None)
@@ -236,15 +276,29 @@ class Cache:
 
         Leases first, then pages: a fill whose lease the first pass missed has stored its page before the second pass.
         """
-        patterns = (f"{{{PREFIX}*}}:lease", f"{PREFIX}*")
-        await self._ask(lambda primaries: primaries.delete_matching(patterns), must_succeed=True)
+        await self._ask(lambda primaries: primaries.delete_matching(self.keys.patterns), must_succeed=True)
+
+    async def mark(self) -> None:
+        """Marks Redis as this deployment's for the next minute. ForeignMarkError if it carries another's mark.
+
+        The seals keep two deployments' pages apart. The mark is there so that somebody is told.
+        """
+        try:
+            held = await self._ask(
+                lambda primaries: primaries.run(scripts.MARK, [self.keys.mark], [self._identity, _MARK_MS])
+            )
+        except CacheUnavailableError:
+            if self._is_reachable:
+                # It refuses to store, for now: nobody else can mark it either.
+                return
+            raise
+        if held != self._identity.encode():
+            raise ForeignMarkError(held[:100].decode("utf-8", "replace"))
 
     async def _run(self, script: Script, names: Sequence[str], *args: Any) -> Any:
         # Readers queue here, without a timeout. If they queued for a connection, its timeout would make Redis seem lost
         # and begin a new session, which evicts all pages.
         async with self._readers:
-            if not self._is_trusted:
-                raise CacheUnavailableError
             return await self._ask(lambda primaries: primaries.run(script, names, args))
 
     async def _ask(self, command: Callable[[Primaries], Awaitable[T]], *, must_succeed: bool = False) -> T:

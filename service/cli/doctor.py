@@ -1,6 +1,7 @@
 """`rosetta doctor`: checks every dependency, right, index, trigger and setting, and names a remedy for each problem."""
 
 import argparse
+import contextlib
 import functools
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -160,7 +161,7 @@ async def _listener(bench: Workbench) -> AsyncIterator[Finding]:
 
 async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
     try:
-        redis = await examine(bench.redis)
+        redis = await examine(bench.redis, bench.cache.keys)
     except CacheRefusesError as error:
         yield Finding(
             "Redis", "degraded", f"refuses what the service needs ({error}): pages come from each process and "
@@ -177,6 +178,15 @@ async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
     yield Finding(
         "Redis", "fine", f"all {count} primaries accept what is needed" if count > 1 else "accepts what is needed"
     )
+    identity: str | None = None
+    with contextlib.suppress(ServiceError):
+        # Without it, the findings about the config database say why.
+        identity = await bench.identity()
+    if identity and redis.mark not in (None, identity):
+        yield Finding(
+            "Redis mark", "degraded", f"it is used for another config database ({redis.mark}; this one is {identity})",
+            "give each config database a Redis of its own, or set ROSETTA_REDIS_PREFIX",
+        )  # fmt: skip
     if not redis.tracks:
         yield Finding(
             "Redis tracking", "degraded", "CLIENT TRACKING is refused: pages are not kept in the processes",

@@ -51,7 +51,7 @@ async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
 
 async def _cached(bench: Workbench, source_id: int) -> dict[str, Any]:
     try:
-        holding = await held(bench.redis, source_id)
+        holding = await held(bench.redis, bench.cache.keys, source_id)
     except CacheUnavailableError as error:
         return {"error": str(error)}
     names, publication = None, holding.publication

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         0, ge=0, le=100_000, description="how many of the most requested pages to keep warm; 0: none"
     )
     fill_wait_ms: Milliseconds = Field(1000, description="longest wait for another process to compute the page")
+    redis_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.:-]{0,64}$",
+        description="stands before every key, if deployments share a Redis",
+    )
     redis_timeout_ms: Milliseconds = Field(250, description="longest wait for Redis")
 
     pool_min_size: int = Field(2, ge=0, le=1000, description="minimum connections to the config database")

@@ -35,7 +35,7 @@ def find_troubles(view: Mapping[str, Any]) -> Iterator[Trouble]:
     if not view["has_event_trigger"]:
         yield Trouble(
             "event trigger",
-            "missing, so a manual REFRESH is only found by polling",
+            "missing, so a manual REFRESH and an ALTER TABLE are only found by polling",
             f"run {REPAIR} as a superuser, once",
             is_broken=False,
         )

@@ -3,10 +3,10 @@
 import shutil
 import sys
 
-from service.cache.keys import page_key
+from service.cache.keys import Keys
 from service.demo.product import Demo
 
-_KEY = page_key(1)
+_KEY = Keys().page(1)
 _HAS_CURL = shutil.which("curl") is not None
 
 

@@ -10,12 +10,12 @@ import httpx
 import psycopg
 
 from service.cache.deployment import operator_client
-from service.cache.keys import page_key
+from service.cache.keys import Keys
 from service.database.queries import query
 from service.demo import shop
 from service.demo.product import Demo
 
-_KEY = page_key(1)
+_KEY = Keys().page(1)
 _TABLES = 50
 _READS = 200
 _CHANGES = 1000

@@ -91,6 +91,9 @@ class Pages:
             if page := self.memory.last_known(source_id):
                 return Answer(page, "last known")
             raise
+        if current is not None and not answer.is_settled:
+            # That fill may have read before a change that this process has been told of, under another source's id.
+            return await self.reload(source_id)
         return Answer(answer.page, answer.found, answer.is_stored, current is not None, answer.computed)
 
     async def reload(self, source_id: int) -> Answer:
@@ -114,12 +117,20 @@ class Pages:
         """
         started = monotonic()
         ids = None if source_ids is None else tuple(source_ids)
-        self.memory.drop(ids)
-        self._change_fills(ids, _State.DROPPED)
+        self.drop(ids)
         # If Redis fails here, it is no longer trusted. Everything in it is evicted before it is trusted again.
         with contextlib.suppress(CacheUnavailableError):
             await self._cache.evict(ids)
         self._observe(Evicted(cause=cause, sources=ids, took_ms=round((monotonic() - started) * 1000, 3)))
+
+    def drop(self, source_ids: Iterable[int] | None) -> None:
+        """The first step of an eviction, at once: no new reader of this process gets these pages or joins their fills.
+
+        `evict` has to follow before a new fill asks Redis.
+        """
+        ids = None if source_ids is None else tuple(source_ids)
+        self.memory.drop(ids)
+        self._change_fills(ids, _State.DROPPED)
 
     def doubt(self, source_id: int | None) -> None:
         """Takes note that the page's key in Redis was written or deleted, perhaps by this process; all keys for None.
@@ -165,6 +176,8 @@ class Pages:
         if fill.task.cancelled() or fill.task.exception() is not None:
             return
         answer = fill.task.result()
+        if not answer.is_settled:
+            return
         if fill.state is _State.DOUBTED:
             if self.memory.last_known(source_id) is None:
                 self.memory.put(source_id, answer.page, is_current=False)
@@ -179,7 +192,11 @@ class Pages:
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
         # The page was served with the tables recorded as published. It is evicted only if the late answer differs.
         async def evict_if_different() -> None:
-            row = await self._read_row(source_id, None)
+            try:
+                row = await self._read_row(source_id, None)
+            except ConfigDatabaseUnavailableError:
+                # The page stays as recorded, until its life ends.
+                return
             if row is not None and frozenset(row["published_names"]) != names:
                 await self.evict([source_id], "late publication")
 
@@ -190,13 +207,13 @@ class Pages:
         claim = await self._claim(source_id, token, force=force)
         if claim.page is not None:
             life = claim.ttl_ms / 1000
-            return Answer(Page(claim.page, monotonic() + life, self._ttl), "redis")
+            return Answer(Page(claim.page, monotonic() + life, self._ttl, claim.digest), "redis")
         started = monotonic()
         outcome: Literal["stored", "refused", "aside"] = "aside"
         try:
             parts = await self.compute(source_id, claim)
             page = Page(parts.body(), started + self._ttl, self._ttl)
-            if claim.is_granted:
+            if claim.is_granted and parts.is_settled:
                 outcome = await self._store(source_id, token, page)
         finally:
             if claim.is_granted and outcome != "stored":
@@ -237,7 +254,7 @@ class Pages:
     async def _store(self, source_id: int, token: str, page: Page) -> Literal["stored", "refused", "aside"]:
         ttl_ms = int((page.expires - monotonic()) * 1000)
         try:
-            return "stored" if await self._cache.store(source_id, token, page.body, ttl_ms) else "refused"
+            return "stored" if await self._cache.store(source_id, token, page.body, page.digest, ttl_ms) else "refused"
         except CacheUnavailableError:
             return "aside"
 

@@ -172,10 +172,13 @@ class Listener:
 
     def _hear(self, payload: str) -> None:
         # Every payload but a source id means all pages: '*', or the text of a program that does not know our payloads.
-        if self._received is not None and _SOURCE_ID.fullmatch(payload):
-            self._received.add(int(payload))
+        source_ids = [int(payload)] if _SOURCE_ID.fullmatch(payload) else None
+        if self._received is not None and source_ids is not None:
+            self._received.update(source_ids)
         else:
             self._received = None
+        # At once: before the flush has its turn, a request that has arrived may be answered.
+        self._pages.drop(source_ids)
         if not self._is_flush_due:
             # Everything that arrives in one packet becomes one eviction: the flush runs once all of it has been read.
             self._is_flush_due = True

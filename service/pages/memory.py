@@ -32,7 +32,7 @@ class Memory:
         return page
 
     def last_known(self, source_id: int) -> Page | None:
-        """The page as it was last known; never one that has been dropped."""
+        """The page as it was last known; never one that this process has dropped."""
         page = self._pages.get(source_id)
         if page is not None and page.expires + self._grace <= monotonic():
             self._remove(source_id)

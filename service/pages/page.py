@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from time import monotonic
 from typing import Any, Literal
 
 import msgspec
 
+from service.cache.store import digest_of
 from service.concurrency import keep
 from service.sources.health import health
 from service.sources.publication import is_failure
@@ -24,9 +24,9 @@ class Page:
     body: bytes
     expires: float
     ttl_s: float
+    _digest: str = ""
     _encoded: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
     _heads: dict[str, Head] = field(default_factory=dict)
-    _digest: str = ""
 
     @property
     def ttl(self) -> int:
@@ -42,7 +42,7 @@ class Page:
     def digest(self) -> str:
         """A digest of the body: equal bytes have the same digest in every process."""
         if not self._digest:
-            self._digest = blake2b(self.body, digest_size=16).hexdigest()
+            self._digest = digest_of(self.body)
         return self._digest
 
     @property
@@ -82,14 +82,23 @@ class Answer:
     is_collapsed: bool = False
     computed: "Computed | None" = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the page may be kept."""
+        return self.computed is None or self.computed.is_settled
+
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A page as read from the database: its JSON up to `meta`, and the facts for `meta`."""
+    """A page as read from the database: its JSON up to `meta`, and the facts for `meta`.
+
+    A page that `is_settled` may be kept: every later change of it will be told.
+    """
 
     head: bytes
     meta: dict[str, Any]
     names: frozenset[str] | None
+    is_settled: bool
 
     def body(self, **more: Any) -> bytes:
         """The finished JSON, with `more` added to its meta."""
@@ -110,7 +119,7 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "drift": _drift(row, unregistered),
         "health": health(row["health_facts"], check if is_failure(check) else None).body(),
     }
-    return Computed(row["body"], meta, names)
+    return Computed(row["body"], meta, names, row["is_settled"])
 
 
 def _drift(row: dict[str, Any], unregistered: list[str]) -> dict[str, Any]:

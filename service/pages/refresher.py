@@ -50,34 +50,36 @@ class Refresher:
             # A caller that comes from here on may have written after the refresh below took its snapshot: that refresh
             # must not serve it.
             served, self._waiting = self._waiting, []
-            pause = await self._refresh()
-            if pause is None:
+            is_covered, pause = await self._refresh()
+            if is_covered:
                 for covered in served:
                     if not covered.done():
                         covered.set_result(None)
+                if pause:
+                    asyncio.get_running_loop().call_later(pause, self.request)
             else:
                 self._waiting = served + self._waiting
                 self._requested.set()
                 await asyncio.sleep(pause)
 
-    async def _refresh(self) -> float | None:
-        """None if the view covers everything; otherwise the seconds until the next attempt."""
+    async def _refresh(self) -> tuple[bool, float]:
+        """Whether the view covers all that it can cover now, and the seconds until the next attempt; 0 for none."""
         started = monotonic()
         try:
             row = await self._database.fetch_detached("refresh_if_due", timeout_s=_LONGEST_S, share=self._share)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
             # Somebody is refreshing the view by hand.
-            return _RETRY_S
+            return False, _RETRY_S
         except (psycopg.Error, ConfigDatabaseUnavailableError) as error:
             # Callers go on waiting for the view: the refresh is tried again. The event is sent once, not per attempt.
             if not self._is_failing:
                 self._observe(RefreshFailed(reason=reason(error)))
             self._is_failing = True
-            return _RETRY_S
+            return False, _RETRY_S
         self._is_failing = False
         assert row is not None
         if row["outcome"] == "refreshed":
             self._observe(ViewRefreshed(took_ms=round((monotonic() - started) * 1000, 3)))
         else:
             self._observe(RefreshSkipped(why=row["outcome"]))
-        return None if row["outcome"] in ("refreshed", "clean") else row["wait_ms"] / 1000
+        return row["outcome"] in ("refreshed", "clean", "unsettled"), (row["wait_ms"] or 0) / 1000

@@ -49,6 +49,14 @@ class CacheAccepts(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PageReplaced(Event):
+    """What stood under a page's key in Redis was not this deployment's page: it was not served, and is replaced."""
+
+    level: ClassVar[str] = "warning"
+    source_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseDown(Event):
     """The config database cannot be reached: only pages that a process still has are served."""
 

@@ -14,6 +14,7 @@ from service.telemetry.events import (
     Filled,
     ListenerDown,
     Observer,
+    PageReplaced,
     RefreshFailed,
     RefreshSkipped,
     Sampled,
@@ -43,6 +44,7 @@ class Metrics:
         self._fills = self._counter(
             "fills", "pages computed; refused: an eviction took the lease; aside: no lease", "outcome"
         )
+        self._replaced = self._counter("pages_replaced", "entries in Redis under a page's key that were not its page")
         self._warmed = self._counter("warmed", "hot pages computed before anyone requested them, by cause", "cause")
         self._evictions = self._counter("evictions", "evictions, by their cause", "cause")
         self._eviction = self._histogram("eviction_seconds", "from a change's notification to its eviction everywhere")
@@ -87,6 +89,8 @@ class Metrics:
                 self._canary.observe(event.evicted_ms / 1000)
             case Filled():
                 self._fills.labels(event.outcome).inc()
+            case PageReplaced():
+                self._replaced.inc()
             case Warmed():
                 self._warmed.labels("renewal" if event.is_renewal else "eviction").inc()
             case ViewRefreshed():

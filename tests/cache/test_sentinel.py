@@ -1,19 +1,14 @@
 """Redis with Sentinels by its URL, and demoted servers: the primary is found, and nothing outdated is ever read."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-
 import pytest
 from pydantic import SecretStr
 
-from service.demo.servers import Valkey
 from service.telemetry.events import CacheDown, CacheUp
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
 from tests.fixtures.redis_deployments import Node, RedisUnderSentinels, eventually
 from tests.fixtures.runtime import Service, Start
-from tests.fixtures.servers import Servers
 
 pytestmark = pytest.mark.faults
 
@@ -57,19 +52,6 @@ async def test_without_a_primary_pages_come_from_the_database(
     health = (await service.client.get("/health/ready")).json()
     assert health["redis"]["status"] == "down"
     assert "pages-of-others" in health["redis"]["reason"]
-
-
-@pytest.fixture
-def two_servers(servers: Servers) -> Iterator[tuple[Node, Node]]:
-    """Two servers that know nothing of each other."""
-    with ExitStack() as stack:
-        nodes = []
-        for name in ("lone-1", "lone-2"):
-            server = Valkey(servers.reaper, name, arguments=["--repl-diskless-sync-delay", "0"])
-            server.start()
-            stack.callback(server.stop)
-            nodes.append(Node(server))
-        yield nodes[0], nodes[1]
 
 
 async def test_server_that_was_demoted_is_not_read(start: Start, config: Sql, two_servers: tuple[Node, Node]) -> None:

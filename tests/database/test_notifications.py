@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
+from typing import Any
 
 import psycopg
 import pytest
+import redis as sync_redis
+from pydantic import SecretStr
 
 from service.database.queries import folder
-from tests.fixtures.databases import Aside, Sql, connect
+from service.telemetry.events import Evicted
+from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
-from tests.fixtures.runtime import Service
+from tests.fixtures.runtime import Service, Start
 
 
 @contextmanager
@@ -188,81 +193,165 @@ def test_writer_without_rights_on_our_tables_is_heard(config: Sql, config_dsn: s
         config.execute("DROP ROLE platform_writer")
 
 
-def test_destination_added_to_a_pipeline_that_moves_is_told_to_where_it_went(
-    config: Sql, config_dsn: str, filled: int
-) -> None:
-    """The mover cannot see the addition, nor the adding transaction the move: the move waits."""
-    second = add_source(config)
-    with listening(config_dsn) as payloads:
-        with connect(config_dsn) as adding, adding.transaction():
-            adding.execute("INSERT INTO destinations (name) VALUES ('lake')")
-            adding.execute(
-                "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
-                "SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE d.name = 'lake'"
-            )
-            moving = Aside(config_dsn, f"UPDATE pipelines SET source_id = {second}")
-            moving.wait_for_lock(config)
-        moving.join()
-    assert moving.error is None
-    # A process that receives the last notification reads both changes.
-    assert payloads[0] == str(filled)
-    assert set(payloads[1:]) == {str(filled), str(second)}
-
-
-@pytest.mark.parametrize(
-    "move",
-    [
+MOVES = [
+    (
+        "UPDATE history_schema_evolution SET version_schema = 9",
+        "UPDATE table_metadata_list SET source_id = {there} WHERE source_id = {here}",
+    ),
+    (
+        "WITH added AS (INSERT INTO destinations (name) VALUES ('added') RETURNING id) "
+        "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+        "SELECT p.id, d.id FROM pipelines AS p, added AS d WHERE p.source_id = {here}",
         "UPDATE pipelines SET source_id = {there} WHERE source_id = {here}",
+    ),
+    (
+        "UPDATE destinations SET name = 'renamed'",
+        "UPDATE pipelines SET source_id = {there} WHERE source_id = {here}",
+    ),
+    (
+        "UPDATE destinations SET name = 'renamed'",
         "UPDATE pipelines_destination SET pipeline_id = (SELECT id FROM pipelines WHERE source_id = {there})",
-    ],
-)
-async def test_destination_renamed_while_what_leads_to_it_moves_is_told_to_where_it_went(
-    service: Service, config: Sql, config_dsn: str, move: str
+    ),
+]
+
+
+def shown(page: dict[str, Any]) -> tuple[list[int], list[str]]:
+    """What the changes above change."""
+    return [table["version"] for table in page["tables"]], page["destinations"]
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize("is_moved_first", [True, False])
+@pytest.mark.parametrize(("change", "move"), MOVES)
+async def test_change_below_what_moves_reaches_where_it_went(
+    service: Service, config: Sql, config_dsn: str, change: str, move: str, is_moved_first: bool, role: str
 ) -> None:
-    """The move waits for the renaming, so that no source keeps the old name."""
+    """Neither transaction sees the other, nor waits for it; whichever commits last, no page stays as it was."""
     here, there = add_source(config), add_source(config)
+    table = add_table(config, here)
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 1)", (table,)
+    )
     add_pipeline(config, here, "warehouse")
-    add_pipeline(config, there)
+    config.execute("INSERT INTO pipelines (name, source_id) VALUES ('p', %s)", (there,))
     await service.settled(config)
-    with connect(config_dsn) as renaming:
-        renaming.execute("BEGIN")
-        renaming.execute("UPDATE destinations SET name = 'renamed'")
-        moving = Aside(config_dsn, move.format(here=here, there=there))
-        moving.wait_for_lock(config)
-        await service.details(there)
-        renaming.execute("COMMIT")
-    moving.join()
-    assert moving.error is None
-    await service.settled(config)
-    assert (await service.details(there)).json()["destinations"] == ["renamed"]
+    with connect(config_dsn) as changing, connect(config_dsn) as moving:
+        for writer in (changing, moving):
+            writer.execute("BEGIN")
+            writer.execute("SET LOCAL lock_timeout = '2s'")
+            writer.execute(f"SET LOCAL session_replication_role = {role}")
+        changing.execute(change.format(here=here, there=there))
+        moving.execute(move.format(here=here, there=there))
+        for writer in (moving, changing) if is_moved_first else (changing, moving):
+            await service.details(there)
+            await service.details(here)
+            writer.execute("COMMIT")
+            await service.settled(config)
+    for source in (here, there):
+        assert shown((await service.details(source)).json()) == shown(
+            (await service.details(source, headers={"Cache-Control": "no-cache"})).json()
+        )
+        assert shown((await service.details(source)).json()) != ([], []) or source == here
 
 
-def test_version_changed_while_its_table_moves_is_told_to_where_it_went(
-    config: Sql, config_dsn: str, filled: int
+@pytest.mark.parametrize("has_redis", [True, False])
+async def test_page_of_what_moved_is_not_kept_while_an_older_transaction_runs(
+    start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis, has_redis: bool
 ) -> None:
-    """A change of a version locks its table against a move."""
-    second = add_source(config)
-    with listening(config_dsn) as payloads:
-        with connect(config_dsn) as changing, changing.transaction():
-            changing.execute("UPDATE history_schema_evolution SET version_schema = 9")
-            moving = Aside(config_dsn, f"UPDATE table_metadata_list SET source_id = {second}")
-            moving.wait_for_lock(config)
+    """It is read live, by every reader. Once the other transaction has ended, whoever waits for news is told."""
+    service = await (start() if has_redis else start(redis_url=SecretStr("redis://127.0.0.1:1/0")))
+    here, there = add_source(config), add_source(config)
+    add_pipeline(config, here)
+    config.execute("INSERT INTO destinations (name) VALUES ('lake')")
+    await service.settled(config)
+    with connect(config_dsn) as other:
+        other.execute("BEGIN")
+        other.execute(
+            "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+            "SELECT p.id, d.id FROM pipelines AS p, destinations AS d"
+        )
+        config.execute("UPDATE pipelines SET source_id = %s", (there,))
+        await service.settled(config)
+        for _ in range(2):
+            assert "fwd=miss" in (await service.details(there)).headers["cache-status"]
+        assert not redis.exists(f"source_details:{there}")
+        seen = len(service.events.events)
+        other.execute("COMMIT")
+    await service.events.until(Evicted, after=seen, which=lambda event: there in (event.sources or ()))
+    assert (await service.details(there)).json()["destinations"] == ["lake"]
+    assert config.execute("SELECT FROM source_details_log").fetchall() == []
+    assert "hit" in (await service.details(there)).headers["cache-status"]
+
+
+def test_two_writers_below_one_row_that_both_move_it_do_not_deadlock(config: Sql, config_dsn: str, filled: int) -> None:
+    """Without triggers the second would wait for the first, and no more."""
+    config.execute("INSERT INTO destinations (name) VALUES ('a'), ('b')")
+    link = (
+        "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+        "SELECT p.id, d.id FROM pipelines AS p, destinations AS d WHERE d.name = %s"
+    )
+    there = add_source(config)
+    with connect(config_dsn) as first, connect(config_dsn) as second:
+        for writer, name in ((first, "a"), (second, "b")):
+            writer.execute("BEGIN")
+            writer.execute(link, (name,))
+        first.execute("UPDATE pipelines SET source_id = %s", (there,))
+        moving = Thread(target=second.execute, args=("UPDATE pipelines SET name = 'moved'",))
+        moving.start()
+        first.execute("COMMIT")
         moving.join()
-    assert payloads[0] == str(filled)
-    assert set(payloads[1:]) == {str(filled), str(second)}
-
-
-def test_change_below_a_row_that_is_being_moved_waits_for_nobody(config: Sql, config_dsn: str, filled: int) -> None:
-    """Waiting could deadlock with a transaction that deletes the row and then what is below it: it evicts all pages."""
-    second = add_source(config)
+        second.execute("COMMIT")
     assert filled
-    with connect(config_dsn) as moving, moving.transaction():
-        moving.execute("UPDATE table_metadata_list SET source_id = %s", (second,))
-        with listening(config_dsn) as payloads:
-            config.execute("SET lock_timeout = '1s'")
-            config.execute("UPDATE history_schema_evolution SET version_schema = 9")
-        assert payloads == ["*"]
-        assert config.execute("SELECT source_id FROM source_details_log").fetchall() == [{"source_id": 0}]
+    row = config.execute("SELECT name, source_id FROM pipelines").fetchone()
+    assert row == {"name": "moved", "source_id": there}
+
+
+def test_change_below_a_row_that_is_not_there_is_told_to_all(config_dsn: str, filled: int) -> None:
+    """A restore may write the rows below first; foreign keys are not checked for it."""
+    with listening(config_dsn) as payloads, connect(config_dsn) as restoring:
+        restoring.execute("SET session_replication_role = replica")
+        restoring.execute(
+            "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (99, 2)"
+        )
+        restoring.execute("INSERT INTO pipelines_destination (pipeline_id, destination_id) VALUES (99, 99)")
+    assert filled
+    assert payloads == ["*", "*"]
+
+
+@pytest.mark.parametrize("is_renamed_first", [True, False])
+@pytest.mark.parametrize("role", ["origin", "replica"])
+async def test_destination_renamed_while_it_is_linked_is_told_to_whoever_uses_it(
+    service: Service, config: Sql, config_dsn: str, role: str, is_renamed_first: bool
+) -> None:
+    """Neither sees the other; in whatever order they change and commit, the page shows the new name."""
+    # With the constraint the two wait for each other, with our triggers and without.
+    config.execute("ALTER TABLE destinations DROP CONSTRAINT IF EXISTS destinations_name_key")
+    source = add_source(config)
+    config.execute("INSERT INTO pipelines (name, source_id) VALUES ('p', %s)", (source,))
+    config.execute("INSERT INTO destinations (name) VALUES ('old')")
+    await service.settled(config)
+    link = (
+        "INSERT INTO pipelines_destination (pipeline_id, destination_id) "
+        "SELECT p.id, d.id FROM pipelines AS p, destinations AS d"
+    )
+    for is_linked_last in (True, False):
+        with connect(config_dsn) as renaming, connect(config_dsn) as linking:
+            for writer in (renaming, linking):
+                writer.execute("BEGIN")
+                writer.execute("SET LOCAL lock_timeout = '2s'")
+                writer.execute(f"SET LOCAL session_replication_role = {role}")
+            steps = [(renaming, "UPDATE destinations SET name = name || '!'"), (linking, link)]
+            for writer, statement in steps if is_renamed_first else reversed(steps):
+                writer.execute(statement)
+            for writer in (renaming, linking) if is_linked_last else (linking, renaming):
+                await service.details(source)
+                writer.execute("COMMIT")
+                await service.settled(config)
+        name = config.execute("SELECT name FROM destinations").fetchone()
+        assert name is not None
+        assert (await service.details(source)).json()["destinations"] == [name["name"]]
+        config.execute("DELETE FROM pipelines_destination")
+        await service.settled(config)
 
 
 def test_transaction_with_an_old_snapshot_tells_of_all(config: Sql, config_dsn: str, filled: int) -> None:

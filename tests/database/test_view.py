@@ -1,46 +1,32 @@
 """The materialized view never causes outdated pages: not before a refresh, and not when refreshes race."""
 
-from typing import Any
+import asyncio
 
 import psycopg
 import pytest
 
 from service.database.queries import query
+from service.telemetry.events import Evicted
 from tests.fixtures.databases import Aside, Sql, connect
-from tests.fixtures.metadata import add_source, add_table
-
-REFRESH = "REFRESH MATERIALIZED VIEW public.source_details_tables"
-CONCURRENTLY = "REFRESH MATERIALIZED VIEW CONCURRENTLY public.source_details_tables"
-
-
-def read(config: Sql, source: int) -> dict[str, Any]:
-    """A page, read with the service's own statement."""
-    row = config.execute(query("details"), {"id": source, "names": None}).fetchone()
-    assert row is not None
-    return row
-
-
-def names(config: Sql, source: int) -> list[str]:
-    """The tables that a page shows."""
-    return list(read(config, source)["published_names"])
-
-
-def log(config: Sql) -> list[int]:
-    """The sources that the log names."""
-    return [row["source_id"] for row in config.execute("SELECT source_id FROM source_details_log ORDER BY 1")]
-
-
-def agrees(config: Sql) -> bool:
-    """Whether the stored rows equal the live rows."""
-    row = config.execute(
-        """
-        SELECT count(*) AS differences
-        FROM (SELECT table_id, source_id, table_name, is_published, version, fragment FROM source_details_tables) AS s
-        FULL JOIN source_details_live AS l USING (table_id)
-        WHERE s.fragment IS DISTINCT FROM l.fragment OR s.source_id IS DISTINCT FROM l.source_id
-        """
-    ).fetchone()
-    return row == {"differences": 0}
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
+from tests.fixtures.runtime import Start
+from tests.fixtures.view import (
+    CONCURRENTLY,
+    OURS,
+    REFRESH,
+    agrees,
+    change_while_a_refresh_waits,
+    drop_event_trigger,
+    log,
+    names,
+    race_two_refreshes,
+    read,
+    refresh_while_a_table_is_rewritten,
+    refresh_while_another_has_written,
+    restore_from_another_server,
+    write_refresh_write,
+    write_with_the_number_of_a_restored_row,
+)
 
 
 def test_change_is_read_between_commit_and_refresh(config: Sql) -> None:
@@ -66,27 +52,9 @@ def test_change_during_a_waiting_refresh_is_not_lost(config: Sql, config_dsn: st
     source = add_source(config)
     add_table(config, source, "a")
     config.execute(REFRESH)
-    with connect(config_dsn) as blocker, blocker.transaction():
-        blocker.execute(CONCURRENTLY)
-        late = Aside(config_dsn, statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "while it waited")
-    late.join()
-    assert late.error is None
+    assert change_while_a_refresh_waits(config, config_dsn, source, statement).error is None
     assert log(config) == [source]
-    assert names(config, source) == ["a", "while it waited"]
-
-
-def race_two_refreshes(config: Sql, config_dsn: str, source: int, late_statement: str) -> Aside:
-    """A refresh with a snapshot from before a change ends after a refresh with a snapshot from after the change."""
-    with connect(config_dsn) as newer, newer.transaction():
-        newer.execute(CONCURRENTLY)
-        late = Aside(config_dsn, late_statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "b")
-        newer.execute(CONCURRENTLY)
-    late.join()
-    return late
+    assert names(config, source) == ["a", "b"]
 
 
 @pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY])
@@ -108,16 +76,9 @@ def test_view_that_went_backwards_is_not_believed(config: Sql, config_dsn: str, 
     """The second race, without the event trigger: readers read live until a refresh has repaired the view."""
     source = add_source(config)
     add_table(config, source, "a")
-    config.execute("DROP EVENT TRIGGER source_details_refreshed")
-    config.execute("SELECT source_details_refresh(false)")
-    with connect(config_dsn) as newer, newer.transaction():
-        newer.execute("SELECT source_details_refresh(false)")
-        late = Aside(config_dsn, statement)
-        late.wait_for_lock(config)
-        add_table(config, source, "b")
-        newer.execute("SELECT source_details_refresh(false)")
-    late.join()
-    assert late.error is None
+    drop_event_trigger(config)
+    config.execute(OURS)
+    assert race_two_refreshes(config, config_dsn, source, statement, OURS).error is None
     assert not agrees(config)
     assert log(config) == []
     assert names(config, source) == ["a", "b"]
@@ -156,19 +117,40 @@ def test_transaction_that_writes_after_its_own_refresh_is_not_pruned(
     source = add_source(config)
     add_table(config, source, "a")
     if not has_event_trigger:
-        config.execute("DROP EVENT TRIGGER source_details_refreshed")
-    with config.transaction():
-        config.execute("UPDATE table_metadata_list SET table_name = 'b'")
-        with connect(config_dsn) as other:
-            # This one ends after the first has begun: only then is the first one's number below the snapshot's xmax.
-            other.execute("SELECT pg_current_xact_id()")
-        config.execute(REFRESH)
-        config.execute("UPDATE table_metadata_list SET table_name = 'c'")
+        drop_event_trigger(config)
+    write_refresh_write(config, config_dsn)
     assert names(config, source) == ["c"]
     # As the next poll does if no event trigger announced the refresh.
     config.execute("SELECT source_details_note_refresh()")
     assert names(config, source) == ["c"]
     assert log(config) == [source]
+
+
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, OURS])
+def test_refresh_that_did_not_see_another_transaction_that_wrote_and_refreshed(
+    config: Sql, config_dsn: str, statement: str
+) -> None:
+    """Neither of the two snapshots is later, so the second is noted: the log row of the first one has to stay."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(OURS)
+    assert refresh_while_another_has_written(config, config_dsn, source, statement).error is None
+    assert not agrees(config)
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
+
+
+def test_poll_keeps_the_log_rows_of_its_own_transaction(config: Sql) -> None:
+    """It notes an earlier refresh by hand, which does not cover what this transaction has just written."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    drop_event_trigger(config)
+    config.execute(REFRESH)
+    with config.transaction():
+        add_table(config, source, "b")
+        config.execute("SELECT source_details_note_refresh()")
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
 
 
 def test_empty_view_is_refreshed_once_and_believed_again(config: Sql) -> None:
@@ -211,15 +193,22 @@ def test_state_restored_from_another_server_does_not_stick(config: Sql) -> None:
     """A dump contains transaction numbers that this server has not reached: the next refresh starts over."""
     source = add_source(config)
     add_table(config, source)
-    far = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000"
-    config.execute(
-        f"UPDATE source_details_refresh_state SET view_snapshot = format('%s:%s:', {far}, {far})::pg_snapshot"
-    )
-    config.execute(f"INSERT INTO source_details_log VALUES (%s, ({far})::text::xid8)", (source,))
+    restore_from_another_server(config, source, ahead=1_000_000)
     assert names(config, source) == ["orders"]
     config.execute("SELECT source_details_refresh(false)")
     assert read(config, source)["view_is_current"]
     assert log(config) == []
+
+
+def test_restored_log_row_with_the_number_of_a_writer_is_not_deleted(config: Sql, config_dsn: str) -> None:
+    """The writer found the row and added none; a note takes it for one of the future, so it waits for the writer."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(OURS)
+    late = write_with_the_number_of_a_restored_row(config, config_dsn, source)
+    assert late.error is None
+    assert log(config) == [source]
+    assert names(config, source) == ["a", "b"]
 
 
 def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, config_dsn: str) -> None:
@@ -238,7 +227,7 @@ def test_refresh_in_an_old_snapshot_is_rejected_as_what_it_is(config: Sql, confi
     assert read(config, source)["view_is_current"]
 
 
-@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, "SELECT source_details_refresh(false)"])
+@pytest.mark.parametrize("statement", [REFRESH, CONCURRENTLY, OURS])
 def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, config_dsn: str, statement: str) -> None:
     """To its snapshot the table is empty, so that every version would be 1; our own refresh waits before it reads."""
     source = add_source(config)
@@ -247,12 +236,7 @@ def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, c
         "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 7)", (table,)
     )
     config.execute("SELECT source_details_refresh(false)")
-    with connect(config_dsn) as other:
-        other.execute("BEGIN; ALTER TABLE history_schema_evolution ALTER COLUMN id TYPE bigint")
-        refresh = Aside(config_dsn, statement)
-        refresh.wait_for_lock(other)
-        other.execute("COMMIT")
-    refresh.join()
+    refresh = refresh_while_a_table_is_rewritten(config_dsn, statement)
     assert b'"version":7' in bytes(read(config, source)["body"])
     if statement.startswith("REFRESH"):
         assert isinstance(refresh.error, psycopg.errors.SerializationFailure)
@@ -261,3 +245,80 @@ def test_refresh_that_waits_for_a_rewritten_table_is_not_believed(config: Sql, c
     config.execute("SELECT source_details_refresh(false)")
     assert read(config, source)["view_is_current"]
     assert b'"version":7' in bytes(read(config, source)["body"])
+
+
+def test_refresh_in_a_writers_own_transaction_keeps_its_log(config: Sql, config_dsn: str) -> None:
+    """To its own snapshot a transaction's number is in the future, as is that of rows restored from another server."""
+    source = add_source(config)
+    table = add_table(config, source, "a")
+    config.execute("SELECT source_details_refresh(false)")
+    with connect(config_dsn) as operator:
+        # Without the event trigger, whoever polls next notes this refresh.
+        operator.execute("ALTER EVENT TRIGGER source_details_refreshed DISABLE")
+        operator.execute(REFRESH)
+        operator.execute("BEGIN")
+        operator.execute("UPDATE table_metadata_list SET table_name = 'b' WHERE id = %s", (table,))
+        operator.execute("SELECT source_details_refresh_if_due(0.001)")
+        operator.execute("COMMIT")
+    assert names(config, source) == ["b"]
+
+
+@pytest.mark.parametrize("has_event_trigger", [True, False])
+async def test_alteration_of_a_watched_table_evicts_everything(
+    start: Start, config: Sql, has_event_trigger: bool
+) -> None:
+    """It may change what rows say, and fires no row's trigger. Told at once; at the next poll if only that can know."""
+    source = add_source(config)
+    add_pipeline(config, source, "lake")
+    if not has_event_trigger:
+        config.execute("DROP EVENT TRIGGER source_details_altered")
+    service = await start(poll_interval_s=0.1)
+    await service.settled(config)
+    assert (await service.details(source)).json()["destinations"] == ["lake"]
+    for statement in (
+        "ALTER TABLE destinations ALTER COLUMN name TYPE text USING upper(name)",
+        "ALTER TABLE history_schema_evolution ALTER COLUMN id TYPE bigint",
+        "ALTER TABLE rosetta_setting_configuration RENAME TO elsewhere",
+    ):
+        seen = len(service.events.events)
+        # In a thread: the service may be in a transaction that the statement waits for.
+        await asyncio.to_thread(config.execute, statement)
+        await service.events.until(Evicted, lambda event: event.sources is None, seen)
+        if "upper" in statement:
+            assert (await service.details(source)).json()["destinations"] == ["LAKE"]
+
+
+def test_alteration_elsewhere_tells_nobody(config: Sql, config_dsn: str) -> None:
+    """Only what pages show matters."""
+    config.execute("CREATE TABLE elsewhere (id int)")
+    config.execute("SELECT source_details_refresh(false)")
+    with connect(config_dsn) as listener:
+        listener.execute("LISTEN source_details_changed")
+        config.execute("ALTER TABLE elsewhere ADD COLUMN name text DEFAULT 'x'")
+        config.execute("NOTIFY source_details_changed, 'last'")
+        payloads = [notice.payload for notice in listener.notifies(timeout=10, stop_after=1)]
+    assert payloads == ["last"]
+    assert log(config) == []
+
+
+def test_alteration_works_while_our_objects_are_missing(config: Sql) -> None:
+    """Any table of the database may be altered: without our objects too."""
+    config.execute("DROP VIEW source_details_watched_tables")
+    config.execute("ALTER TABLE destinations ADD COLUMN color text")
+
+
+def test_thresholds_that_are_being_altered_are_waited_for(config: Sql, config_dsn: str) -> None:
+    """To a snapshot from before the rewrite their table is empty, and every class that of the default."""
+    source = add_source(config)
+    config.execute("INSERT INTO wal_monitor (source_id, total_wal_size) VALUES (%s, '16 MB')", (source,))
+    config.execute("UPDATE rosetta_setting_configuration SET config_value = '10' WHERE config_key LIKE '%ERROR'")
+    for name in ("details", "details_live"):
+        with connect(config_dsn) as other:
+            other.execute("BEGIN; ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE bigint")
+            reading = Aside(config_dsn, query(name), {"id": source, "names": None})
+            reading.wait_for_lock(other)
+            other.execute("COMMIT")
+        reading.join()
+        assert reading.error is None
+        assert b'"wal_threshold_status":"ERROR"' in bytes(reading.rows[0]["body"])
+        config.execute("ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE integer")

@@ -149,10 +149,10 @@ async def test_unknown_source_leaves_no_lease_behind(service: Service, redis: sy
 async def test_no_cache_reads_past_the_caches_and_mends_them(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """Another program's value under the page's key is replaced when a client sends no-cache."""
+    """Whatever the caches have is replaced when a client sends no-cache."""
     source = add_source(config)
     await service.settled(config)
-    redis.set(f"source_details:{source}", "rubbish", ex=30)
+    service.plant(redis, source, "rubbish")
     assert (await service.details(source)).text == "rubbish"
     fresh = await service.details(source, headers={"Cache-Control": "no-cache"})
     assert fresh.json()["source"]["id"] == source

@@ -1,5 +1,6 @@
 """The listener: how it makes up for lost notifications, and how it detects that it is deaf."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -42,6 +43,22 @@ async def test_notification_missed_during_a_lost_connection_is_made_good(
         await service.events.until(ListenerUp, after=seen)
     assert (await service.details(source)).json()["source"]["name"] == "unheard"
     assert (await service.client.get("/health/ready")).json()["listener"]["status"] == "up"
+
+
+async def test_page_is_gone_as_soon_as_its_notification_is_received(service: Service, config: Sql) -> None:
+    """A request may be answered before the eviction has its turn: neither with the page nor with a fill of before."""
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        await service.details(source)
+    pages = service.runtime.pages
+    assert pages.memory.get(source) is not None
+    before = asyncio.ensure_future(pages.reload(source))
+    await asyncio.sleep(0)
+    service.runtime.listener._hear(str(source))
+    assert pages.memory.get(source) is None
+    assert not (await pages.read(source)).is_collapsed
+    await before
 
 
 async def test_change_between_listen_and_evict_is_heard(

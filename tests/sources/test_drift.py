@@ -68,7 +68,7 @@ async def test_page_of_an_earlier_version_is_shown(service: Service, config: Sql
     await service.settled(config)
     page = (await service.details(source)).json()
     del page["meta"]["drift"]
-    redis.set(f"source_details:{source}", json.dumps(page), ex=30)
+    service.plant(redis, source, json.dumps(page))
     await service.settled(config)
     shown = await service.client.get(f"/sources/{source}/details")
     assert shown.status_code == 200

@@ -65,8 +65,9 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
     service: Service = await start(sample_share=1.0)
     source = add_source(config)
     await service.settled(config)
-    await service.details(source)
     config.execute("ALTER TABLE sources DISABLE TRIGGER ALL")
+    await service.settled(config)
+    await service.details(source)
     config.execute("UPDATE sources SET name = 'unheard'")
     seen = len(service.events.events)
     assert (await service.details(source)).json()["source"]["name"] != "unheard"
@@ -79,7 +80,7 @@ async def test_sampler_finds_and_heals_a_page_that_is_not_true(
 
     # It rests after a comparison, in proportion to its cost.
     await until(lambda: not service.runtime.sampler.is_resting)
-    redis.set(f"source_details:{source}", json.dumps(["not", "a", "page"]), ex=30)
+    service.plant(redis, source, json.dumps(["not", "a", "page"]))
     await until(lambda: service.runtime.pages.memory.get(source) is None)
     seen = len(service.events.events)
     await service.client.get(f"/api/v1/sources/{source}/details")

@@ -1,0 +1,180 @@
+"""A config database: the version of each source's page, who is notified of a change, and when it does not answer."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+
+from service.errors import ConfigDatabaseUnavailableError
+from service.pages.listener import CHANNEL
+
+_CONNECTION = {
+    "pg_host": "h", "pg_port": 1, "pg_database": "d", "pg_username": "u", "pg_password": None,
+    "publication_name": "p", "replication_name": "r",
+}  # fmt: skip
+
+
+class ConfigDatabase:
+    """`versions` is what a read sees at a moment between its call and its answer."""
+
+    def __init__(self, rng: random.Random, sources: list[int]) -> None:
+        self.rng = rng
+        self.latency = rng.choice([0.0005, 0.005, 0.05])
+        self.notify_s = rng.choice([0.0005, 0.005, 0.05])
+        self.versions = dict.fromkeys(sources, 1)
+        self.unsettled: set[int] = set()
+        self.is_away = False
+        self.listeners: list[Listening] = []
+        self.identity = "the/config/database"
+
+    def commit(self, source: int, *, told_to: int | str | None = None) -> None:
+        """A change of a source's page, notified to it, or only to another or all (`told_to`)."""
+        self.versions[source] += 1
+        self.notify(source if told_to is None else told_to, source)
+
+    def notify(self, told_to: int | str, changed: int) -> None:
+        """Notifies of a source, or of all (`*`): whoever hears it knows the present version of the one that changed."""
+        for listening in self.listeners:
+            listening.send(CHANNEL, str(told_to), changed, self.versions[changed])
+
+    async def connect(self) -> "Listening":
+        """A connection to listen on."""
+        await self._pass()
+        if self.is_away:
+            raise psycopg.OperationalError("the config database is away")
+        return Listening(self)
+
+    async def _pass(self) -> None:
+        await asyncio.sleep(self.rng.expovariate(1 / self.latency))
+
+
+class Client:
+    """What one process has of it, as `service.database.pool.ConfigDatabase`."""
+
+    def __init__(self, database: ConfigDatabase) -> None:
+        self._database = database
+        self.is_down = False
+
+    async def fetch_nowait(self, name: str, /, **parameters: Any) -> dict[str, Any] | None:
+        database = self._database
+        await database._pass()
+        if database.is_away:
+            self.is_down = True
+            raise ConfigDatabaseUnavailableError("it is away")
+        row = self._row(name, parameters)
+        await database._pass()
+        if database.is_away:
+            self.is_down = True
+            raise ConfigDatabaseUnavailableError("it went away")
+        self.is_down = False
+        return row
+
+    fetch_one = fetch_nowait
+
+    async def fetch_detached(self, name: str, /, *, timeout_s: float, **parameters: Any) -> dict[str, Any] | None:
+        assert timeout_s
+        return await self.fetch_nowait(name, **parameters)
+
+    async def drain(self) -> None:
+        return
+
+    def _row(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
+        database = self._database
+        if name == "identity":
+            return {"identity": database.identity}
+        if name == "canary":
+            for listening in database.listeners:
+                listening.send(parameters["channel"], parameters["token"], 0, 0)
+            return {}
+        if name == "refresh_if_due":
+            return {"outcome": "clean", "wait_ms": None}
+        source = parameters["id"]
+        version = database.versions.get(source)
+        if version is None:
+            return None
+        return _CONNECTION | {
+            "id": source, "body": b'{"v":%d,"id":%d' % (version, source), "published_names": ["t"],
+            "registered_names": ["t"], "registered": 1, "unpublished_names": [], "is_carried": False,
+            "view_is_current": True, "is_settled": source not in database.unsettled, "as_of": "",
+            "health_facts": None,
+        }  # fmt: skip
+
+
+class Listening:
+    """A connection that listens, as psycopg's. `on_told(payload, source, version)` is called for each notification."""
+
+    def __init__(self, database: ConfigDatabase) -> None:
+        self.info = self.pgconn = self
+        self.backend_pid = 1
+        self._database = database
+        self._channels: set[str] = set()
+        self._waiting: list[tuple[str, str, int, int]] = []
+        self._more = asyncio.Event()
+        self._last = 0.0
+        self._is_over = False
+        self.is_deaf = False
+        # The versions that were committed before it listened: eviction of everything covers these.
+        self.before: dict[int, int] = {}
+        self.on_told: Any = None
+
+    async def execute(self, statement: Any) -> None:
+        await self._database._pass()
+        self._check()
+        text = statement if isinstance(statement, str) else statement.as_string(None)
+        if text.startswith("LISTEN"):
+            channel = text.split('"')[1]
+            self._channels.add(channel)
+            if channel == CHANNEL:
+                self._database.listeners.append(self)
+                self.before = dict(self._database.versions)
+        await self._database._pass()
+        self._check()
+
+    def send(self, channel: str, payload: str, source: int, version: int) -> None:
+        """A notification on its way; in order."""
+        if channel not in self._channels or self.is_deaf:
+            return
+        loop = asyncio.get_running_loop()
+        self._last = max(self._last, loop.time() + self._database.rng.expovariate(1 / self._database.notify_s))
+        loop.call_at(self._last, self._arrive, (channel, payload, source, version))
+
+    def _arrive(self, notification: tuple[str, str, int, int]) -> None:
+        self._waiting.append(notification)
+        self._more.set()
+
+    def cut(self) -> None:
+        """The connection is gone; its process notices now."""
+        self.finish()
+        self._more.set()
+
+    def finish(self) -> None:
+        self._is_over = True
+        if self in self._database.listeners:
+            self._database.listeners.remove(self)
+
+    def _check(self) -> None:
+        if self._is_over:
+            raise psycopg.OperationalError("the connection is lost")
+
+    async def notifies(self, *, timeout: float, stop_after: int | None = None) -> AsyncIterator[psycopg.Notify]:
+        deadline = asyncio.get_running_loop().time() + timeout
+        count = 0
+        while stop_after is None or count < stop_after:
+            while not self._waiting:
+                self._check()
+                self._more.clear()
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await self._more.wait()
+                except TimeoutError:
+                    return
+            self._check()
+            # All that came in one packet is yielded before the next wait, as psycopg does.
+            packet, self._waiting = self._waiting, []
+            for channel, payload, source, version in packet:
+                count += 1
+                if channel == CHANNEL:
+                    self.on_told(source, version)
+                yield psycopg.Notify(channel, payload, 1)

@@ -1,0 +1,191 @@
+"""Guards of the read path, each taken out: by its text, in the module that has it.
+
+The simulation has to catch every one, or the named test does. A guard that nothing catches is a missing judgement, or
+dead code.
+"""
+
+import importlib
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+SIMULATION = "simulation"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """In `owner` (module:Class.method, or module:NAME for a script), `text` becomes `instead`."""
+
+    owner: str
+    text: str
+    instead: str
+    caught_by: str = SIMULATION
+
+    def apply(self) -> None:
+        """Takes the guard out. AssertionError if its text is not there."""
+        place, name = self.owner.split(":")
+        module = importlib.import_module(f"service.{place}")
+        *path, last = name.split(".")
+        holder: Any = module
+        for part in path:
+            holder = getattr(holder, part)
+        found = getattr(holder, last)
+        if not path and not inspect.isfunction(found):
+            assert self.text in found._text, self.owner
+            setattr(module, last, type(found)(found._text.replace(self.text, self.instead)))
+            return
+        source = textwrap.dedent(inspect.getsource(found))
+        assert self.text in source, self.owner
+        names = vars(sys.modules[module.__name__])
+        made: dict[str, Any] = {}
+        exec(compile(source.replace(self.text, self.instead), f"<mutant of {self.owner}>", "exec"), names, made)  # noqa: S102  # our own text
+        setattr(holder, last, made[last])
+
+
+MUTANTS = {
+    # Redis: leases, order, trust.
+    "store without a lease": Mutant("cache.scripts:STORE", "text(KEYS[3]) ~= ARGV[1]", "false"),
+    "claim of a replica": Mutant(
+        "cache.scripts:CLAIM", "redis.call('DEL', KEYS[5])", "", "tests/cache/test_sentinel.py"
+    ),
+    "lease for everybody": Mutant(
+        "cache.scripts:CLAIM",
+        "elseif not redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2], 'NX') then",
+        "elseif redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2]) == nil then",
+        "tests/pages/test_guards.py",
+    ),
+    "release of another's lease": Mutant(
+        "cache.scripts:RELEASE", "text(KEYS[1]) == ARGV[1]", "true", "tests/pages/test_guards.py"
+    ),
+    "publication of an older sync": Mutant(
+        "cache.scripts:REMEMBER", "number and number > tonumber(ARGV[1])", "false", "tests/pages/test_guards.py"
+    ),
+    "page without its seal": Mutant("cache.store:Cache.claim", "seal == self._seal(source_id, digest)", "True"),
+    "seal of any source": Mutant(
+        "cache.store:Cache._seal", "{source_id} {self._identity}", "{self._identity}", "tests/cache/test_foreign.py"
+    ),
+    "claim during an eviction": Mutant(
+        "cache.store:Cache.claim", "self._evicting.get(source_id) or self._evicting.get(None)", "None"
+    ),
+    "claim after the session's end": Mutant(
+        "cache.store:Cache.claim", "if not self._is_trusted or self._primaries is not primaries:", "if False:"
+    ),
+    "eviction of pages alone": Mutant(
+        "cache.store:Cache.evict", "(keys.page(number), keys.seal(number), keys.lease(number))", "(keys.page(number),)"
+    ),
+    "pages before leases": Mutant("cache.store:Cache.evict_all", "self.keys.patterns", "self.keys.patterns[::-1]"),
+    "pages alone in evict_all": Mutant("cache.store:Cache.evict_all", "self.keys.patterns", "self.keys.patterns[1:]"),
+    "failed eviction is believed": Mutant(
+        "cache.store:Cache._ask", "self._fail(primaries, str(error) or type(error).__name__)", "pass"
+    ),
+    "failure of an earlier session": Mutant(
+        "cache.store:Cache._fail", "if primaries is self._primaries:", "if True:", "tests/pages/test_guards.py"
+    ),
+    # The session.
+    "session without evict_all": Mutant("cache.session:CacheSession._begin", "await self._cache.evict_all()", "pass"),
+    "session trusted although an eviction failed": Mutant(
+        "cache.session:CacheSession._begin",
+        "if self._cache.failed.is_set():",
+        "if False:",
+        "tests/cache/test_session.py",
+    ),
+    "session that keeps the process's pages": Mutant(
+        "cache.session:CacheSession._begin", "self._on_invalid(None)", "pass"
+    ),
+    "session that ends and keeps the process's pages": Mutant(
+        "cache.session:CacheSession.run", "self._on_invalid(None)", "pass"
+    ),
+    "session that waits for one cancellation": Mutant(
+        "concurrency:end",
+        "await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)",
+        "await asyncio.wait(pending)",
+        "tests/cache/test_session.py",
+    ),
+    "connection to any server": Mutant("cache.deployment:Pool._is_followed", "self._followed is None or", "True or"),
+    "connection left from an earlier session": Mutant(
+        "cache.session:CacheSession._begin",
+        "await client.connection_pool.disconnect(inuse_connections=False)",
+        "pass",
+        "tests/cache/test_session.py",
+    ),
+    "invalidation that nobody hears": Mutant("cache.session:CacheSession._hear", "self._on_invalid(source_id)", "pass"),
+    "flush that nobody hears": Mutant(
+        "cache.session:CacheSession._hear",
+        "if name is None:\n            self._on_invalid(None)",
+        "if name is None:\n            pass",
+    ),
+    "silence that nobody asks about": Mutant(
+        "cache.session:CacheSession._hear_all", 'raise TimeoutError("no answer to PING")', "pass"
+    ),
+    # The cluster.
+    "moving slot deleted at one end": Mutant(
+        "cache.primaries:Cluster.delete", "await self._delete_moving(key)", "pass", "tests/cache/test_cluster.py"
+    ),
+    "scan while slots move": Mutant(
+        "cache.primaries:Cluster.delete_matching",
+        "if before != await self._layout():",
+        "if False:",
+        "tests/cache/test_cluster.py",
+    ),
+    # Fills and the process cache.
+    "eviction that leaves the process's page": Mutant("pages.details:Pages.drop", "self.memory.drop(ids)", "pass"),
+    "eviction that leaves the fill": Mutant(
+        "pages.details:Pages.drop", "self._change_fills(ids, _State.DROPPED)", "pass"
+    ),
+    "doubt that leaves the fill": Mutant(
+        "pages.details:Pages.doubt", "self._change_fills(ids, _State.DOUBTED)", "pass", "tests/pages/test_guards.py"
+    ),
+    "forced fill that the older one replaces": Mutant(
+        "pages.details:Pages._start", "before.state = _State.DROPPED", "pass"
+    ),
+    "page of a dropped fill": Mutant(
+        "pages.details:Pages._end", "if fill.state is _State.DROPPED:\n        return", "pass"
+    ),
+    "page that Redis does not hold": Mutant(
+        "pages.details:Pages._end", "is_alone or (is_in_redis and self._cache.is_tracked)", "True"
+    ),
+    "doubted page over a newer one": Mutant(
+        "pages.details:Pages._end",
+        "if self.memory.last_known(source_id) is None:",
+        "if True:",
+        "tests/pages/test_guards.py",
+    ),
+    "unsettled page in Redis": Mutant(
+        "pages.details:Pages._fill", "claim.is_granted and parts.is_settled", "claim.is_granted"
+    ),
+    "unsettled page in the process": Mutant("pages.details:Pages._end", "if not answer.is_settled:", "if False:"),
+    "unsettled fill that is shared": Mutant(
+        "pages.details:Pages.read", "current is not None and not answer.is_settled", "False"
+    ),
+    "reload that joins a running one": Mutant(
+        "pages.details:Pages.reload",
+        "await self._reloads.pass_through(source_id, fill)",
+        "await asyncio.shield((self._current(source_id) or self._start(source_id, force=True)).task)",
+    ),
+    "reload that reads Redis": Mutant("pages.details:Pages.reload", "force=True", "force=False"),
+    "page past its life": Mutant(
+        "pages.memory:Memory.get", "page.expires <= monotonic()", "False", "tests/pages/test_guards.py"
+    ),
+    "process cache without a bound": Mutant(
+        "pages.memory:Memory._weigh", "while self.bytes > self._limit:", "while False:", "tests/pages/test_guards.py"
+    ),
+    "page above the limit": Mutant(
+        "pages.memory:Memory.put", "len(page.body) > self._limit", "False", "tests/pages/test_guards.py"
+    ),
+    "doubt that keeps the page current": Mutant(
+        "pages.memory:Memory.doubt", "self._current.difference_update(source_ids)", "pass"
+    ),
+    # The listener.
+    "reconnect that evicts nothing": Mutant(
+        "pages.listener:Listener._connect", 'await self._pages.evict(None, "reconnect")', "pass"
+    ),
+    "notification that waits for its turn": Mutant(
+        "pages.listener:Listener._hear", "self._pages.drop(source_ids)", "pass", "tests/pages/test_listener.py"
+    ),
+    "deaf connection": Mutant("pages.listener:Listener._prove", "raise DeafError", "pass"),
+    "notification of one more source": Mutant(
+        "pages.listener:Listener._hear", "self._received.add(int(payload))", "self._received = {int(payload)}"
+    ),
+}

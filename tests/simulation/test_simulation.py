@@ -1,0 +1,44 @@
+"""A minute of simulated worlds with a new seed each time, and whether it would notice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS, SIMULATION
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def simulate(*options: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the order of sets is part of what a seed decides."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *options],
+        env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True, timeout=290, check=False,
+    )  # fmt: skip
+
+
+def test_no_read_of_a_simulated_world_is_too_old(capsys: pytest.CaptureFixture[str]) -> None:
+    """What fails is printed with its seed and its fewest steps."""
+    done = simulate("--minutes", "1")
+    with capsys.disabled():
+        print(f"\n{done.stdout.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_seed_decides_everything() -> None:
+    """Or a failure could not be looked at again."""
+    first, second = (simulate("--seed", "1", "--worlds", "3").stdout.splitlines() for _ in range(2))
+    assert "nothing found" in first[1]
+    assert first[1].split(", ")[0] == second[1].split(", ")[0]
+    assert first[2:] == second[2:]
+
+
+@pytest.mark.parametrize("name", ["store without a lease", "page without its seal", "session without evict_all"])
+def test_a_guard_taken_out_is_noticed(name: str) -> None:
+    """And a failure shrinks to a few steps. `mutants` has the whole list; --mutant NAME tries one."""
+    assert MUTANTS[name].caught_by == SIMULATION
+    done = simulate("--seed", "1", "--worlds", "150", "--mutant", name)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "with " in done.stdout

@@ -1,0 +1,556 @@
+"""One run: what happens, drawn from a seed; processes that live through it; the judgement of every read."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+from redis.crc import key_slot
+
+from service.cache.deployment import Deployment
+from service.cache.keys import Keys
+from service.cache.session import CacheSession
+from service.cache.store import Cache
+from service.concurrency import Supervisor
+from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
+from service.pages.details import Pages
+from service.pages.listener import Listener
+from service.pages.memory import Memory
+from service.pages.page import Answer
+from service.pages.refresher import Refresher
+from service.pages.sampler import Sampler
+from service.pages.warming import Warming
+from service.sources.publication import Publications
+from service.telemetry.events import CacheDown, Event, Evicted, Observer, TaskFailed
+from tests.simulation.clock import VirtualLoop
+from tests.simulation.config_database import Client, ConfigDatabase, Listening
+from tests.simulation.network import Network
+from tests.simulation.redis_server import Cluster, RedisServer, Scripts, Sentinel
+
+SPAN_S = 5.0
+# After the last fault everything is right and cached again within this time.
+HEAL_S = 30.0
+_FORCED = 0.03
+_NAMES = Keys()
+_scripts = Scripts()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens at a moment of the run; what the numbers mean is up to `kind`."""
+
+    at: float
+    kind: str
+    numbers: tuple[float, float]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was judged. `found` is empty if every promise was kept."""
+
+    reads: int = 0
+    found: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+def script(seed: int) -> list[Step]:
+    """What happens in the run of this seed, in order."""
+    rng = random.Random(f"script {seed}")
+    steps: list[Step] = []
+    means = {
+        "write": rng.choice([0.01, 0.1, 0.5]),
+        "star": rng.choice([0.1, 1]),
+        "move": rng.choice([0.5, 3]),
+        "sync": rng.choice([0.3, 2]),
+        "del": rng.choice([0.1, 1]),
+        "flush": rng.choice([1, 8]),
+        "snapshot": rng.choice([0.2, 1]),
+        "restart": rng.choice([0.7, 4, 50]),
+        "address": rng.choice([2, 20]),
+        "slot": rng.choice([0.3, 2]),
+        "swallow": rng.choice([2, 20]),
+        "reset": rng.choice([1, 10]),
+        "silent": rng.choice([1, 5, 50]),
+        "foreign": rng.choice([1, 5]),
+        "cut": rng.choice([0.7, 5]),
+        "deaf": rng.choice([5, 50]),
+        "away": rng.choice([2, 20]),
+    }
+    for kind, mean in means.items():
+        at = rng.expovariate(1 / mean)
+        while at < SPAN_S:
+            steps.append(Step(at, kind, (rng.random(), rng.random())))
+            at += rng.expovariate(1 / mean)
+    return sorted(steps, key=lambda step: step.at)
+
+
+class Sources:
+    """The source databases, as `service.sources.connections.Connections`: slow at times, and unreachable at times."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._slowness = rng.choice([0.01, 0.05, 0.3])
+
+    def resting(self, _: Any) -> str | None:
+        return None
+
+    async def fetch(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, float]]:
+        await asyncio.sleep(self._rng.expovariate(1 / self._slowness))
+        if self._rng.random() < 0.1:
+            raise SourceUnreachableError("no answer")
+        return {"names": ["t"] if self._rng.random() < 0.9 else ["t", "new"]}, {}
+
+
+class Process:
+    """One process of the service. `told` is the highest version of each source that it has been told of."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.number = number
+        rng = random.Random(f"process {world.seed} {number}")
+        self.rng = rng
+        database: Any = Client(world.database)
+        observer = Observer()
+        observer.subscribe(self._note)
+        self.cache = Cache(observer, Keys(), eviction_wait_s=1.0)
+        connections: Any = Sources(rng)
+        self.redis = Deployment(world.url, 0.25)
+        publications = Publications(connections, self.cache, budget_s=0.05, patience_s=1.0, ttl_s=1)
+        # A page has about 400 bytes: the small cache holds two.
+        memory = Memory(rng.choice([0, 1000, 2**20]), rng.choice([0.0, 5.0, 60.0]))
+        self.pages = Pages(database, self.cache, memory, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0)
+
+        async def identity() -> str:
+            row = await database.fetch_one("identity")
+            return str(row["identity"])
+
+        self.session = CacheSession(self.redis, self.cache, observer, self._doubt, identity)
+        refresher = Refresher(database, observer, share=0.1)
+        self.warming = Warming(self.pages, self.cache, observer, most=rng.choice([0, 2]), ttl_s=world.ttl_s)
+        self.sampler = Sampler(self.pages, observer, share=0.05, draw=rng.random)
+        self.listener = Listener(
+            database, self.pages, refresher, observer, dsn=f"dbname=process{number}", canary_interval_s=1.0
+        )
+        self.tasks = Supervisor(lambda task, error: world.fail(f"{task} failed: {type(error).__name__}: {error}"))
+        self._refresher = refresher
+        self.told = dict.fromkeys(world.database.versions, 0)
+        self.shown = dict.fromkeys(world.database.versions, 0)
+        self._changed = {source: asyncio.Event() for source in world.database.versions}
+        self._gone: dict[int, Any] = {}
+        self.listening: Listening | None = None
+        self.sessions = 0
+
+    def _note(self, event: Event) -> None:
+        self.world.verdict.seen[type(event).__name__] += 1
+        self.sessions += isinstance(event, CacheDown)
+        if isinstance(event, Evicted):
+            for source in self._changed if event.sources is None else event.sources:
+                if source in self._changed:
+                    self._changed[source].set()
+        elif isinstance(event, TaskFailed):
+            self.world.fail(f"{event.task} failed: {event.reason}")
+
+    def _doubt(self, source: int | None) -> None:
+        # A page that the process had when it heard of a DEL may not be served from the process afterwards.
+        for each in self.told if source is None else (source,):
+            self._gone[each] = self.pages.memory.get(each) or self._gone.get(each)
+        self.pages.doubt(source)
+
+    def listen(self, listening: Listening) -> None:
+        """A new connection of its listener."""
+        self.listening = listening
+        listening.on_told = self._tell
+
+    def _tell(self, source: int, version: int) -> None:
+        if source in self.told:
+            self.told[source] = max(self.told[source], version)
+
+    async def run(self) -> None:
+        """Starts everything."""
+        evict = self.pages.evict
+
+        def watched(source_ids: Any, cause: Any) -> Awaitable[None]:
+            # All that was committed before the listener listened is known from the eviction of everything on.
+            if cause == "reconnect" and self.listening is not None:
+                for source, version in self.listening.before.items():
+                    self._tell(source, version)
+            return evict(source_ids, cause)
+
+        self.pages.evict = watched  # type: ignore[method-assign, assignment]  # only looks
+        self.tasks.start("cache session", self.session.run)
+        self.tasks.start("listener", self.listener.run)
+        self.tasks.start("refresher", self._refresher.run)
+        self.tasks.start("warming", self.warming.run)
+        for source in self.told:
+            self.tasks.start(f"watcher {source}", lambda source=source: self._watch(source))  # type: ignore[misc]
+        await self.session.tried.wait()
+
+    async def _watch(self, source: int) -> None:
+        """As an open web page does: reads again after each eviction."""
+        while True:
+            await self._changed[source].wait()
+            self._changed[source].clear()
+            try:
+                answer = await self.pages.read(source)
+            except ConfigDatabaseUnavailableError:
+                await asyncio.sleep(0.3)
+                self._changed[source].set()
+                continue
+            if answer.found == "last known":
+                await asyncio.sleep(0.3)
+                self._changed[source].set()
+            self.shown[source] = self._judge(source, answer, 0, "an open page")
+
+    def expect_gone(self, source: int) -> None:
+        """Its page was deleted in Redis: if this session goes on, the process soon has it no more."""
+        page, sessions = self.pages.memory.get(source), self.sessions
+
+        def look() -> None:
+            if page is not None and self.sessions == sessions and self.pages.memory.get(source) is page:
+                self.world.fail(
+                    f"process {self.number}: source {source}: a page that was deleted in Redis is still there"
+                )
+
+        # A silent connection is noticed after two seconds, and the timeouts of what then happens.
+        self.world.loop.call_later(0.7 if self.world.is_quiet else 4.0, look)
+
+    async def readers(self) -> None:
+        """Clients that read all the time."""
+        mean = self.rng.choice([0.0005, 0.005, 0.05])
+        while self.world.loop.clock < self.world.end:
+            await asyncio.sleep(self.rng.expovariate(1 / mean))
+            for _ in range(self.rng.choice([1, 4])):
+                with suppress(ConfigDatabaseUnavailableError):
+                    await self._read(self.rng.choice(self.world.sources))
+
+    async def _read(self, source: int) -> None:
+        if self.rng.random() < _FORCED:
+            least = self.world.database.versions[source]
+            self._judge(source, await self.pages.reload(source), least, "a forced read")
+            return
+        self.warming.touch(source)
+        answer = await self._plain(source)
+        if answer.found in ("memory", "redis"):
+            self.sampler.offer(source, answer.page)
+
+    async def _plain(self, source: int) -> Answer:
+        least, gone = self.told[source], self._gone.get(source)
+        answer = await self.pages.read(source)
+        self._judge(source, answer, least, "a read")
+        if answer.found == "memory" and answer.page is gone:
+            self.world.fail(f"process {self.number}: source {source}: a page was served that was deleted in Redis")
+        return answer
+
+    def _judge(self, source: int, answer: Answer, least: int, what: str) -> int:
+        verdict = self.world.verdict
+        verdict.reads += 1
+        verdict.seen[answer.found] += 1
+        body = answer.page.body
+        if not body.startswith(b'{"v":') or b',"id":%d,' % source not in body[:40]:
+            self.world.fail(f"process {self.number}: {what} of source {source} is not its page: {body[:40]!r}")
+            return 0
+        version = int(body[5 : body.index(b",")])
+        if version < least:
+            self.world.fail(
+                f"process {self.number}: {what} of source {source} shows {version}, not {least} ({answer.found})"
+            )
+        return version
+
+    async def sync(self, source: int) -> None:
+        """What a sync does: writes, evicts, and answers with what is now in the database."""
+        self.world.database.commit(source)
+        await self.pages.evict([source], "sync")
+        least = self.world.database.versions[source]
+        with suppress(ConfigDatabaseUnavailableError):
+            self._judge(source, await self.pages.reload(source), least, "the answer of a sync")
+
+    async def is_healed(self) -> bool:
+        """Whether every page is right, and read from a cache the second time."""
+        for source, version in self.world.database.versions.items():
+            try:
+                await self._plain(source)
+                answer = await self._plain(source)
+            except ConfigDatabaseUnavailableError:
+                return False
+            if self._judge(source, answer, 0, "a read") != version or answer.found not in ("memory", "redis"):
+                return False
+            if self.shown[source] != version:
+                return False
+        return self.cache.is_trusted and self.listener.is_listening
+
+    def leaks(self) -> list[str]:
+        """What should be over."""
+        left = {
+            "fills": self.pages._fills,
+            "waiters": self.pages._changed,
+            # Source 0 is the canary's, which comes every second.
+            "evictions": {mark for mark in self.cache._evicting if mark != 0},
+            "questions": self.pages._publications._asking,
+        }
+        return [f"process {self.number} has {name} left: {held}" for name, held in left.items() if held]
+
+    async def stop(self) -> None:
+        """As `Runtime.stop`."""
+        await self.tasks.stop()
+        await self.listener.close()
+        await self.redis.close()
+
+
+class World:
+    """Everything of one run."""
+
+    def __init__(self, seed: int, loop: VirtualLoop, steps: list[Step]) -> None:
+        self.seed, self.loop, self.steps = seed, loop, steps
+        rng = random.Random(f"world {seed}")
+        self.verdict = Verdict()
+        self.rng = rng
+        self.sources = list(range(1, rng.choice([2, 3, 4]) + 1))
+        self.network = Network(rng, rng.choice([0.0003, 0.003, 0.02]), rng.choice([0, 0, 0.001, 0.01]))
+        loop.network = self.network
+        self.database = ConfigDatabase(rng, self.sources)
+        self.kind = rng.choice(["server", "server", "server", "sentinel", "cluster"])
+        count = 3 if self.kind == "cluster" else 2
+        self.servers = [RedisServer(self.network, ("redis", 7000 + n), _scripts) for n in range(count)]
+        self.servers[1].is_replica = self.kind != "cluster"
+        self.sentinel: Sentinel | None = None
+        self.cluster: Cluster | None = None
+        self.url = "redis://redis:7000/0"
+        if self.kind == "sentinel":
+            self.sentinel = Sentinel(self.network, ("sentinel", 26379), self.servers[0])
+            self.url = "redis+sentinel://sentinel:26379/main"
+        elif self.kind == "cluster":
+            self.cluster = Cluster(self.servers)
+            self.url = "redis+cluster://redis:7000"
+        # Whether nothing has made messages very late so far.
+        self.is_quiet = not self.network.faults
+        self.ttl_s = rng.choice([2.0, 8.0])
+        self.processes = [Process(self, number) for number in range(rng.choice([1, 2, 3]))]
+        self.end = loop.clock + SPAN_S
+        self._aside: set[asyncio.Task[None]] = set()
+
+    def fail(self, what: str) -> None:
+        """Notes a promise that was not kept."""
+        if len(self.verdict.found) < 10:
+            self.verdict.found.append(f"{self.loop.clock - 1000:.4f} s: {what}")
+
+    async def run(self) -> Verdict:
+        """Lives through the script, heals, and stops."""
+        began = self.loop.clock
+        self.end = began + SPAN_S
+        for process in self.processes:
+            await process.run()
+        readers = [asyncio.ensure_future(process.readers()) for process in self.processes for _ in range(10)]
+        for step in self.steps:
+            await asyncio.sleep(max(began + step.at - self.loop.clock, 0))
+            getattr(self, f"_{step.kind}")(*step.numbers)
+        await asyncio.gather(*readers, *self._aside)
+        await self._heal()
+        for process in self.processes:
+            await process.stop()
+        await asyncio.sleep(20)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if left:
+            self.fail(f"tasks go on after the stop: {left[:3]}")
+        return self.verdict
+
+    async def connect(self, conninfo: str, **_: Any) -> Any:
+        """Instead of psycopg.AsyncConnection.connect: a listener's connection."""
+        process = self.processes[int(str(conninfo_to_dict(conninfo)["dbname"]).removeprefix("process"))]
+        listening = await self.database.connect()
+        process.listen(listening)
+        return listening
+
+    async def _heal(self) -> None:
+        self.network.faults = 0
+        self.network.swallows.clear()
+        self.database.is_away = False
+        self.database.unsettled.clear()
+        if self.cluster is not None:
+            for slot in list(self.cluster.moving):
+                self.cluster.close(slot)
+        for server in self.servers:
+            server.is_up = True
+        for source in self.sources:
+            self.database.notify(source, source)
+        # Warming and sampling go on; a page whose life ends is no fault.
+        deadline = self.loop.clock + HEAL_S
+        for process in self.processes:
+            while not await process.is_healed():
+                if self.loop.clock > deadline:
+                    state = f"Redis {process.cache.failure if not process.cache.is_trusted else 'is used'}"
+                    self.fail(f"process {process.number} is not healed after {HEAL_S:g} s: {state}")
+                    break
+                await asyncio.sleep(0.1)
+        # Longer than a lease lives.
+        await asyncio.sleep(12)
+        for process in self.processes:
+            process.warming._most = 0
+        await asyncio.sleep(3)
+        for process in self.processes:
+            for leak in process.leaks():
+                self.fail(leak)
+        for server in self.servers:
+            if leases := [key for key in list(server.data) if key.endswith(b":lease") and server.has(key)]:
+                self.fail(f"leases are left: {leases}")
+
+    def _pick(self, number: float) -> int:
+        return self.sources[int(number * len(self.sources))]
+
+    def _of(self, number: float) -> Process:
+        return self.processes[int(number * len(self.processes))]
+
+    def _do(self, work: Callable[[], Any]) -> None:
+        task = asyncio.ensure_future(work())
+        self._aside.add(task)
+
+    def _holder(self, key: str) -> RedisServer:
+        return self.servers[0] if self.cluster is None else self.cluster.owners[key_slot(key.encode())]
+
+    @property
+    def _primary(self) -> RedisServer:
+        return self.sentinel.primary if self.sentinel is not None else self.network.servers["redis", 7000]  # type: ignore[return-value]
+
+    def _write(self, one: float, _: float) -> None:
+        self.database.commit(self._pick(one))
+
+    def _star(self, one: float, _: float) -> None:
+        self.database.commit(self._pick(one), told_to="*")
+
+    def _move(self, one: float, other: float) -> None:
+        """Something moves to a source; what a transaction of that time changes below it is told to another."""
+        there, here = self._pick(one), self._pick(other)
+
+        async def settle() -> None:
+            self.database.unsettled.add(there)
+            self.database.commit(there)
+            await asyncio.sleep(other * 0.3)
+            self.database.commit(there, told_to=here)
+            await asyncio.sleep(one * 0.3)
+            self.database.unsettled.discard(there)
+            self.database.notify(there, there)
+
+        if here != there and there not in self.database.unsettled:
+            self._do(settle)
+
+    def _sync(self, one: float, other: float) -> None:
+        self._do(lambda: self._of(other).sync(self._pick(one)))
+
+    def _del(self, one: float, _: float) -> None:
+        source = self._pick(one)
+        key = _NAMES.page(source)
+        server = self._holder(key) if self.cluster is not None else self._primary
+        server._del(key.encode())
+        for process in self.processes:
+            # The session hears of it, unless it ends first.
+            if process.cache.is_tracked:
+                process.expect_gone(source)
+
+    def _flush(self, one: float, _: float) -> None:
+        (self.servers[int(one * len(self.servers))] if self.cluster is not None else self._primary).flush()
+
+    def _snapshot(self, _: float, __: float) -> None:
+        for server in self.servers:
+            server.snapshot()
+        if self.cluster is None:
+            # A replica receives everything, but late.
+            primary = self._primary
+            for server in self.servers:
+                if server is not primary and server.is_replica:
+                    server.data, server.ends = dict(primary.data), dict(primary.ends)
+
+    def _restart(self, one: float, other: float) -> None:
+        server = self.servers[int(one * len(self.servers))]
+        server.restart(["empty", "same", "old"][int(other * 3)])
+
+    def _address(self, one: float, other: float) -> None:
+        """A replica takes over: behind the same address, or as the Sentinels say."""
+        if self.cluster is not None:
+            return
+        old = self._primary
+        new = next(server for server in self.servers if server is not old)
+        if self.sentinel is not None:
+            self.sentinel.primary = new
+            new.is_replica = False
+            old.is_replica = True
+        else:
+            self.network.servers["redis", 7000] = new
+            old.is_replica = one < 0.5
+            new.is_replica = False
+            if one < 0.2:
+                old.restart("same")
+            # Connections of the pools end sooner or later; the session's own may outlive them.
+            for link in sorted(self.network.links, key=lambda link: link.number):
+                if link.server is old and not link.is_subscribed and self.rng.random() < other:
+                    old.forget(link)
+                    link.cut()
+
+    def _slot(self, one: float, other: float) -> None:
+        """A slot begins to move, or arrives."""
+        if self.cluster is None:
+            return
+        slot = key_slot(_NAMES.page(self._pick(one)).encode())
+        if slot in self.cluster.moving:
+            self.cluster.close(slot)
+        else:
+            self.cluster.open(slot, self.servers[int(other * len(self.servers))])
+
+    def _swallow(self, one: float, other: float) -> None:
+        self.is_quiet = False
+        address = "redis", 7000 + int(one * len(self.servers))
+
+        async def flow() -> None:
+            self.network.swallows.add(address)
+            await asyncio.sleep(other * 1.5)
+            self.network.swallows.discard(address)
+
+        self._do(flow)
+
+    def _reset(self, one: float, _: float) -> None:
+        links = sorted(self.network.links, key=lambda link: link.number)
+        if links:
+            link = links[int(one * len(links))]
+            link.server.forget(link)
+            link.cut()
+
+    def _silent(self, one: float, _: float) -> None:
+        """Nothing passes over a session's own connection any more, and nobody says so."""
+        self.is_quiet = False
+        links = sorted((link for link in self.network.links if link.is_subscribed), key=lambda link: link.number)
+        if links:
+            links[int(one * len(links))].is_silent = True
+
+    def _foreign(self, one: float, other: float) -> None:
+        """Somebody else writes under a page's key."""
+        source = self._pick(one)
+        key = _NAMES.page(source)
+        server = self._holder(key) if self.cluster is not None else self._primary
+        another = _NAMES.page(self._pick(other)).encode()
+        what = int(other * 7) % 4
+        value: Any = [b"garbage", b"", ["a list"], server.data.get(another, b"nothing")][what]
+        if what == 3 and another == key.encode():
+            return
+        server.data[key.encode()] = value
+        server.ends[key.encode()] = self.loop.clock + 2
+        server._tell(key.encode())
+
+    def _cut(self, one: float, _: float) -> None:
+        if (listening := self._of(one).listening) is not None:
+            listening.cut()
+
+    def _deaf(self, one: float, _: float) -> None:
+        if (listening := self._of(one).listening) is not None:
+            listening.is_deaf = True
+
+    def _away(self, one: float, _: float) -> None:
+        async def back() -> None:
+            self.database.is_away = True
+            for listening in list(self.database.listeners):
+                listening.cut()
+            await asyncio.sleep(one)
+            self.database.is_away = False
+
+        self._do(back)
