@@ -74,8 +74,8 @@ $$;
 
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
--- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then `at_least`, taken before the
--- refresh in the same transaction, bounds what is pruned.
+-- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then
+-- `at_least`, taken before the refresh in the same transaction, bounds what is pruned.
 CREATE OR REPLACE FUNCTION public.source_details_note_refresh(at_least pg_snapshot DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -150,6 +150,32 @@ BEGIN
 END
 $$;
 
+-- Whether there is an event trigger of that name, and it is not disabled. Only a superuser may create one.
+CREATE OR REPLACE FUNCTION public.source_details_has_event_trigger(name text) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = name AND e.evtenabled <> 'D')
+$$;
+
+-- Whether the view's content comes from a refresh that nobody has noted.
+CREATE OR REPLACE FUNCTION public.source_details_has_unnoted_refresh() RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN public.source_details_is_populated()
+        AND EXISTS (
+            SELECT
+            FROM public.source_details_tables AS v
+            CROSS JOIN public.source_details_refresh_state AS s
+            WHERE
+                v.view_snapshot IS NOT NULL
+                AND (v.view_snapshot::text, v.view_xid) IS DISTINCT FROM (s.view_snapshot::text, s.view_xid)
+        );
+END
+$$;
+
 -- Refreshes the view without blocking readers and prunes the log; for operators as well as for the service.
 -- `evict`: every process drops every cached page, since the refresh may follow writes that no trigger saw.
 CREATE OR REPLACE FUNCTION public.source_details_refresh(evict boolean DEFAULT true) RETURNS void
@@ -170,6 +196,12 @@ BEGIN
         public.table_metadata_list, public.history_schema_evolution,
         public.source_details_other_tables, public.source_details_other_versions
         IN ACCESS SHARE MODE;
+    IF NOT public.source_details_has_event_trigger('source_details_refreshed') THEN
+        -- Only for its lock: it waits for a refresh by hand that is under way, and lets no other one begin. This refresh
+        -- would overwrite that one before anybody noticed it.
+        COMMENT ON MATERIALIZED VIEW public.source_details_tables IS NULL;
+        evict := evict OR public.source_details_has_unnoted_refresh();
+    END IF;
     at_least := pg_current_snapshot();
     PERFORM set_config('source_details.own_refresh', 'on', true);
     IF public.source_details_is_populated() THEN
@@ -188,14 +220,6 @@ BEGIN
         PERFORM pg_notify('source_details_changed', '*');
     END IF;
 END
-$$;
-
--- Whether there is an event trigger of that name, and it is not disabled. Only a superuser may create one.
-CREATE OR REPLACE FUNCTION public.source_details_has_event_trigger(name text) RETURNS boolean
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = name AND e.evtenabled <> 'D')
 $$;
 
 -- Whether the view depends on one of these tables; NULL if none of them is watched (04_notify.sql). A table that was
@@ -254,7 +278,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    is_stale boolean := true;
+    is_stale boolean := NOT public.source_details_is_populated();
     now_due record;
 BEGIN
     -- Whoever was running when an unsettled change committed has a lower number than this transaction. A horizon from the
@@ -269,22 +293,12 @@ BEGIN
         PERFORM public.source_details_look_for_alterations();
     END IF;
     -- Without the event trigger nothing announces a manual refresh. The process that notes it notifies the others.
-    IF public.source_details_is_populated() THEN
-        is_stale := false;
-        IF EXISTS (
-            SELECT
-            FROM public.source_details_tables AS v
-            CROSS JOIN public.source_details_refresh_state AS s
-            WHERE
-                v.view_snapshot IS NOT NULL
-                AND (v.view_snapshot::text, v.view_xid) IS DISTINCT FROM (s.view_snapshot::text, s.view_xid)
-        ) THEN
-            CASE public.source_details_note_refresh()
-                WHEN 'noted' THEN PERFORM pg_notify('source_details_changed', '*');
-                WHEN 'late' THEN is_stale := true;
-                ELSE NULL;
-            END CASE;
-        END IF;
+    IF public.source_details_has_unnoted_refresh() THEN
+        CASE public.source_details_note_refresh()
+            WHEN 'noted' THEN PERFORM pg_notify('source_details_changed', '*');
+            WHEN 'late' THEN is_stale := true;
+            ELSE NULL;
+        END CASE;
     END IF;
 
     FOR attempt IN 1..2 LOOP

@@ -14,8 +14,11 @@ from psycopg import sql
 from service.database.migrations import migrate
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
+from tests.consistency.content import PAGE_KEYS
 from tests.consistency.history import Verdict
-from tests.consistency.rig import PAGE_KEYS, Rig
+from tests.consistency.rig import Rig
+from tests.consistency.sabotage import IN_DATABASE
+from tests.consistency.saboteur import IN_PROCESS
 from tests.consistency.workload import Workload
 from tests.fixtures.redis_deployments import RedisCluster
 
@@ -32,6 +35,13 @@ def main() -> int:
         help="one server, or a cluster whose slots move and whose replicas take over all the time",
     )
     parser.add_argument("--history", type=Path, default=Path("soak-history.jsonl"), help="where offending reads go")
+    parser.add_argument(
+        "--without",
+        choices=[*IN_DATABASE, *IN_PROCESS],
+        default="none",
+        metavar="GUARD",
+        help=f"take a guard out, and end with the first read that shows it: {', '.join([*IN_DATABASE, *IN_PROCESS])}",
+    )
     options = parser.parse_args()
     print(f"soak: {options.minutes:g} minutes, --seed {options.seed}", flush=True)
     with Reaper() as reaper, ExitStack() as stack:
@@ -65,11 +75,17 @@ async def _soak(
         with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     migrate(postgres.dsn("config"), say=lambda _: None)
-    async with Rig(reaper, postgres.dsn("config"), redis_url, postgres.dsn("shop")) as rig:
+    async with Rig(reaper, postgres.dsn("config"), redis_url, postgres.dsn("shop"), options.without) as rig:
         workload = Workload(
-            rig, options.seed, options.minutes * 60, say=lambda line: print(f"  {line}", flush=True), disturb=disturb
+            rig,
+            options.seed,
+            options.minutes * 60,
+            until_violated=options.without != "none",
+            say=lambda line: print(f"  {line}", flush=True),
+            disturb=disturb,
         )
         verdict = await workload.run()
+    print(", ".join(f"{kind}: {count}" for kind, count in sorted(workload.counts.items())))
     if not verdict.holds:
         workload.history.save(options.history, verdict)
     return verdict

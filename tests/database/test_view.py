@@ -288,6 +288,27 @@ async def test_alteration_of_a_watched_table_evicts_everything(
             assert (await service.details(source)).json()["destinations"] == ["LAKE"]
 
 
+def test_refresh_by_hand_is_told_though_a_poll_waits_to_refresh(config: Sql, config_dsn: str) -> None:
+    """It may follow writes that no trigger saw. Without the event trigger, the poll's refresh would overwrite it unnoticed."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    config.execute(OURS)
+    drop_event_trigger(config)
+    with connect(config_dsn) as listener, connect(config_dsn) as other, other.transaction():
+        other.execute(CONCURRENTLY)
+        add_table(config, source, "b")
+        listener.execute("LISTEN source_details_changed")
+        poll = Aside(config_dsn, "SELECT outcome FROM source_details_refresh_if_due(1)")
+        poll.wait_for_lock(config)
+        other.execute("COMMIT")
+        poll.join()
+        assert poll.error is None
+        assert poll.rows == [{"outcome": "refreshed"}]
+        config.execute("NOTIFY source_details_changed, 'last'")
+        payloads = [notice.payload for notice in listener.notifies(timeout=10, stop_after=2)]
+    assert payloads == ["*", "last"]
+
+
 def test_alteration_elsewhere_tells_nobody(config: Sql, config_dsn: str) -> None:
     """Only what pages show matters."""
     config.execute("CREATE TABLE elsewhere (id int)")
