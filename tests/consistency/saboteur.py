@@ -73,7 +73,8 @@ def _any_server(self: Cluster, address: Address) -> Client:
 def _sabotage(name: str) -> None:
     if name == "no lease check":
         scripts.STORE = Script(
-            "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3]) return 1"
+            "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) "
+            "redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3]) return 1"
         )
     elif name == "no eviction on reconnect":
         evict = Pages.evict

@@ -289,7 +289,7 @@ async def test_alteration_of_a_watched_table_evicts_everything(
 
 
 def test_refresh_by_hand_is_told_though_a_poll_waits_to_refresh(config: Sql, config_dsn: str) -> None:
-    """It may follow writes that no trigger saw. Without the event trigger, the poll's refresh would overwrite it unnoticed."""
+    """Without the event trigger only a poll can notice it, and the poll's own refresh would overwrite it."""
     source = add_source(config)
     add_table(config, source, "a")
     config.execute(OURS)

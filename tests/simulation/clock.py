@@ -53,6 +53,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock
 
+    def run_in_executor(self, _: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # as above
+        # No thread: it would have a clock of its own.
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     async def create_connection(  # type: ignore[override]  # what redis-py uses of it
         self, factory: Any, host: Any = None, port: Any = None, **_: Any
     ) -> Any:

@@ -177,6 +177,27 @@ MUTANTS = {
     "doubt that keeps the page current": Mutant(
         "pages.memory:Memory.doubt", "self._current.difference_update(source_ids)", "pass"
     ),
+    # Syncs and what they publish.
+    "sync that joins a running one": Mutant(
+        "concurrency:Turnstile.pass_through",
+        "elif (waiting := self._waiting.get(key)) is not None:\n            task = waiting",
+        "elif True:\n            task = running",
+    ),
+    "sync that evicts nothing": Mutant(
+        "sources.sync:Synchronizer._finish", "if report.count or self._callers[address.id]:", "if False:"
+    ),
+    "publication that hides a sync": Mutant(
+        "sources.publication:Publications.of", "held.recorded == _digest(recorded)", "True"
+    ),
+    # Open pages.
+    "open page that hears nothing": Mutant("web.live:Live._hear", "self._rooms[source_id].notice_change()", "pass"),
+    "room that does not look first": Mutant("web.rooms:Room.__init__", "self._changed.set()", "pass"),
+    "page that reconnects and catches up with nothing": Mutant(
+        "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"
+    ),
+    "change while the room draws": Mutant(
+        "web.rooms:Room.wait_for_change", "self._changed.clear()", "await asyncio.sleep(0.2); self._changed.clear()"
+    ),
     # The listener.
     "reconnect that evicts nothing": Mutant(
         "pages.listener:Listener._connect", 'await self._pages.evict(None, "reconnect")', "pass"

@@ -1,40 +1,27 @@
-"""One run: what happens, drawn from a seed; processes that live through it; the judgement of every read."""
+"""One run: what happens, drawn from a seed, and what must be so in the end."""
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 from redis.crc import key_slot
 
-from service.cache.deployment import Deployment
 from service.cache.keys import Keys
-from service.cache.session import CacheSession
-from service.cache.store import Cache
-from service.concurrency import Supervisor
-from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.pages.details import Pages
-from service.pages.listener import Listener
-from service.pages.memory import Memory
-from service.pages.page import Answer
-from service.pages.refresher import Refresher
-from service.pages.sampler import Sampler
-from service.pages.warming import Warming
-from service.sources.publication import Publications
-from service.telemetry.events import CacheDown, Event, Evicted, Observer, TaskFailed
 from tests.simulation.clock import VirtualLoop
-from tests.simulation.config_database import Client, ConfigDatabase, Listening
+from tests.simulation.config_database import ConfigDatabase
 from tests.simulation.network import Network
+from tests.simulation.open_page import OpenPage
+from tests.simulation.process import Process
 from tests.simulation.redis_server import Cluster, RedisServer, Scripts, Sentinel
+from tests.simulation.sources import Sources
 
 SPAN_S = 5.0
 # After the last fault everything is right and cached again within this time.
 HEAL_S = 30.0
-_FORCED = 0.03
 _NAMES = Keys()
 _scripts = Scripts()
 
@@ -66,6 +53,7 @@ def script(seed: int) -> list[Step]:
         "star": rng.choice([0.1, 1]),
         "move": rng.choice([0.5, 3]),
         "sync": rng.choice([0.3, 2]),
+        "table": rng.choice([0.5, 5]),
         "del": rng.choice([0.1, 1]),
         "flush": rng.choice([1, 8]),
         "snapshot": rng.choice([0.2, 1]),
@@ -86,218 +74,6 @@ def script(seed: int) -> list[Step]:
             steps.append(Step(at, kind, (rng.random(), rng.random())))
             at += rng.expovariate(1 / mean)
     return sorted(steps, key=lambda step: step.at)
-
-
-class Sources:
-    """The source databases, as `service.sources.connections.Connections`: slow at times, and unreachable at times."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._slowness = rng.choice([0.01, 0.05, 0.3])
-
-    def resting(self, _: Any) -> str | None:
-        return None
-
-    async def fetch(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, float]]:
-        await asyncio.sleep(self._rng.expovariate(1 / self._slowness))
-        if self._rng.random() < 0.1:
-            raise SourceUnreachableError("no answer")
-        return {"names": ["t"] if self._rng.random() < 0.9 else ["t", "new"]}, {}
-
-
-class Process:
-    """One process of the service. `told` is the highest version of each source that it has been told of."""
-
-    def __init__(self, world: "World", number: int) -> None:
-        self.world = world
-        self.number = number
-        rng = random.Random(f"process {world.seed} {number}")
-        self.rng = rng
-        database: Any = Client(world.database)
-        observer = Observer()
-        observer.subscribe(self._note)
-        self.cache = Cache(observer, Keys(), eviction_wait_s=1.0)
-        connections: Any = Sources(rng)
-        self.redis = Deployment(world.url, 0.25)
-        publications = Publications(connections, self.cache, budget_s=0.05, patience_s=1.0, ttl_s=1)
-        # A page has about 400 bytes: the small cache holds two.
-        memory = Memory(rng.choice([0, 1000, 2**20]), rng.choice([0.0, 5.0, 60.0]))
-        self.pages = Pages(database, self.cache, memory, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0)
-
-        async def identity() -> str:
-            row = await database.fetch_one("identity")
-            return str(row["identity"])
-
-        self.session = CacheSession(self.redis, self.cache, observer, self._doubt, identity)
-        refresher = Refresher(database, observer, share=0.1)
-        self.warming = Warming(self.pages, self.cache, observer, most=rng.choice([0, 2]), ttl_s=world.ttl_s)
-        self.sampler = Sampler(self.pages, observer, share=0.05, draw=rng.random)
-        self.listener = Listener(
-            database, self.pages, refresher, observer, dsn=f"dbname=process{number}", canary_interval_s=1.0
-        )
-        self.tasks = Supervisor(lambda task, error: world.fail(f"{task} failed: {type(error).__name__}: {error}"))
-        self._refresher = refresher
-        self.told = dict.fromkeys(world.database.versions, 0)
-        self.shown = dict.fromkeys(world.database.versions, 0)
-        self._changed = {source: asyncio.Event() for source in world.database.versions}
-        self._gone: dict[int, Any] = {}
-        self.listening: Listening | None = None
-        self.sessions = 0
-
-    def _note(self, event: Event) -> None:
-        self.world.verdict.seen[type(event).__name__] += 1
-        self.sessions += isinstance(event, CacheDown)
-        if isinstance(event, Evicted):
-            for source in self._changed if event.sources is None else event.sources:
-                if source in self._changed:
-                    self._changed[source].set()
-        elif isinstance(event, TaskFailed):
-            self.world.fail(f"{event.task} failed: {event.reason}")
-
-    def _doubt(self, source: int | None) -> None:
-        # A page that the process had when it heard of a DEL may not be served from the process afterwards.
-        for each in self.told if source is None else (source,):
-            self._gone[each] = self.pages.memory.get(each) or self._gone.get(each)
-        self.pages.doubt(source)
-
-    def listen(self, listening: Listening) -> None:
-        """A new connection of its listener."""
-        self.listening = listening
-        listening.on_told = self._tell
-
-    def _tell(self, source: int, version: int) -> None:
-        if source in self.told:
-            self.told[source] = max(self.told[source], version)
-
-    async def run(self) -> None:
-        """Starts everything."""
-        evict = self.pages.evict
-
-        def watched(source_ids: Any, cause: Any) -> Awaitable[None]:
-            # All that was committed before the listener listened is known from the eviction of everything on.
-            if cause == "reconnect" and self.listening is not None:
-                for source, version in self.listening.before.items():
-                    self._tell(source, version)
-            return evict(source_ids, cause)
-
-        self.pages.evict = watched  # type: ignore[method-assign, assignment]  # only looks
-        self.tasks.start("cache session", self.session.run)
-        self.tasks.start("listener", self.listener.run)
-        self.tasks.start("refresher", self._refresher.run)
-        self.tasks.start("warming", self.warming.run)
-        for source in self.told:
-            self.tasks.start(f"watcher {source}", lambda source=source: self._watch(source))  # type: ignore[misc]
-        await self.session.tried.wait()
-
-    async def _watch(self, source: int) -> None:
-        """As an open web page does: reads again after each eviction."""
-        while True:
-            await self._changed[source].wait()
-            self._changed[source].clear()
-            try:
-                answer = await self.pages.read(source)
-            except ConfigDatabaseUnavailableError:
-                await asyncio.sleep(0.3)
-                self._changed[source].set()
-                continue
-            if answer.found == "last known":
-                await asyncio.sleep(0.3)
-                self._changed[source].set()
-            self.shown[source] = self._judge(source, answer, 0, "an open page")
-
-    def expect_gone(self, source: int) -> None:
-        """Its page was deleted in Redis: if this session goes on, the process soon has it no more."""
-        page, sessions = self.pages.memory.get(source), self.sessions
-
-        def look() -> None:
-            if page is not None and self.sessions == sessions and self.pages.memory.get(source) is page:
-                self.world.fail(
-                    f"process {self.number}: source {source}: a page that was deleted in Redis is still there"
-                )
-
-        # A silent connection is noticed after two seconds, and the timeouts of what then happens.
-        self.world.loop.call_later(0.7 if self.world.is_quiet else 4.0, look)
-
-    async def readers(self) -> None:
-        """Clients that read all the time."""
-        mean = self.rng.choice([0.0005, 0.005, 0.05])
-        while self.world.loop.clock < self.world.end:
-            await asyncio.sleep(self.rng.expovariate(1 / mean))
-            for _ in range(self.rng.choice([1, 4])):
-                with suppress(ConfigDatabaseUnavailableError):
-                    await self._read(self.rng.choice(self.world.sources))
-
-    async def _read(self, source: int) -> None:
-        if self.rng.random() < _FORCED:
-            least = self.world.database.versions[source]
-            self._judge(source, await self.pages.reload(source), least, "a forced read")
-            return
-        self.warming.touch(source)
-        answer = await self._plain(source)
-        if answer.found in ("memory", "redis"):
-            self.sampler.offer(source, answer.page)
-
-    async def _plain(self, source: int) -> Answer:
-        least, gone = self.told[source], self._gone.get(source)
-        answer = await self.pages.read(source)
-        self._judge(source, answer, least, "a read")
-        if answer.found == "memory" and answer.page is gone:
-            self.world.fail(f"process {self.number}: source {source}: a page was served that was deleted in Redis")
-        return answer
-
-    def _judge(self, source: int, answer: Answer, least: int, what: str) -> int:
-        verdict = self.world.verdict
-        verdict.reads += 1
-        verdict.seen[answer.found] += 1
-        body = answer.page.body
-        if not body.startswith(b'{"v":') or b',"id":%d,' % source not in body[:40]:
-            self.world.fail(f"process {self.number}: {what} of source {source} is not its page: {body[:40]!r}")
-            return 0
-        version = int(body[5 : body.index(b",")])
-        if version < least:
-            self.world.fail(
-                f"process {self.number}: {what} of source {source} shows {version}, not {least} ({answer.found})"
-            )
-        return version
-
-    async def sync(self, source: int) -> None:
-        """What a sync does: writes, evicts, and answers with what is now in the database."""
-        self.world.database.commit(source)
-        await self.pages.evict([source], "sync")
-        least = self.world.database.versions[source]
-        with suppress(ConfigDatabaseUnavailableError):
-            self._judge(source, await self.pages.reload(source), least, "the answer of a sync")
-
-    async def is_healed(self) -> bool:
-        """Whether every page is right, and read from a cache the second time."""
-        for source, version in self.world.database.versions.items():
-            try:
-                await self._plain(source)
-                answer = await self._plain(source)
-            except ConfigDatabaseUnavailableError:
-                return False
-            if self._judge(source, answer, 0, "a read") != version or answer.found not in ("memory", "redis"):
-                return False
-            if self.shown[source] != version:
-                return False
-        return self.cache.is_trusted and self.listener.is_listening
-
-    def leaks(self) -> list[str]:
-        """What should be over."""
-        left = {
-            "fills": self.pages._fills,
-            "waiters": self.pages._changed,
-            # Source 0 is the canary's, which comes every second.
-            "evictions": {mark for mark in self.cache._evicting if mark != 0},
-            "questions": self.pages._publications._asking,
-        }
-        return [f"process {self.number} has {name} left: {held}" for name, held in left.items() if held]
-
-    async def stop(self) -> None:
-        """As `Runtime.stop`."""
-        await self.tasks.stop()
-        await self.listener.close()
-        await self.redis.close()
 
 
 class World:
@@ -328,7 +104,12 @@ class World:
         # Whether nothing has made messages very late so far.
         self.is_quiet = not self.network.faults
         self.ttl_s = rng.choice([2.0, 8.0])
+        self.published = Sources(self.sources)
         self.processes = [Process(self, number) for number in range(rng.choice([1, 2, 3]))]
+        # Drawing takes longer than all else, so most worlds have none.
+        opened = [self.sources[0], self.sources[0], self.sources[-1]] if rng.random() < 0.2 else []
+        lives = [process.live for process in self.processes]
+        self.open_pages = [OpenPage(source, lives, random.Random(rng.random())) for source in opened]
         self.end = loop.clock + SPAN_S
         self._aside: set[asyncio.Task[None]] = set()
 
@@ -343,12 +124,13 @@ class World:
         self.end = began + SPAN_S
         for process in self.processes:
             await process.run()
+        opened = [asyncio.ensure_future(self._open(page)) for page in self.open_pages]
         readers = [asyncio.ensure_future(process.readers()) for process in self.processes for _ in range(10)]
         for step in self.steps:
             await asyncio.sleep(max(began + step.at - self.loop.clock, 0))
             getattr(self, f"_{step.kind}")(*step.numbers)
         await asyncio.gather(*readers, *self._aside)
-        await self._heal()
+        await self._heal(opened)
         for process in self.processes:
             await process.stop()
         await asyncio.sleep(20)
@@ -357,6 +139,12 @@ class World:
             self.fail(f"tasks go on after the stop: {left[:3]}")
         return self.verdict
 
+    async def _open(self, page: OpenPage) -> None:
+        try:
+            await page.run()
+        except Exception as error:
+            self.fail(f"an open page of source {page.source} failed: {type(error).__name__}: {error}")
+
     async def connect(self, conninfo: str, **_: Any) -> Any:
         """Instead of psycopg.AsyncConnection.connect: a listener's connection."""
         process = self.processes[int(str(conninfo_to_dict(conninfo)["dbname"]).removeprefix("process"))]
@@ -364,7 +152,7 @@ class World:
         process.listen(listening)
         return listening
 
-    async def _heal(self) -> None:
+    async def _heal(self, opened: list[asyncio.Task[None]]) -> None:
         self.network.faults = 0
         self.network.swallows.clear()
         self.database.is_away = False
@@ -387,6 +175,11 @@ class World:
                 await asyncio.sleep(0.1)
         # Longer than a lease lives.
         await asyncio.sleep(12)
+        for page in self.open_pages:
+            if page.shown != self.database.versions[page.source]:
+                self.fail(f"an open page of source {page.source} still shows {page.shown}")
+        for task in opened:
+            task.cancel()
         for process in self.processes:
             process.warming._most = 0
         await asyncio.sleep(3)
@@ -414,8 +207,14 @@ class World:
     def _primary(self) -> RedisServer:
         return self.sentinel.primary if self.sentinel is not None else self.network.servers["redis", 7000]  # type: ignore[return-value]
 
-    def _write(self, one: float, _: float) -> None:
-        self.database.commit(self._pick(one))
+    def _write(self, one: float, other: float) -> None:
+        source = self._pick(one)
+        # Some programs write the rows that a sync compares with.
+        self.database.editions[source] += other < 0.1
+        self.database.commit(source)
+
+    def _table(self, one: float, _: float) -> None:
+        self.published.last[self._pick(one)] += 1
 
     def _star(self, one: float, _: float) -> None:
         self.database.commit(self._pick(one), told_to="*")
