@@ -72,6 +72,34 @@ AS $$
         )
 $$;
 
+-- Sends notifications of `changed` sources: NULL is none, 0 is all. PostgreSQL sends equal ones of a transaction once.
+-- `is_unsettled`: see 04_notify.sql.
+DROP FUNCTION IF EXISTS public.source_details_announce(integer [], boolean);
+CREATE OR REPLACE FUNCTION public.source_details_announce(
+    changed integer [], is_in_view boolean, is_unsettled boolean DEFAULT false
+) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF changed IS NULL THEN
+        RETURN;
+    END IF;
+    IF is_unsettled THEN
+        INSERT INTO public.source_details_log (source_id, is_unsettled)
+        SELECT unnest(changed), true
+        ON CONFLICT (source_id, xid) DO UPDATE SET is_unsettled = true;
+    ELSIF is_in_view THEN
+        INSERT INTO public.source_details_log (source_id) SELECT unnest(changed) ON CONFLICT DO NOTHING;
+    END IF;
+    IF cardinality(changed) > 100 OR 0 = ANY (changed) THEN
+        PERFORM pg_notify('source_details_changed', '*');
+    ELSE
+        PERFORM pg_notify('source_details_changed', source_id::text) FROM unnest(changed) AS source_id;
+    END IF;
+END
+$$;
+
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
 -- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then

@@ -19,13 +19,12 @@
 --   way         how a source is found: NULL if `key` is the source's id (0: every source), else a FROM clause over
 --               `keys`, in which `parent` has the source_id
 --   is_known    with a way: whether it has led to every source, as an expression over the rows that it found
---   is_parent   whether the way to other rows leads over this table's
 --   is_in_view  whether the materialized view depends on the table
-DROP VIEW IF EXISTS public.source_details_watched_tables;
-CREATE VIEW public.source_details_watched_tables (table_name, key, way, is_known, is_parent, is_in_view) AS
+--   is_parent   whether the way to other rows leads over this table's
+CREATE OR REPLACE VIEW public.source_details_watched_tables (table_name, key, way, is_known, is_in_view, is_parent) AS
 VALUES
     ('sources', 'changed_row.id', NULL, NULL, false, false),
-    ('pipelines', 'changed_row.source_id', NULL, NULL, true, false),
+    ('pipelines', 'changed_row.source_id', NULL, NULL, false, true),
     ('wal_monitor', 'changed_row.source_id', NULL, NULL, false, false),
     ('table_metadata_list', 'changed_row.source_id', NULL, NULL, true, true),
     ('source_details_other_tables', 'changed_row.source_id', NULL, NULL, true, true),
@@ -39,19 +38,19 @@ VALUES
         'history_schema_evolution',
         'changed_row.table_metadata_list_id',
         'public.table_metadata_list AS parent WHERE parent.id = ANY (keys)',
-        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', false, true
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', true, false
     ),
     (
         'source_details_other_versions',
         'changed_row.table_metadata_list_id',
         'public.source_details_other_tables AS parent WHERE parent.id = ANY (keys)',
-        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', false, true
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', true, false
     ),
     (
         'pipelines_destination',
         'changed_row.pipeline_id',
         'public.pipelines AS parent WHERE parent.id = ANY (keys)',
-        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', true, false
+        'TG_OP = ''DELETE'' OR count(*) = cardinality(keys)', false, true
     ),
     (
         'destinations',
@@ -132,34 +131,6 @@ AS $$
         ) AS is_right
     FROM public.source_details_watched_tables AS w
     CROSS JOIN (VALUES ('insert'), ('update'), ('delete'), ('truncate')) AS e (event)
-$$;
-
--- Sends notifications of `changed` sources: NULL is none, 0 is all. PostgreSQL sends equal ones of a transaction once.
--- `is_unsettled`: see below.
-DROP FUNCTION IF EXISTS public.source_details_announce(integer [], boolean);
-CREATE OR REPLACE FUNCTION public.source_details_announce(
-    changed integer [], is_in_view boolean, is_unsettled boolean DEFAULT false
-) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF changed IS NULL THEN
-        RETURN;
-    END IF;
-    IF is_unsettled THEN
-        INSERT INTO public.source_details_log (source_id, is_unsettled)
-        SELECT unnest(changed), true
-        ON CONFLICT (source_id, xid) DO UPDATE SET is_unsettled = true;
-    ELSIF is_in_view THEN
-        INSERT INTO public.source_details_log (source_id) SELECT unnest(changed) ON CONFLICT DO NOTHING;
-    END IF;
-    IF cardinality(changed) > 100 OR 0 = ANY (changed) THEN
-        PERFORM pg_notify('source_details_changed', '*');
-    ELSE
-        PERFORM pg_notify('source_details_changed', source_id::text) FROM unnest(changed) AS source_id;
-    END IF;
-END
 $$;
 
 -- Whether later statements of this transaction see what others have committed since it began.

@@ -165,7 +165,8 @@ class Client:
         return _CONNECTION | {
             "id": source, "body": body, "published_names": names(recorded),
             "registered_names": names(recorded), "registered": recorded, "unpublished_names": [], "is_carried": False,
-            "view_is_current": True, "is_settled": source not in database.unsettled, "as_of": "2026-11-23T22:53:48+00:00",
+            "view_is_current": True, "is_settled": source not in database.unsettled,
+            "as_of": "2026-11-23T22:53:48+00:00",
             "health_facts": None,
         }  # fmt: skip
 
