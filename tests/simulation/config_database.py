@@ -58,6 +58,8 @@ class ConfigDatabase:
         self.unsettled: set[int] = set()
         # Of each source: the last table that is recorded, the number of the last sync, and how often others wrote.
         self.recorded = dict.fromkeys(sources, 1)
+        # The last table that was recorded at each version.
+        self.recorded_at = {source: [1, 1] for source in sources}
         self.syncs: Counter[int] = Counter()
         self.editions: Counter[int] = Counter()
         self.locks = {source: asyncio.Lock() for source in sources}
@@ -68,6 +70,7 @@ class ConfigDatabase:
     def commit(self, source: int, *, told_to: int | str | None = None) -> None:
         """A change of a source's page, notified to it, or only to another or all (`told_to`)."""
         self.versions[source] += 1
+        self.recorded_at[source].append(self.recorded[source])
         self.notify(source if told_to is None else told_to, source)
 
     def notify(self, told_to: int | str, changed: int) -> None:

@@ -180,8 +180,8 @@ MUTANTS = {
     # Syncs and what they publish.
     "sync that joins a running one": Mutant(
         "concurrency:Turnstile.pass_through",
-        "elif (waiting := self._waiting.get(key)) is not None:\n            task = waiting",
-        "elif True:\n            task = running",
+        "elif (waiting := self._waiting.get(key)) is not None:\n        task = waiting",
+        "elif True:\n        task = running",
     ),
     "sync that evicts nothing": Mutant(
         "sources.sync:Synchronizer._finish", "if report.count or self._callers[address.id]:", "if False:"
@@ -207,6 +207,6 @@ MUTANTS = {
     ),
     "deaf connection": Mutant("pages.listener:Listener._prove", "raise DeafError", "pass"),
     "notification of one more source": Mutant(
-        "pages.listener:Listener._hear", "self._received.add(int(payload))", "self._received = {int(payload)}"
+        "pages.listener:Listener._hear", "self._received.update(source_ids)", "self._received = set(source_ids)"
     ),
 }

@@ -22,7 +22,7 @@ from service.pages.sampler import Sampler
 from service.pages.warming import Warming
 from service.sources.publication import Publications
 from service.sources.sync import Synchronizer
-from service.telemetry.events import CacheDown, Event, Evicted, Observer, TaskFailed
+from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.live import Live
 from tests.simulation.config_database import Client, Listening
 from tests.simulation.sources import Connections
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 _FORCED = 0.03
 _LAST = re.compile(rb'"last":([0-9]+)')
+
+
+def _last(answer: Answer) -> int:
+    """The last table that a page shows."""
+    found = _LAST.search(answer.page.body)
+    assert found is not None
+    return int(found[1])
 
 
 class Process:
@@ -76,11 +83,9 @@ class Process:
         self._changed = {source: asyncio.Event() for source in world.database.versions}
         self._gone: dict[int, Any] = {}
         self.listening: Listening | None = None
-        self.sessions = 0
 
     def _note(self, event: Event) -> None:
         self.world.verdict.seen[type(event).__name__] += 1
-        self.sessions += isinstance(event, CacheDown)
         if isinstance(event, Evicted):
             for source in self._changed if event.sources is None else event.sources:
                 if source in self._changed:
@@ -140,11 +145,11 @@ class Process:
             self.shown[source] = self._judge(source, answer, 0, "a read after an eviction")
 
     def expect_gone(self, source: int) -> None:
-        """Its page was deleted in Redis: if this session goes on, the process soon has it no more."""
-        page, sessions = self.pages.memory.get(source), self.sessions
+        """Its page was deleted in Redis: the session hears of it, or ends and doubts every page."""
+        page = self.pages.memory.get(source)
 
         def look() -> None:
-            if page is not None and self.sessions == sessions and self.pages.memory.get(source) is page:
+            if page is not None and self.pages.memory.get(source) is page:
                 self.world.fail(
                     f"process {self.number}: source {source}: a page that was deleted in Redis is still there"
                 )
@@ -192,6 +197,12 @@ class Process:
             self.world.fail(
                 f"process {self.number}: {what} of source {source} shows {version}, not {least} ({answer.found})"
             )
+        # All that was recorded by then is published, and nothing of it is hidden by an older answer of the source.
+        elif (last := _last(answer)) < (recorded := self.world.database.recorded_at[source][least]):
+            self.world.fail(
+                f"process {self.number}: {what} of source {source} ends with table {last}, not {recorded} "
+                f"({answer.found})"
+            )
         return version
 
     async def sync(self, source: int) -> None:
@@ -204,11 +215,9 @@ class Process:
         except (SyncError, ConfigDatabaseUnavailableError):
             return
         self._judge(source, answer, least, "the answer of a sync")
-        found = _LAST.search(answer.page.body)
-        assert found is not None
-        if int(found[1]) < tables:
+        if (last := _last(answer)) < tables:
             self.world.fail(
-                f"process {self.number}: the answer of a sync of source {source} lacks tables after t{int(found[1])}, "
+                f"process {self.number}: the answer of a sync of source {source} lacks tables after t{last}, "
                 f"of {tables} ({answer.found})"
             )
 
