@@ -169,16 +169,12 @@ class Cache:
                 raise CacheUnavailableError
         if not self._is_trusted:
             raise CacheUnavailableError
-        primaries = self._primaries
         keys = self.keys
         names = keys.page(source_id), keys.seal(source_id), keys.lease(source_id), keys.publication(source_id)
         with span("redis claim", source_id=source_id):
             answer = await self._run(
                 scripts.CLAIM, (*names, keys.companion(source_id, "none")), token, _LEASE_MS, int(force)
             )
-        # The session may have ended while the answer was under way: evictions since then may be missed.
-        if not self._is_trusted or self._primaries is not primaries:
-            raise CacheUnavailableError
         if answer[0] == b"page":
             page, ttl_ms, seal = answer[1] or b"", answer[2], answer[3]
             digest = digest_of(page)

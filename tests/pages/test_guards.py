@@ -1,12 +1,14 @@
 """Guards of the read path that no page shows at once: each of these fails without one (tests/simulation/mutants.py)."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 import redis as sync_redis
 
-from service.cache.primaries import SinglePrimary
-from service.cache.store import CacheUnavailableError
+from service.cache import primaries
+from service.cache.primaries import Client, Key, SinglePrimary
+from service.cache.store import CacheUnavailableError, digest_of
 from service.pages.memory import Memory
 from service.pages.page import Page
 from tests.fixtures.bounds import Bound
@@ -42,6 +44,25 @@ async def test_lease_is_given_back_by_its_holder_alone(service: Service, redis: 
     assert not await cache.store(1, "first", b"page", "digest", 1000)
     await cache.release(1, "second")
     assert redis.get(lease) is None
+
+
+async def test_page_that_is_stored_while_all_are_evicted_does_not_stay(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease was found by the scan, and not yet deleted: the pages have to be scanned afterwards."""
+    cache = service.runtime.cache
+    assert (await cache.claim(1, "slow", force=False)).is_granted
+    scan = primaries._scan
+
+    async def scan_and_store(client: Client, pattern: str) -> AsyncIterator[list[Key]]:
+        async for found in scan(client, pattern):
+            if cache.keys.lease(1).encode() in found:
+                assert await cache.store(1, "slow", b"old", digest_of(b"old"), 10_000)
+            yield found
+
+    monkeypatch.setattr(primaries, "_scan", scan_and_store)
+    await cache.evict(None)
+    assert (await cache.claim(1, "next", force=False)).is_granted
 
 
 async def test_publication_of_an_older_sync_replaces_none(service: Service) -> None:

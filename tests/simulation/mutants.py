@@ -69,13 +69,12 @@ MUTANTS = {
     "claim during an eviction": Mutant(
         "cache.store:Cache.claim", "self._evicting.get(source_id) or self._evicting.get(None)", "None"
     ),
-    "claim after the session's end": Mutant(
-        "cache.store:Cache.claim", "if not self._is_trusted or self._primaries is not primaries:", "if False:"
-    ),
     "eviction of pages alone": Mutant(
         "cache.store:Cache.evict", "(keys.page(number), keys.seal(number), keys.lease(number))", "(keys.page(number),)"
     ),
-    "pages before leases": Mutant("cache.store:Cache.evict_all", "self.keys.patterns", "self.keys.patterns[::-1]"),
+    "pages before leases": Mutant(
+        "cache.store:Cache.evict_all", "self.keys.patterns", "self.keys.patterns[::-1]", "tests/pages/test_guards.py"
+    ),
     "pages alone in evict_all": Mutant("cache.store:Cache.evict_all", "self.keys.patterns", "self.keys.patterns[1:]"),
     "failed eviction is believed": Mutant(
         "cache.store:Cache._ask", "self._fail(primaries, str(error) or type(error).__name__)", "pass"
@@ -191,7 +190,9 @@ MUTANTS = {
     ),
     # Open pages.
     "open page that hears nothing": Mutant("web.live:Live._hear", "self._rooms[source_id].notice_change()", "pass"),
-    "room that does not look first": Mutant("web.rooms:Room.__init__", "self._changed.set()", "pass"),
+    "room that does not look first": Mutant(
+        "web.rooms:Room.__init__", "self._changed.set()", "pass", "tests/web/test_live.py"
+    ),
     "page that reconnects and catches up with nothing": Mutant(
         "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"
     ),

@@ -92,10 +92,10 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
     opened: AsyncIterator[bytes] = await site.service.app.live.open(source, None, with_parts=True)
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
-    # Another request reads the page in the meantime: it will not expire soon and make up for the missed change.
+    # Another request reads the page in the meantime: it will not expire for 30 s and make up for the missed change.
     while runtime.pages.memory.get(source) is None:
         await site.service.details(source)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         async for event in opened:
             if b"changed</dd>" in event:
                 break
