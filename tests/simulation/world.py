@@ -68,6 +68,9 @@ def script(seed: int) -> list[Step]:
         "deaf": rng.choice([5, 50]),
         "away": rng.choice([2, 20]),
     }
+    if rng.random() < 0.3:
+        # Evictions would hide what only a DEL or the end of a session does.
+        means |= dict.fromkeys(("write", "star", "move", "sync", "cut", "deaf", "away", "restart"), 10)
     for kind, mean in means.items():
         at = rng.expovariate(1 / mean)
         while at < SPAN_S:
