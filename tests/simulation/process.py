@@ -233,7 +233,8 @@ class Process:
                 return False
             if self.shown[source] != version:
                 return False
-        return self.cache.is_trusted and self.listener.is_listening
+        is_deaf = self.listening is None or self.listening.is_deaf
+        return self.cache.is_trusted and self.listener.is_listening and not is_deaf
 
     def leaks(self) -> list[str]:
         """What should be over."""
