@@ -45,6 +45,8 @@ async def test_redis_cut_off_and_back(
     seen = len(service.events.events)
     await between.cut()
     await service.events.until(CacheDown, after=seen)
+    # A DEL that its last connection did not carry any more would never be heard of.
+    assert service.runtime.pages.memory.get(source) is None
     assert redis.exists(f"source_details:{source}")
     config.execute("UPDATE sources SET name = 'without redis'")
     await service.settled(config)
@@ -64,6 +66,24 @@ async def test_redis_cut_off_and_back(
     assert page.json()["source"]["name"] == "without redis"
     assert "stored" in page.headers["cache-status"]
     assert len(service.events.of(CacheDown)) == 1
+
+
+async def test_silence_ends_the_session(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str, redis: sync_redis.Redis, bound: Bound
+) -> None:
+    """Nothing else is sent that could fail. A page that was deleted meanwhile is let go."""
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, canary_interval_s=3600)
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    seen = len(service.events.events)
+    with bound("Redis silent, nobody asks it: noticed", 6):
+        between.swallow()
+        redis.delete(f"source_details:{source}")
+        await service.events.until(CacheDown, after=seen)
+    assert service.runtime.pages.memory.get(source) is None
+    between.flow()
 
 
 async def test_redis_that_hangs_costs_one_timeout_in_all(
@@ -123,23 +143,28 @@ async def test_start_without_redis_serves_and_takes_it_in_later(
     await between.cut()
     service: Service = await start(redis_url=url)
     source = add_source(config)
+    await service.settled(config)
     assert (await service.details(source)).json()["source"]["id"] == source
+    assert service.runtime.pages.memory.get(source) is not None
     await between.start()
     await service.events.until(CacheUp)
+    # Redis does not hold that page: no DEL of it would be heard of.
+    assert service.runtime.pages.memory.get(source) is None
     await service.settled(config)
     assert "stored" in (await service.details(source)).headers["cache-status"]
 
 
 async def test_redis_that_lost_everything_is_filled_again(
-    service: Service, config: Sql, redis: sync_redis.Redis
+    service: Service, config: Sql, redis: sync_redis.Redis, bound: Bound
 ) -> None:
-    """FLUSHALL empties the process cache too."""
+    """FLUSHALL empties the process cache too, long before the page's life ends."""
     source = add_source(config)
     await service.settled(config)
     for _ in range(3):
         await service.details(source)
-    redis.flushall()
-    await until(lambda: service.runtime.pages.memory.get(source) is None)
+    with bound("FLUSHALL by hand: heard", 5):
+        redis.flushall()
+        await until(lambda: service.runtime.pages.memory.get(source) is None)
     assert "fwd=miss" in (await service.details(source)).headers["cache-status"]
     assert redis.exists(f"source_details:{source}")
 

@@ -53,7 +53,7 @@ async def test_no_read_is_older_than_what_its_process_was_told(
     assert verdict.reads > 200
     assert verdict.writes > 100
     assert verdict.untold < verdict.writes / 4
-    assert set(workload.counts) >= DONE
+    assert set(workload.counts) >= (DONE | {"write by DDL"} if has_event_triggers else DONE)
     assert any(kind.endswith("a refresh") for kind in workload.counts)
 
 
@@ -92,6 +92,7 @@ async def test_second_config_database_on_the_same_redis_serves_its_own_pages(
 
 
 # They end with the first violation; how soon there is one is up to the machine.
+@pytest.mark.control
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("sabotage", "only_moves"),
@@ -116,6 +117,7 @@ async def test_checker_catches_a_guard_taken_out(
     assert verdict.reads
 
 
+@pytest.mark.control
 @pytest.mark.timeout(240)
 async def test_checker_catches_a_failover_that_is_followed_silently(
     servers: Servers, config_dsn: str, redis_cluster: RedisCluster, shop_dsn: str

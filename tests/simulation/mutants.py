@@ -91,10 +91,10 @@ MUTANTS = {
         "tests/cache/test_session.py",
     ),
     "session that keeps the process's pages": Mutant(
-        "cache.session:CacheSession._begin", "self._on_invalid(None)", "pass"
+        "cache.session:CacheSession._begin", "self._on_invalid(None)", "pass", "tests/cache/test_session.py"
     ),
     "session that ends and keeps the process's pages": Mutant(
-        "cache.session:CacheSession.run", "self._on_invalid(None)", "pass"
+        "cache.session:CacheSession.run", "self._on_invalid(None)", "pass", "tests/cache/test_session.py"
     ),
     "session that waits for one cancellation": Mutant(
         "concurrency:end",
@@ -114,9 +114,13 @@ MUTANTS = {
         "cache.session:CacheSession._hear",
         "if name is None:\n            self._on_invalid(None)",
         "if name is None:\n            pass",
+        "tests/cache/test_session.py",
     ),
     "silence that nobody asks about": Mutant(
-        "cache.session:CacheSession._hear_all", 'raise TimeoutError("no answer to PING")', "pass"
+        "cache.session:CacheSession._hear_all",
+        'raise TimeoutError("no answer to PING")',
+        "pass",
+        "tests/cache/test_session.py",
     ),
     # The cluster.
     "moving slot deleted at one end": Mutant(
@@ -195,9 +199,6 @@ MUTANTS = {
     ),
     "page that reconnects and catches up with nothing": Mutant(
         "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"
-    ),
-    "change while the room draws": Mutant(
-        "web.rooms:Room.wait_for_change", "self._changed.clear()", "await asyncio.sleep(0.2); self._changed.clear()"
     ),
     # The listener.
     "reconnect that evicts nothing": Mutant(
