@@ -78,7 +78,8 @@ class Room:
     def __init__(self, portrait: Portrait, freshness: str) -> None:
         self._portrait = portrait
         self._freshness = freshness
-        self._watchers: set[Watcher] = set()
+        # In the order in which they came: a set would have another order in every run.
+        self._watchers: dict[Watcher, None] = {}
         self._changed = asyncio.Event()
         # A change between the drawing of the portrait and the opening of this room has reached nobody here.
         self._changed.set()
@@ -103,7 +104,7 @@ class Room:
             # In a context of its own: it outlives the request that came first, and its trace.
             self._task = asyncio.create_task(run(), context=contextvars.Context())
         missed = {} if since is None else self._missed(since)
-        self._watchers.add(watcher)
+        self._watchers[watcher] = None
         first = b"retry: 1000\n\n" + event("hello", self._facts)
         if missed is None:
             return first + event("whole", self._facts)
@@ -115,7 +116,7 @@ class Room:
 
     def leave(self, watcher: Watcher) -> bool:
         """Lets a watcher out; true if it was the last one, and the room is closed."""
-        self._watchers.discard(watcher)
+        self._watchers.pop(watcher, None)
         if self._watchers or self._task is None:
             return False
         self._task.cancel()

@@ -16,6 +16,7 @@ from service.cache.session import CacheSession
 from service.telemetry.events import CacheDown, CacheRefuses, CacheUp
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.runtime import Service, Start, until
@@ -143,15 +144,30 @@ async def test_start_without_redis_serves_and_takes_it_in_later(
     await between.cut()
     service: Service = await start(redis_url=url)
     source = add_source(config)
-    await service.settled(config)
     assert (await service.details(source)).json()["source"]["id"] == source
-    assert service.runtime.pages.memory.get(source) is not None
     await between.start()
     await service.events.until(CacheUp)
-    # Redis does not hold that page: no DEL of it would be heard of.
-    assert service.runtime.pages.memory.get(source) is None
     await service.settled(config)
     assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_page_from_before_a_session_leaves_the_process_as_it_begins(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis does not hold that page: no DEL of it would be heard of."""
+    between, url = await through(proxy, redis_url)
+    await between.cut()
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    await service.settled(config)
+    gate = Gate(monkeypatch, service.runtime.session, "_identity")
+    await between.start()
+    await gate.until_reached()
+    await service.details(source)
+    assert service.runtime.pages.memory.get(source) is not None
+    gate.open()
+    await service.events.until(CacheUp)
+    assert service.runtime.pages.memory.get(source) is None
 
 
 async def test_redis_that_lost_everything_is_filled_again(

@@ -31,7 +31,8 @@ class Network:
         self.latency = latency_s
         self.faults = faults
         self.servers: dict[Address, Server] = {}
-        self.links: set[Link] = set()
+        # In the order in which they were made: the order of a set is not up to the seed.
+        self.links: dict[Link, None] = {}
         self.swallows: set[Address] = set()
         self._numbers = 0
 
@@ -79,7 +80,7 @@ class Link(asyncio.Transport):
         self.is_subscribed = False
         self.is_asking = False
         self.received = b""
-        network.links.add(self)
+        network.links[self] = None
 
     def write(self, data: Any) -> None:
         if self._is_closed or self.is_cut or self.is_silent or self.address in self.network.swallows:
@@ -106,7 +107,7 @@ class Link(asyncio.Transport):
         """The server's end of the connection is gone; its client notices later."""
         if not self.is_cut:
             self.is_cut = True
-            self.network.links.discard(self)
+            self.network.links.pop(self, None)
             self._later(self._lose)
 
     def _lose(self) -> None:
@@ -121,7 +122,7 @@ class Link(asyncio.Transport):
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self.network.links.discard(self)
+            self.network.links.pop(self, None)
             self._loop.call_soon(self.protocol.connection_lost, None)
             self.server.forget(self)
 
