@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 
+# So many steps without a wait are no work any more.
+_MOST_STEPS_AT_ONCE = 1_000_000
+
+
 class DeadlockError(Exception):
-    """Everybody waits, and nothing will ever happen."""
+    """Everybody waits, and nothing will ever happen; or somebody goes round in circles, and time stands still."""
 
 
 class Network(Protocol):
@@ -22,6 +26,7 @@ class _ClockSelector(selectors.BaseSelector):
     """No file ever becomes readable."""
 
     loop: "VirtualLoop"
+    idle_steps = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return selectors.SelectorKey(fileobj, -1, events, data)
@@ -34,6 +39,9 @@ class _ClockSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
+            raise DeadlockError
+        self.idle_steps = 0 if timeout > 0 else self.idle_steps + 1
+        if self.idle_steps > _MOST_STEPS_AT_ONCE:
             raise DeadlockError
         self.loop.clock += max(timeout, 0.0)
         return []

@@ -30,6 +30,8 @@ class OpenPage:
         since: str | None = None
         while True:
             live = self._rng.choice(self._processes)
+            # On its way to the server. Without it a page could ask again and again while the clock stands still.
+            await asyncio.sleep(self._rng.expovariate(1 / 0.01))
             try:
                 if since is None:
                     portrait, _ = await live.portrait(self.source)

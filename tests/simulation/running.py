@@ -42,7 +42,7 @@ def run(seed: int, steps: Sequence[Step] | None = None) -> Verdict:
     try:
         loop.run_until_complete(world.run())
     except DeadlockError:
-        world.fail("everybody waits, and nothing will ever happen")
+        world.fail("everybody waits, and nothing will ever happen; or time stands still")
     finally:
         psycopg.AsyncConnection.connect = connect  # type: ignore[method-assign]
         _end(loop)
