@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-
 # So many steps without a wait are no work any more.
 _MOST_STEPS_AT_ONCE = 1_000_000
 
