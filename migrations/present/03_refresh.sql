@@ -170,7 +170,8 @@ BEGIN
     )
 
     SELECT array_agg(DISTINCT p.source_id) FILTER (WHERE p.is_unsettled) INTO settled FROM pruned AS p;
-    -- Whoever waits for news of these pages has not heard of what was changed below the row that moved.
+    -- A row moved, and something below it was changed at the same time. That change was told under the old source's id
+    -- only; open pages of the new source learn of it here.
     PERFORM public.source_details_announce(settled, is_in_view => false);
     UPDATE public.source_details_refresh_state
     SET view_snapshot = seen, view_xid = by_xid, refreshed_at = clock_timestamp();
@@ -309,8 +310,8 @@ DECLARE
     is_stale boolean := NOT public.source_details_is_populated();
     now_due record;
 BEGIN
-    -- Whoever was running when an unsettled change committed has a lower number than this transaction. A horizon from the
-    -- future was restored from another server.
+    -- The horizon is this transaction's number: every transaction that was writing when the unsettled change committed has
+    -- a lower one. A horizon above the highest number was restored from another server, and is given anew.
     UPDATE public.source_details_log AS l
     SET horizon = pg_current_xact_id()
     WHERE
