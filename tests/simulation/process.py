@@ -24,7 +24,8 @@ from service.sources.publication import Publications
 from service.sources.sync import Synchronizer
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.live import Live
-from tests.simulation.config_database import Client, Listening
+from tests.simulation.config_database import Listening
+from tests.simulation.database_client import Client
 from tests.simulation.sources import Connections
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import structlog
 
 import service
 from tests.simulation.clock import DeadlockError, VirtualLoop, stop_the_clock, use
-from tests.simulation.world import Step, Verdict, World, script
+from tests.simulation.script import Step, script
+from tests.simulation.world import Verdict, World
 
 
 def prepare() -> None:

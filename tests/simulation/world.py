@@ -1,4 +1,4 @@
-"""One run: what happens, drawn from a seed, and what must be so in the end."""
+"""One run: its servers, its processes, its faults, and what must be so in the end."""
 
 import asyncio
 import random
@@ -16,23 +16,15 @@ from tests.simulation.config_database import ConfigDatabase
 from tests.simulation.network import Network
 from tests.simulation.open_page import OpenPage
 from tests.simulation.process import Process
-from tests.simulation.redis_server import Cluster, RedisServer, Scripts, Sentinel
+from tests.simulation.redis_server import RedisServer, Scripts
+from tests.simulation.script import SPAN_S, Step
 from tests.simulation.sources import Sources
+from tests.simulation.topologies import Cluster, Sentinel
 
-SPAN_S = 5.0
 # After the last fault everything is right and cached again within this time.
 HEAL_S = 30.0
 _NAMES = Keys()
 _scripts = Scripts()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happens at a moment of the run; what the numbers mean is up to `kind`."""
-
-    at: float
-    kind: str
-    numbers: tuple[float, float]
 
 
 @dataclass(slots=True)
@@ -42,41 +34,6 @@ class Verdict:
     reads: int = 0
     found: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
-
-
-def script(seed: int) -> list[Step]:
-    """What happens in the run of this seed, in order."""
-    rng = random.Random(f"script {seed}")
-    steps: list[Step] = []
-    means = {
-        "write": rng.choice([0.01, 0.1, 0.5, 8]),
-        "star": rng.choice([0.1, 1, 8]),
-        "move": rng.choice([0.5, 3, 20]),
-        "sync": rng.choice([0.3, 2, 20]),
-        "table": rng.choice([0.5, 5]),
-        "del": rng.choice([0.1, 1]),
-        "flush": rng.choice([1, 8]),
-        "snapshot": rng.choice([0.2, 1]),
-        "restart": rng.choice([0.7, 4, 50]),
-        "address": rng.choice([2, 20]),
-        "slot": rng.choice([0.3, 2]),
-        "swallow": rng.choice([2, 20]),
-        "reset": rng.choice([1, 10]),
-        "silent": rng.choice([1, 5, 50]),
-        "foreign": rng.choice([1, 5]),
-        "cut": rng.choice([0.7, 5]),
-        "deaf": rng.choice([5, 50]),
-        "away": rng.choice([2, 20]),
-    }
-    if rng.random() < 0.3:
-        # Evictions would hide what only a DEL or the end of a session does.
-        means |= dict.fromkeys(("write", "star", "move", "sync", "cut", "deaf", "away", "restart"), 10)
-    for kind, mean in means.items():
-        at = rng.expovariate(1 / mean)
-        while at < SPAN_S:
-            steps.append(Step(at, kind, (rng.random(), rng.random())))
-            at += rng.expovariate(1 / mean)
-    return sorted(steps, key=lambda step: step.at)
 
 
 class World:
