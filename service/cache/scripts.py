@@ -75,9 +75,14 @@ return 1
 
 REMEMBER_TEXT = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])")
 
+# A value that is no number cannot be ours: counting begins again. So it does if the count would never expire.
 COUNT = Script("""
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then
+local count = redis.pcall('INCR', KEYS[1])
+if type(count) == 'table' then
+    redis.call('DEL', KEYS[1])
+    count = redis.call('INCR', KEYS[1])
+end
+if redis.call('PTTL', KEYS[1]) < 0 then
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 return count

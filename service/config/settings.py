@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         "", description="who may call: name:read:HASH or name:operate:HASH, separated by commas; see rosetta token"
     )
     open_access: bool = Field(False, description="true allows calls without a token from other hosts")
+    trusted_proxies: str = Field(
+        "",
+        description="addresses and networks of proxies whose X-Forwarded-For says who calls, separated by commas",
+    )
     syncs_per_minute: int = Field(
         120, ge=0, le=1_000_000, description="maximum syncs per minute for one caller; 0: no limit"
     )
@@ -169,7 +173,9 @@ class Settings(BaseSettings):
     @field_validator("access_tokens")
     @classmethod
     def _tokens(cls, text: str) -> str:
-        tokens.parse(text)
+        # A list of nothing is a mistake (`${A},${B}` of which neither is set): it must not open the service.
+        if text and not tokens.parse(text):
+            raise ValueError("has no entry; unset it if nobody needs a token")
         return text
 
     @field_validator("otlp_endpoint")
@@ -191,6 +197,16 @@ class Settings(BaseSettings):
         for origin in _listed(text):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"'{origin}' is not an origin; example: https://control.example.com")
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, text: str) -> str:
+        for proxy in _listed(text):
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"'{proxy}' is no address or network; example: 10.0.0.5, 192.168.0.0/24") from None
         return text
 
     @property

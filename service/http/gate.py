@@ -5,7 +5,6 @@ Basic (RFC 7617), with any user name.
 """
 
 import base64
-import binascii
 import hmac
 import re
 from collections.abc import Callable, Sequence
@@ -22,6 +21,8 @@ from service.http.error_answers import error_answer
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
 # Parameters that make the service call a source for a GET.
 _COSTLY = {"force_refresh", "refresh"}
+# An IPv6 address with a zone. A proxy may pass on any text.
+_LONGEST_ADDRESS = 64
 _FALSE = {"false", "0", "off", "no", "n", "f"}
 
 
@@ -31,9 +32,9 @@ def is_known(scope: Any) -> bool:
 
 
 def caller(scope: Any) -> str:
-    """Who made a request: the token's name, or else the client's address."""
+    """Who made a request: the token's name, or else the client's address, as a trusted proxy says if there is one."""
     named: str | None = scope.get("rosetta_caller")
-    return named or (scope["client"][0] if scope.get("client") else "unknown")
+    return named or (scope["client"][0][:_LONGEST_ADDRESS] if scope.get("client") else "unknown")
 
 
 class Gate:
@@ -82,7 +83,8 @@ def _credential(header: bytes) -> str:
     if kind.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
+            # No base64, or text of another encoding.
             return ""
     return ""
 

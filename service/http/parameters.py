@@ -41,6 +41,13 @@ def boolean(name: str, text: str | None) -> bool:
     )
 
 
+def search(name: str, text: str) -> str:
+    """A text to search for. InvalidInputError if PostgreSQL cannot have it in a text."""
+    if "\0" in text:
+        raise InvalidInputError(f"{name} must not contain a zero byte", parameter=name)
+    return text
+
+
 def count(name: str, text: str | None, default: int, largest: int) -> int:
     """A number from 0 to `largest`. InvalidInputError for anything else."""
     if text is None:

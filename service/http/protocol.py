@@ -21,6 +21,9 @@ if sys.platform != "win32":
     import termios
 
 _LONGEST_HEAD = 64 * 1024
+# The framework keeps the queries of a thousand requests, each as the pairs that it was parsed into.
+_LONGEST_QUERY = 2048
+_MOST_PARAMETERS = 20
 # No operation needs a body, but some clients send one.
 _LONGEST_BODY = 64 * 1024
 
@@ -73,11 +76,19 @@ class Protocol(HttpToolsProtocol):
         if self._is_between:
             self._since = self.loop.time()
 
+    # A ValueError in one of these: the parser turns it into an error, for which uvicorn calls send_400_response.
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        query = self.url.partition(b"?")[2]
+        if len(query) > _LONGEST_QUERY or query.count(b"&") + query.count(b";") >= _MOST_PARAMETERS:
+            self._refusal = HTTPStatus.REQUEST_URI_TOO_LONG
+            raise ValueError
+
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         if name.lower() == b"content-length" and int(value) > _LONGEST_BODY:
             self._refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            # The parser turns it into an error, for which uvicorn calls send_400_response.
             raise ValueError
 
     def on_headers_complete(self) -> None:

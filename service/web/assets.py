@@ -14,11 +14,16 @@ _TYPES = {
 _FOREVER_S = 31_536_000
 
 
-@cache
 def found(digest: str, name: str) -> tuple[Page, dict[str, str]] | None:
     """A static file by the two parts of its URL, with its headers; None for another name or version."""
     if name not in _TYPES or asset(name) != f"/assets/{digest}/{name}":
         return None
+    return _held(name)
+
+
+@cache
+def _held(name: str) -> tuple[Page, dict[str, str]]:
+    # Only our own names come here: what a URL says would fill the memory.
     page = Page((STATIC / name).read_bytes(), monotonic() + _FOREVER_S, _FOREVER_S)
     headers = {"Content-Type": _TYPES[name], "Cache-Control": f"public, max-age={_FOREVER_S}, immutable"}
     return page, headers

@@ -65,7 +65,7 @@ async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -
     """The list of sources by name, with their health."""
     first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
     runtime = runtime_of(request)
-    rows = await runtime.database.fetch_all("overview", search=q, limit=_LISTED, skip=first)
+    rows = await runtime.database.fetch_all("overview", search=parameters.search("q", q), limit=_LISTED, skip=first)
     failing = runtime.connections.failing
     sources = [row | {"health": health(row["health_facts"], failing.get(row["id"])).body()} for row in rows]
     matching = rows[0]["matching"] if rows else 0

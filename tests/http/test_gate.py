@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis as sync_redis
 
 from service.config import tokens
 from service.config.settings import load
@@ -12,7 +13,8 @@ from service.errors import StartError
 from service.telemetry.events import SyncFailed
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import KEY, add_source
-from tests.fixtures.runtime import Service, Start
+from tests.fixtures.process import StartProcess
+from tests.fixtures.runtime import Service, Start, until
 
 pytestmark = pytest.mark.operations
 
@@ -47,6 +49,7 @@ def basic(token: str) -> dict[str, str]:
         {"Authorization": READ},
         {"Authorization": "Basic ====="},
         {"Authorization": "Basic /w=="},
+        {"Authorization": "Basic \u00e4"},
         {"Authorization": f"Bearer {READ}x"},
         {"Authorization": "Bearer \u00e4"},
     ],
@@ -120,6 +123,9 @@ async def test_what_must_be_open_is(guarded: Service) -> None:
         ("ops:operate:xyz", "entry 1"),
         (f"{READ_ENTRY},nonsense", "entry 2"),
         (f"ops:write:{'0' * 64}", "entry 1"),
+        (",", "has no entry"),
+        (" ", "has no entry"),
+        (" , ,", "has no entry"),
     ],
 )
 def test_wrong_token_settings_stop_the_start(monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
@@ -187,6 +193,34 @@ async def test_syncs_are_limited_per_caller_over_all_processes(
     assert page.status_code == 200
     monkeypatch.setattr("service.cache.rate_limit.time", lambda: now + 60)
     assert (await sync(services[0], source, OPERATE)).status_code == 200
+
+
+def test_callers_address_is_believed_only_from_a_trusted_proxy(serve: StartProcess, config: Sql) -> None:
+    """Or a caller would have a limit of its own for each address that it names."""
+    source = add_source(config)
+    for number, proxies in enumerate(("", "127.0.0.0/8")):
+        process = serve(ROSETTA_SYNCS_PER_MINUTE="1", ROSETTA_TRUSTED_PROXIES=proxies)
+        process.until_ready()
+        url = f"http://{process.host}:{process.port}/api/v1/sources/{source}/refresh"
+        # Three, since a clock minute may end after the first.
+        callers = [{"X-Forwarded-For": f"10.{number}.0.{caller}"} for caller in range(3)]
+        is_limited = 429 in [httpx.post(url, headers=headers).status_code for headers in callers]
+        assert is_limited == (not proxies)
+
+
+async def test_counter_that_is_no_number_counts_again(start: Start, redis: sync_redis.Redis) -> None:
+    """Anyone can write to Redis: the limit must not end silently."""
+    service: Service = await start()
+    cache = service.runtime.cache
+    await until(lambda: cache.is_trusted)
+    for strange in ("set", "lpush"):
+        getattr(redis, strange)(cache.keys.counter("caller"), "no number")
+        assert [await cache.count("caller", 60_000) for _ in range(2)] == [1, 2]
+        assert redis.pttl(cache.keys.counter("caller")) > 0
+        redis.delete(cache.keys.counter("caller"))
+    redis.set(cache.keys.counter("caller"), 5)
+    assert await cache.count("caller", 60_000) == 6
+    assert redis.pttl(cache.keys.counter("caller")) > 0
 
 
 async def test_without_redis_nothing_is_counted(start: Start, config: Sql, shop_dsn: str) -> None:

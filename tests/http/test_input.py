@@ -73,6 +73,13 @@ async def test_pages_of_the_list_have_bounds(service: Service, query: dict[str, 
     assert response.json()["details"]["parameter"] in query
 
 
+async def test_search_for_a_zero_byte_is_a_422(service: Service) -> None:
+    """PostgreSQL has no text with one."""
+    response = await service.client.get("/", params={"q": "\0"}, headers={"Accept": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["details"] == {"parameter": "q"}
+
+
 async def test_list_is_an_array_in_pages(service: Service, config: Sql) -> None:
     """By name, then id; each source as on its page; no passwords."""
     assert (await service.client.get("/api/v1/sources")).json() == []

@@ -79,6 +79,7 @@ def test_secrets_in_a_librarys_own_message_are_masked(log_format: str) -> None:
         root.setLevel(level)
     assert "pw-of-config" not in lines
     assert lines.count("***") >= 3
+    assert "traceback object" not in lines
     if log_format == "json":
         assert all(json.loads(line) for line in lines.splitlines())
 

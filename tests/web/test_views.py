@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.telemetry.events import SourceDown, SyncPhase
-from service.web import live, portrait
+from service.web import assets, live, portrait
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
 from tests.fixtures.runtime import Service
@@ -137,6 +137,8 @@ async def test_page_is_validated_compressed_and_closed_to_others(service: Servic
         assert "immutable" in file.headers["cache-control"]
     assert (await get(service, "/assets/000000000000/page.css")).status_code == 404
     assert (await get(service, "/assets/x/..%2flayout.html")).status_code == 404
+    # Whatever a URL says, only our own files are held.
+    assert assets._held.cache_info().currsize <= len(assets._TYPES)
 
 
 async def test_many_who_look_at_once_are_drawn_for_once(
