@@ -23,6 +23,9 @@ class SourceHosts:
                 if not _NAME.fullmatch(entry):
                     raise ValueError(f"'{entry}' is neither a host name, an address nor a network") from None
                 self._names.append(entry.lower())
+        if text and not self._names and not self._networks:
+            # A mistake (`${A},${B}` of which neither is set) must not allow every host.
+            raise ValueError("has no entry; unset it to allow every host")
 
     def allow(self, host: str, address: str | None) -> bool:
         """Whether a source may be on `host`, whose address is `address`.
@@ -31,6 +34,9 @@ class SourceHosts:
         """
         if not self._names and not self._networks:
             return True
+        # A directory of Unix sockets; none, or "@": libpq chooses one. No network and no name stands for these.
+        if not host or host[0] in "/@":
+            return False
         # libpq accepts a list of hosts: "good,bad" would match "*bad" as one name.
         if "," in host:
             return all(self.allow(part, None) for part in host.split(","))
