@@ -12,6 +12,7 @@ import psycopg
 
 from service.config import settings
 from service.errors import ServiceError, StartError
+from service.printable import printable
 from service.runtime import Parts
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging
@@ -60,18 +61,29 @@ def run(command: str, work: Callable[[Workbench], Awaitable[int]]) -> int:
     try:
         return asyncio.run(opened_and_run())
     except StartError as error:
-        print(f"rosetta {command}: {error}", file=sys.stderr)
+        complain(f"rosetta {command}: {error}")
     except ServiceError as error:
-        print(f"rosetta {command}: {error.message}", file=sys.stderr)
+        complain(f"rosetta {command}: {error.message}")
     except psycopg.errors.InsufficientPrivilege as error:
         said = error.diag.message_primary
-        print(f"rosetta {command}: {said}; set ROSETTA_CONFIG_DSN to a role that has this right", file=sys.stderr)
+        complain(f"rosetta {command}: {said}; set ROSETTA_CONFIG_DSN to a role that has this right")
     return FAILED
+
+
+def say(*lines: str) -> None:
+    """Prints each as one line, whatever control characters are in it."""
+    for line in lines:
+        print(printable(line))
+
+
+def complain(line: str) -> None:
+    """Prints one line on standard error."""
+    print(printable(line), file=sys.stderr)
 
 
 def confirmed(question: str) -> bool:
     """Whether a person answers yes; false if there is no terminal."""
-    answer = input(f"{question} [y/N] ") if sys.stdin.isatty() else ""
+    answer = input(f"{printable(question)} [y/N] ") if sys.stdin.isatty() else ""
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -80,11 +92,11 @@ def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
     else:
-        print("\n".join(lines))
+        say(*lines)
 
 
 def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
     """Lines with aligned columns."""
-    texts = [header, *(tuple("-" if cell is None else str(cell) for cell in row) for row in rows)]
+    texts = [header, *(tuple("-" if cell is None else printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(len(text[number]) for text in texts) for number in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip() for text in texts]

@@ -57,8 +57,7 @@ def _tell(findings: list[Finding], *, as_json: bool) -> None:
     lines = []
     for finding in findings:
         lines.append(f"{signs[finding.state]}  {finding.subject}: {finding.says}")
-        if finding.remedy:
-            lines.append(f"      {finding.remedy}")
+        lines += [f"      {line}" for line in finding.remedy.splitlines()]
     show([asdict(finding) for finding in findings], lines, as_json=as_json)
 
 

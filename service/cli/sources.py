@@ -9,7 +9,7 @@ import sys
 
 import psycopg
 
-from service.cli.common import FAILED, FINE, WRONG, Workbench, confirmed, run, show, table
+from service.cli.common import FAILED, FINE, WRONG, Workbench, complain, confirmed, run, say, show, table
 from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
@@ -77,14 +77,14 @@ async def _show(options: argparse.Namespace, bench: Workbench) -> int:
     state = await bench.database.fetch_one("source_state", id=options.id)
     assert state is not None
     for key, value in state.items():
-        print(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
+        say(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
     page = json.loads(answer.page.body)
     judged = page["meta"]["health"]
-    print(f"{'health':18}  {judged['level']}")
+    say(f"{'health':18}  {judged['level']}")
     for reason in judged["reasons"]:
-        print(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()), sep="\n")
+        say(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()))
     rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
-    print("", *table(("ID", "TABLE", "VERSION", "COLUMNS"), rows), sep="\n")
+    say("", *table(("ID", "TABLE", "VERSION", "COLUMNS"), rows))
     return FINE
 
 
@@ -125,7 +125,7 @@ async def _test(options: argparse.Namespace, bench: Workbench) -> int:
     show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in words.items()], as_json=options.json)
     findings = look(address, seen)
     for finding in findings:
-        print(f"{finding.says}; run: {finding.remedy}", file=sys.stderr)
+        complain(f"{finding.says}; run: {finding.remedy}")
     return FAILED if findings else FINE
 
 
@@ -135,7 +135,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
     elif sys.stdin.isatty():
         password = getpass.getpass(f"password of {options.user} (empty for none): ")
     else:
-        print("rosetta sources add: no terminal to ask for the password; use --password-stdin", file=sys.stderr)
+        complain("rosetta sources add: no terminal to ask for the password; use --password-stdin")
         return WRONG
     values = {name: getattr(options, name) for name in ("name", "host", "port", "database", "user")}
     values |= {"publication": options.publication, "slot": options.slot}
@@ -143,7 +143,7 @@ async def _add(options: argparse.Namespace, bench: Workbench) -> int:
     try:
         row = await bench.database.fetch_nowait("add_source", **values, password=encrypted)
     except psycopg.errors.UniqueViolation:
-        print(f"rosetta sources add: a source named {options.name} already exists", file=sys.stderr)
+        complain(f"rosetta sources add: a source named {options.name} already exists")
         return FAILED
     assert row is not None
     show(row, [f"source {row['id']}; next: rosetta sources test {row['id']}"], as_json=options.json)
@@ -157,7 +157,7 @@ async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
     if not options.yes:
         question = f"remove {state['name']} with its {state['registered_tables']} tables and their versions?"
         if not await asyncio.to_thread(confirmed, question):
-            print("rosetta sources remove: nothing was removed; use --yes to skip the question", file=sys.stderr)
+            complain("rosetta sources remove: nothing was removed; use --yes to skip the question")
             return FAILED
     await bench.database.fetch_nowait("remove_source", id=options.id)
     show({"id": options.id, "name": state["name"]}, [f"removed {state['name']}"], as_json=options.json)

@@ -5,8 +5,9 @@ import functools
 import sys
 from typing import Any
 
-from service.cli.common import FAILED, FINE, Workbench, one_or_all, run, show
+from service.cli.common import FAILED, FINE, Workbench, one_or_all, run, say, show
 from service.errors import EntityNotFoundError, SyncError
+from service.printable import printable
 from service.sources.sync import SyncResult
 
 _BAR = 30
@@ -39,7 +40,8 @@ async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
             words = error.message
         _progress(number, len(sources), "")
         if not options.json:
-            print(f"{row['name']}: {words}", flush=True)
+            say(f"{row['name']}: {words}")
+            sys.stdout.flush()
     if options.json:
         show(reports, [], as_json=True)
     return FAILED if failures else FINE
@@ -58,5 +60,5 @@ def _progress(done: int, total: int, name: str) -> None:
         return
     bar = "#" * (_BAR * done // total)
     # Clears the line first, so that the next output has it alone.
-    sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {name}" if name else ""))
+    sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {printable(name)}" if name else ""))
     sys.stderr.flush()

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import service
+from service.printable import printable
 from service.sources.column_types import type_name
 from service.sources.slots import slot_words
 
@@ -74,6 +75,11 @@ def _trend(per_minute: int | None) -> str | None:
     return f"{'growing' if per_minute > 0 else 'shrinking'} by {amount(abs(per_minute))} a minute"
 
 
+def _visible(value: Any) -> Any:
+    """A stranger's text must not turn the direction of what follows it. Line breaks are what they are elsewhere."""
+    return printable(value, keep="\n\t\r") if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -83,6 +89,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_visible,
     )
     environment.globals.update(asset=asset)
     environment.filters.update(

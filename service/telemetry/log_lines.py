@@ -7,6 +7,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from service.printable import printable
+
 
 class _Enduring:
     """Ignores a stream's write errors (full disk, closed pipe): they cannot be reported, and work must go on."""
@@ -40,13 +42,23 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> No
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+
+    def escape(_logger: Any, _method: str, event: Any) -> Any:
+        # A path, a name or a server's message could colour the terminal, or make lines of its own.
+        return {
+            key: printable(value, keep="\n" if key == "exception" else "") if isinstance(value, str) else value
+            for key, value in event.items()
+        }
+
+    # JSON escapes them itself.
+    escaped: list[Any] = [] if log_format == "json" else [escape]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer, mask],
+        processors=[*shared, structlog.processors.format_exc_info, *escaped, renderer, mask],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
         cache_logger_on_first_use=False,
@@ -58,6 +70,7 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> No
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                *escaped,
                 renderer,
                 mask,
             ],

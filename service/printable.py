@@ -1,0 +1,16 @@
+"""Texts of strangers, shown to a person: a source's names and messages, and what clients ask for."""
+
+import re
+
+# What moves the cursor, colours and sets titles (C0, DEL, C1), ends a line (U+2028, U+2029), turns the direction of
+# what follows (https://www.unicode.org/reports/tr9/), or shows nothing.
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""The text with control characters shown as such: `\n`, `\x1b`, `\u202e`. Those in `keep` stay as they are."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _shown(found[0]), text)
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

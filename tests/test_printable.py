@@ -1,0 +1,67 @@
+"""A stranger's text is a text, wherever a person reads it."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from service.cli.common import complain, say, table
+from service.http.templates import render
+from service.printable import printable
+from service.telemetry.log_lines import configure_logging
+
+# Colours, a title, a line of its own, and a text that reads backwards.
+STRANGE = "a\x1b[31mred\x1b]0;title\x07\nroot  ok\r\u2028\u2029\u202egpj.exe\x85\x9b1m"
+CONTROLS = set(STRANGE) - set("a[31mred]0;titlero ok.gpjx")
+
+
+def test_control_characters_are_shown_as_such() -> None:
+    """Everything else, in any script, stays as it is."""
+    assert printable("a\nb\x1b[0m\u202e\x9b") == r"a\nb\x1b[0m\u202e\x9b"
+    plain = "Zahlungen äöü 支払い платежи 🐘"
+    assert printable(plain) == plain
+    assert printable("a\nb\x00", keep="\n") == "a\nb\\x00"
+
+
+def test_what_a_command_prints_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a cell of a table, whose width counts what is shown."""
+    say(STRANGE, *table(("NAME", "STATE"), [(STRANGE, "fine"), ("b", None)]))
+    complain(STRANGE)
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 4
+    assert len(told.err.splitlines()) == 1
+    assert not CONTROLS & set((told.out + told.err).replace("\n", ""))
+    cells = told.out.splitlines()[1:]
+    assert len({line.index(word) for line, word in zip(cells, ("STATE", "fine", "-"), strict=True)}) == 1
+
+
+@pytest.fixture
+def stderr() -> Iterator[io.StringIO]:
+    """What the log writes. The configuration of logging is the process's, and comes back."""
+    configured, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with contextlib.redirect_stderr(io.StringIO()) as written:
+        yield written
+    structlog.configure(**configured)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_log_for_people_has_one_line_for_an_event(stderr: io.StringIO) -> None:
+    """A request's path and a library's message are a stranger's text."""
+    configure_logging("console", "info", [])
+    structlog.get_logger().info("request", path=STRANGE)
+    logging.getLogger("library").warning("failed: %s", STRANGE)
+    lines = stderr.getvalue()
+    assert len(lines.splitlines()) == 2
+    assert not CONTROLS & set(lines.replace("\n", ""))
+
+
+def test_page_shows_what_would_turn_the_text() -> None:
+    """A name that reads backwards could pass for another."""
+    text = render("sources.html", sources=[], search="invoice\u202efdp", matching=0, before=None, after=None)
+    assert "invoice\\u202efdp" in text
+    assert "\u202e" not in text
