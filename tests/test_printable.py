@@ -38,23 +38,26 @@ def test_what_a_command_prints_is_one_line_each(capsys: pytest.CaptureFixture[st
     assert len({line.index(word) for line, word in zip(cells, ("STATE", "fine", "-"), strict=True)}) == 1
 
 
-@pytest.fixture
-def stderr() -> Iterator[io.StringIO]:
+@contextlib.contextmanager
+def log_written() -> Iterator[io.StringIO]:
     """What the log writes. The configuration of logging is the process's, and comes back."""
     configured, root = structlog.get_config(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    with contextlib.redirect_stderr(io.StringIO()) as written:
-        yield written
-    structlog.configure(**configured)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            yield stderr
+    finally:
+        structlog.configure(**configured)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
-def test_log_for_people_has_one_line_for_an_event(stderr: io.StringIO) -> None:
+def test_log_for_people_has_one_line_for_an_event() -> None:
     """A request's path and a library's message are a stranger's text."""
-    configure_logging("console", "info", [])
-    structlog.get_logger().info("request", path=STRANGE)
-    logging.getLogger("library").warning("failed: %s", STRANGE)
+    with log_written() as stderr:
+        configure_logging("console", "info", [])
+        structlog.get_logger().info("request", path=STRANGE)
+        logging.getLogger("library").warning("failed: %s", STRANGE)
     lines = stderr.getvalue()
     assert len(lines.splitlines()) == 2
     assert not CONTROLS & set(lines.replace("\n", ""))
