@@ -7,6 +7,7 @@ page that reconnects has missed.
 
 import asyncio
 import contextlib
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -34,6 +35,18 @@ _LATELY_DAYS = 7
 _MOST_SAMPLES = 120
 _MOST_SOURCES = 200
 _MOST_BYTES = 32 * 2**20
+
+
+class _Seat:
+    """Counts a stream from its admission on: many may be admitted before the first of them begins.
+
+    A stream that never begins leaves its seat when nobody holds it any more.
+    """
+
+    def __init__(self, live: "Live") -> None:
+        live.streams += 1
+        self.leave = weakref.finalize(self, live.leave)
+        self.leave.atexit = False
 
 
 class Live:
@@ -101,6 +114,10 @@ class Live:
             self._portraits.popitem(last=False)
         return portrait
 
+    def leave(self) -> None:
+        """A stream has ended."""
+        self.streams -= 1
+
     @property
     def rooms(self) -> Mapping[int, Room]:
         """The open rooms, by source id."""
@@ -130,14 +147,13 @@ class Live:
         if self._is_closed or self.streams >= self._most_streams:
             raise TooManyStreamsError(self._most_streams)
         room = Room(portrait, self.freshness(portrait, answer))
-        return self._stream(source_id, room, since, with_parts)
+        return self._stream(_Seat(self), source_id, room, since, with_parts)
 
     async def _stream(
-        self, source_id: int, new_room: Room, since: str | None, with_parts: bool
+        self, seat: "_Seat", source_id: int, new_room: Room, since: str | None, with_parts: bool
     ) -> AsyncIterator[bytes]:
         # Nothing is awaited from here until the watcher is in the room: no change can fall between what it catches up
         # with and what it receives later.
-        self.streams += 1
         watcher = Watcher(with_parts)
         room = self._rooms.setdefault(source_id, new_room)
         first = room.join(watcher, since, lambda: self._keep_telling(source_id, room))
@@ -146,7 +162,7 @@ class Live:
             while (sent := await watcher.next()) is not None:
                 yield sent
         finally:
-            self.streams -= 1
+            seat.leave()
             if room.leave(watcher) and self._rooms.get(source_id) is room:
                 del self._rooms[source_id]
 

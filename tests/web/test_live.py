@@ -1,11 +1,13 @@
 """Live streams: the events that an open page receives, how it catches up, and the limits."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
 
+from service.errors import TooManyStreamsError
 from service.telemetry.events import Evicted
 from service.web import live, rooms
 from tests.fixtures.databases import Sql
@@ -146,6 +148,21 @@ async def test_client_that_does_not_read_is_told_to_read_everything(
         waiting.append(await anext(slow))
     assert waiting[0].startswith(b"event: whole")
     await slow.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+async def test_streams_that_are_asked_for_at_once_are_bounded_too(start: Start, config: Sql) -> None:
+    """Each counts from its admission on, also one that its client leaves before it begins."""
+    service: Service = await start(most_streams=5)
+    live, source = service.app.live, add_source(config)
+    await service.settled(config)
+    opened = await asyncio.gather(
+        *(live.open(source, None, with_parts=True) for _ in range(60)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, TooManyStreamsError) for outcome in opened) == 55
+    assert live.streams == 5
+    del opened
+    gc.collect()
+    assert live.streams == 0
 
 
 async def test_silence_is_filled_with_comments(site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
