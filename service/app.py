@@ -1,6 +1,5 @@
 """The application: the handlers, the gate and the hot path in front of them, and the answers to errors."""
 
-import functools
 from typing import Any, NamedTuple
 
 import structlog
@@ -10,7 +9,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Server
 from litestar.types import ASGIApp
 
 import service
@@ -21,8 +20,12 @@ from service.http import operations, sources, tables
 from service.http.context import AppRequest
 from service.http.error_answers import error_answer
 from service.http.gate import Gate
+from service.http.host_names import HostNames
 from service.http.hot_path import HotPath
+from service.http.openapi import with_heads_of_schema
+from service.http.refusals import Refusals
 from service.http.request_log import log_requests
+from service.http.root_path import below
 from service.runtime import Runtime
 from service.web import views
 from service.web.live import Live
@@ -38,11 +41,10 @@ class App(NamedTuple):
 def build(runtime: Runtime, settings: Settings) -> App:
     """The application over a runtime that its caller starts and stops."""
 
-    def count(status: int) -> None:
-        runtime.metrics.responses.labels(str(status)).inc()
-
     known_tokens = tokens.parse(settings.access_tokens)
     origins = settings.cors_origin_list
+    cors = _cors(origins)
+    refusals = Refusals(runtime.metrics, cors)
     live = Live(
         runtime.database, runtime.pages, runtime.connections, runtime.observer, most_streams=settings.most_streams
     )
@@ -54,11 +56,11 @@ def build(runtime: Runtime, settings: Settings) -> App:
         route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *views.HANDLERS],
         state=State({"runtime": runtime, "live": live, "origins": origins, "is_guarded": bool(known_tokens)}),
         exception_handlers={ServiceError: _answer_error, HTTPException: _answer_http_error, Exception: _answer_failure},
-        middleware=[functools.partial(log_requests, count=count)],
-        cors_config=_cors(origins),
+        cors_config=cors,
         openapi_config=OpenAPIConfig(
             title="Rosetta source details",
             version=service.__version__,
+            servers=[Server(url=settings.root_path or "/")],
             path="/schema",
             # No documentation page: Litestar's load their scripts from other hosts.
             render_plugins=[JsonRenderPlugin()],
@@ -76,8 +78,18 @@ def build(runtime: Runtime, settings: Settings) -> App:
         logging_config=None,
         debug=False,
     )
-    hot_path = HotPath(framework, runtime, is_cross_origin=bool(origins))
-    return App(Gate(hot_path, known_tokens, count) if known_tokens else hot_path, live)
+
+    def count(status: int) -> None:
+        runtime.metrics.responses.labels(str(status)).inc()
+
+    # The framework's own middleware does not see a path that no handler has.
+    logged = log_requests(with_heads_of_schema(framework), count)
+    asgi: ASGIApp = HotPath(logged, runtime, is_cross_origin=bool(origins))
+    if known_tokens:
+        asgi = Gate(asgi, known_tokens, refusals)
+    if not known_tokens or settings.host_name_list:
+        asgi = HostNames(asgi, settings.host_name_list, refusals)
+    return App(below(asgi, settings.root_path) if settings.root_path else asgi, live)
 
 
 def _cors(origins: list[str]) -> CORSConfig | None:
@@ -85,8 +97,16 @@ def _cors(origins: list[str]) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Cache-Control", "If-None-Match", "Last-Event-ID", "X-Request-ID"],
+        # Those that no path has too: a page gets our 404, and not a network error.
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            "Authorization",
+            "Cache-Control",
+            "Content-Type",
+            "If-None-Match",
+            "Last-Event-ID",
+            "X-Request-ID",
+        ],
         expose_headers=["Age", "Cache-Status", "ETag", "Retry-After", "X-Request-ID"],
         max_age=600,
     )

@@ -104,7 +104,10 @@ class CrossSiteError(ServiceError):
     kind = "CrossSiteError"
 
     def __init__(self) -> None:
-        super().__init__("another site's page may not request a sync; ROSETTA_CORS_ORIGINS lists the sites that may")
+        super().__init__(
+            "only this service's own pages and programs may request a sync, not another site's page; "
+            "ROSETTA_CORS_ORIGINS lists the sites that may"
+        )
 
 
 class TooManyRequestsError(ServiceError):

@@ -41,6 +41,7 @@ SecretRedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
 # RFC 6454, section 6.2, without wildcards: only listed origins are allowed.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
 _ENDPOINT = re.compile(r"https?://[^\s@/]+(/\S*)?")
 
 Milliseconds = Annotated[int, Field(gt=0, le=600_000)]
@@ -82,6 +83,16 @@ class Settings(BaseSettings):
         "", description="who may call: name:read:HASH or name:operate:HASH, separated by commas; see rosetta token"
     )
     open_access: bool = Field(False, description="true allows calls without a token from other hosts")
+    host_names: str = Field(
+        "",
+        description="names under which the service may be called, beside localhost and addresses, separated by commas; "
+        "default: any with tokens, no other without",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]{1,64}){0,8}$",
+        description="path under which a proxy passes requests on, e.g. /rosetta; not needed if the proxy removes it",
+    )
     trusted_proxies: str = Field(
         "",
         description="addresses and networks of proxies whose X-Forwarded-For says who calls, separated by commas",
@@ -154,6 +165,12 @@ class Settings(BaseSettings):
     source_sslrootcert: str | None = Field(
         None, description="file of CA certificates for verify-ca and verify-full, or: system"
     )
+    source_require_auth: str = Field(
+        "",
+        pattern=r"^((password|md5|scram-sha-256|none)(,(?!$)|$))*$",
+        description="ways to log in to sources with a password, as libpq's require_auth; default: scram-sha-256, or any "
+        "with verify-ca and verify-full",
+    )
     source_hosts: str = Field(
         "",
         description="allowed hosts of sources: names with *, addresses, networks, separated by commas; default: any",
@@ -191,6 +208,14 @@ class Settings(BaseSettings):
         SourceHosts(text)
         return text
 
+    @field_validator("host_names")
+    @classmethod
+    def _names(cls, text: str) -> str:
+        for name in _listed(text):
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"'{name}' is no host name; example: details.example.com")
+        return text
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, text: str) -> str:
@@ -213,6 +238,11 @@ class Settings(BaseSettings):
     def cors_origin_list(self) -> list[str]:
         """The origins as a list."""
         return _listed(self.cors_origins)
+
+    @property
+    def host_name_list(self) -> list[str]:
+        """The names as a list."""
+        return _listed(self.host_names)
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:

@@ -5,9 +5,10 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import State
 
-from service.errors import CrossSiteError
+from service.errors import CrossSiteError, TooManyRequestsError
 from service.http.compression import chosen
 from service.http.gate import caller
+from service.http.host_names import is_same_host
 from service.pages.page import Page
 from service.runtime import Runtime
 
@@ -31,9 +32,32 @@ async def may_sync(request: AppRequest) -> None:
     Raises CrossSiteError or TooManyRequestsError.
     """
     runtime = runtime_of(request)
-    headers = request.headers
-    # A browser sends the password that it has stored for this service with any request of another site's page, even for
-    # an image.
-    if headers.get("sec-fetch-site") == "cross-site" and headers.get("origin") not in request.app.state.origins:
+    if is_cross_site(request) and request.headers.get("origin") not in request.app.state.origins:
+        runtime.metrics.refusals.labels("site").inc()
         raise CrossSiteError
-    await runtime.rate_limit.spend(caller(request.scope))
+    try:
+        await runtime.rate_limit.spend(caller(request.scope))
+    except TooManyRequestsError:
+        runtime.metrics.refusals.labels("rate").inc()
+        raise
+
+
+def is_cross_site(request: AppRequest) -> bool:
+    """Whether a page of another site may have made a browser send this request.
+
+    A browser sends the password that it has stored for this service with any request of any page, even for an image.
+    It sends Sec-Fetch-Site only to https:// and loopback (https://www.w3.org/TR/fetch-metadata/, section 2.1).
+    """
+    headers = request.headers
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        # Another port of this host is "same-site", and may be anybody's.
+        return site not in ("same-origin", "none")
+    if "x-requested-with" in headers or headers.get("authorization", "")[:7].lower() == "bearer ":
+        # Another site's page needs our leave to send these (https://fetch.spec.whatwg.org/, CORS-safelisted headers).
+        return False
+    place = headers.get("origin") or headers.get("referer")
+    if place is not None:
+        return not is_same_host(headers.get("host", ""), place)
+    # A page can keep its address from us. Programs have none; every browser begins with this word.
+    return headers.get("user-agent", "").startswith("Mozilla/")

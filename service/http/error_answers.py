@@ -32,6 +32,8 @@ def error_answer(
     message = str(content["message"])
     text = render(
         "error.html",
+        # Relative, as every link: a proxy may serve this below a path of its own.
+        root="../" * (path.count("/") - 1) or "./",
         title=title or _TITLES.get(status, "That did not work"),
         message=f"{message[:1].upper()}{message[1:]}.",
     )

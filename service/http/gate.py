@@ -7,18 +7,19 @@ Basic (RFC 7617), with any user name.
 import base64
 import hmac
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.config.tokens import Token, digest
-from service.http.error_answers import error_answer
+from service.http.refusals import Headers, Refusals
 
 # For load balancers, and for pages before their first request.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
+_CHALLENGES: Headers = [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rosetta"')]
 # Parameters that make the service call a source for a GET.
 _COSTLY = {"force_refresh", "refresh"}
 # An IPv6 address with a zone. A proxy may pass on any text.
@@ -38,12 +39,12 @@ def caller(scope: Any) -> str:
 
 
 class Gate:
-    """An ASGI application that passes on only what a token allows. `count` gets the status of each refusal."""
+    """An ASGI application that passes on only what a token allows."""
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[Token], count: Callable[[int], None]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Sequence[Token], refusals: Refusals) -> None:
         self._app = app
         self._tokens = tokens
-        self._count = count
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 401 without a valid token, and 403 if its scope is not enough."""
@@ -54,12 +55,25 @@ class Gate:
         if token is None and _OPEN.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
         elif token is None:
-            self._count(401)
-            await _refuse(scope, send, 401, "UnauthorizedError", "a token is needed: Authorization: Bearer TOKEN")
+            await self._refusals.answer(
+                scope,
+                send,
+                why="token",
+                status=401,
+                error="UnauthorizedError",
+                message="a token is needed: Authorization: Bearer TOKEN",
+                title="A token is needed",
+                more=_CHALLENGES,
+            )
         elif token.scope == "read" and _operates(scope["method"], scope["query_string"]):
-            self._count(403)
-            await _refuse(
-                scope, send, 403, "ForbiddenError", "this token may only read; a sync needs one of scope operate"
+            await self._refusals.answer(
+                scope,
+                send,
+                why="scope",
+                status=403,
+                error="ForbiddenError",
+                message="this token may only read; a sync needs one of scope operate",
+                title="This token may not do that",
             )
         else:
             scope["rosetta_caller"] = token.name  # type: ignore[typeddict-unknown-key]  # ours, see caller()
@@ -94,20 +108,3 @@ def _operates(method: str, query: bytes) -> bool:
         return True
     asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return any(name in _COSTLY and value.lower() not in _FALSE for name, value in asked)
-
-
-async def _refuse(scope: HTTPScope, send: Send, status: Literal[401, 403], error: str, message: str) -> None:
-    answer = error_answer(
-        status,
-        {"error": error, "message": message},
-        path=scope["path"],
-        accept=dict(scope["headers"]).get(b"accept", b"").decode("latin-1"),
-        title="A token is needed" if status == 401 else "This token may not do that",
-    )
-    headers = {"Content-Type": answer.media_type} | answer.headers
-    headers |= {"Content-Length": str(len(answer.body)), "Cache-Control": "no-store"}
-    raw = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
-    if status == 401:
-        raw += [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rosetta"')]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from litestar.enums import HttpMethod, ScopeType
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, Operation
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.schemas import Details, Error, Source, SyncReport, TableSchema
 
@@ -186,3 +188,21 @@ def errors(*statuses: int) -> dict[int, ResponseSpec]:
         )
         for status in statuses
     }
+
+
+def with_heads_of_schema(app: ASGIApp) -> ASGIApp:
+    """Answers HEAD for the OpenAPI documents, which the framework itself serves to GET alone."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD" or not scope["path"].startswith("/schema"):
+            await app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        await app({**scope, "method": HttpMethod.GET}, receive, send_head)
+
+    return asked

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import MediaType, Response, get, route
+from litestar import MediaType, Response, route
 from litestar.enums import HttpMethod
 
 from service.http.caching_headers import GUESS_NOTHING
@@ -35,7 +35,9 @@ async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     return Response(report if is_told_all else {"status": report["status"]}, status_code=status, headers=GUESS_NOTHING)
 
 
-@get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401))
+@route(
+    "/metrics", http_method=_READ, summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401)
+)
 async def metrics(request: AppRequest) -> Response[bytes]:
     """In the Prometheus text format."""
     text = runtime_of(request).metrics.text()

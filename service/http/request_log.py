@@ -36,7 +36,7 @@ def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
 
 
 def log_requests(app: ASGIApp, count: Callable[[int], None]) -> ASGIApp:
-    """A middleware: the id is in the response and in every log line; `count` gets the status."""
+    """Around `app`: the request's id is in the response and in every log line; `count` gets the status."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:

@@ -42,9 +42,9 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 @cache
 def asset(name: str) -> str:
-    """The URL of a static file. It changes with the file's content, so that browsers may cache it forever."""
+    """The URL of a static file, below the root: its content's digest is in it, so browsers may cache it forever."""
     digest = blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
-    return f"/assets/{digest}/{name}"
+    return f"assets/{digest}/{name}"
 
 
 def _moment(text: str) -> str:

@@ -29,6 +29,9 @@ _FORGET_S = 300.0
 # A session keeps the settings that its role had when it began. The platform's monitor connects anew each minute: what
 # it writes and what a sync writes must not differ for long.
 _LONGEST_LIFE_S = 60.0
+# TLS modes in which the server is known.
+_VERIFIED = ("verify-ca", "verify-full")
+_AUTH_REFUSED = "authentication method requirement"
 _NO_FILE = f"{os.devnull}/none"
 
 
@@ -63,7 +66,7 @@ class SourceAddress:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """How sources may be reached. `allowed_hosts` as in ROSETTA_SOURCE_HOSTS, `ssl*` as in libpq."""
+    """How sources may be reached. `allowed_hosts` as in ROSETTA_SOURCE_HOSTS, `ssl*` and `require_auth` as in libpq."""
 
     encryption_key: bytes = field(repr=False)
     connect_timeout_s: float
@@ -73,6 +76,7 @@ class ConnectionOptions:
     most_idle: int
     sslmode: str
     sslrootcert: str | None
+    require_auth: str
     allowed_hosts: str
 
 
@@ -100,6 +104,9 @@ class Connections:
         self._tls: dict[str, str] = {"sslmode": options.sslmode}
         if options.sslrootcert:
             self._tls["sslrootcert"] = options.sslrootcert
+        # Whoever answers on a source's address could ask for the password itself, or for a hash that can be used like
+        # it. In SCRAM (RFC 5802) neither is sent, and the server has to know the password's verifier.
+        self._require_auth = options.require_auth or ("" if options.sslmode in _VERIFIED else "scram-sha-256")
         self._hosts = SourceHosts(options.allowed_hosts)
         self._observe = observer
         self._resolver = Resolver()
@@ -231,14 +238,26 @@ class Connections:
             passfile=_NO_FILE,
             # Not those of PGOPTIONS: a pooler refuses them. Each transaction sets what it needs (remote_settings).
             options="",
+            # Without a password there is none to protect: the server may trust this host, or ask for a certificate.
+            require_auth=self._require_auth if password else "",
+            gssencmode="disable",
+            target_session_attrs="any",
             client_encoding="UTF8",
             application_name="rosetta-source-details",
             keepalives_idle=10,
             **self._tls,
         )
-        connection: SourceConnection = await psycopg.AsyncConnection.connect(
-            conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
-        )
+        try:
+            connection: SourceConnection = await psycopg.AsyncConnection.connect(
+                conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
+            )
+        except psycopg.OperationalError as error:
+            if _AUTH_REFUSED not in str(error):
+                raise
+            raise psycopg.OperationalError(
+                f"it does not let this service log in by {self._require_auth}: set the role's password anew with "
+                "password_encryption = 'scram-sha-256', or allow another way in ROSETTA_SOURCE_REQUIRE_AUTH"
+            ) from None
         if (version := major(connection)) < OLDEST:
             await connection.close()
             raise psycopg.OperationalError(f"it is PostgreSQL {version}; the oldest that can be a source is {OLDEST}")

@@ -31,12 +31,13 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """Counts events, and what readers are served (`served`, `responses`, `collapsed`)."""
+    """Counts events, and what readers are served (`served`, `responses`, `refusals`, `collapsed`)."""
 
     def __init__(self, observer: Observer) -> None:
         self._registry = CollectorRegistry()
         self.served = self._counter("pages", "pages served, by where they came from", "source")
         self.responses = self._counter("responses", "HTTP responses, by status", "status")
+        self.refusals = self._counter("refusals", "requests refused, by the reason", "why")
         self.collapsed = self._counter("pages_collapsed", "readers who shared another reader's computation")
         self.sources = Gauge(
             "rosetta_sources", "sources by health, at the last check", ["health"], registry=self._registry

@@ -16,7 +16,7 @@ _FOREVER_S = 31_536_000
 
 def found(digest: str, name: str) -> tuple[Page, dict[str, str]] | None:
     """A static file by the two parts of its URL, with its headers; None for another name or version."""
-    if name not in _TYPES or asset(name) != f"/assets/{digest}/{name}":
+    if name not in _TYPES or asset(name) != f"assets/{digest}/{name}":
         return None
     return _held(name)
 

@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Annotated
 
-from litestar import Response, get, post, route
+from litestar import Response, get, head, post, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 from litestar.response import Stream
@@ -13,7 +13,7 @@ from service.errors import CrossSiteError, EntityNotFoundError
 from service.http import parameters
 from service.http.caching_headers import etag, matches
 from service.http.compression import form
-from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
+from service.http.context import AppRequest, encoding_for, is_cross_site, may_sync, runtime_of
 from service.http.openapi import FLAG, ID, described
 from service.http.templates import SECURITY_HEADERS, render
 from service.pages.page import Page
@@ -87,7 +87,9 @@ async def details_page(
     """One source."""
     runtime = runtime_of(request)
     wanted = parameters.identifier("Source", source_id)
-    portrait, answer = await _live(request).portrait(wanted, reload=parameters.boolean("fresh", fresh))
+    # Another site's page must not make us read past the caches.
+    is_reload = parameters.boolean("fresh", fresh) and not is_cross_site(request)
+    portrait, answer = await _live(request).portrait(wanted, reload=is_reload)
     runtime.count(wanted, answer)
     order = sort if sort in SORTS else "name"
     freshness, came = _live(request).freshness(portrait, answer), _CAME[answer.found]
@@ -149,7 +151,7 @@ async def table_page(
 @post("/sources/{source_id:str}/refresh", status_code=200, include_in_schema=False)
 async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] | Stream:
     """Syncs with the source, and answers with a page, or with events about its progress for the script."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if is_cross_site(request):
         # A form of another site: no setting allows an origin to send it.
         raise CrossSiteError
     runtime = runtime_of(request)
@@ -168,7 +170,7 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
     )
 
 
-@get("/assets/{digest:str}/{name:str}", include_in_schema=False)
+@route("/assets/{digest:str}/{name:str}", http_method=_READ, include_in_schema=False)
 async def asset(request: AppRequest, digest: Text, name: Text) -> Response[bytes]:
     """The script, the style sheet, the icon."""
     held = assets.found(digest, name)
@@ -208,4 +210,11 @@ async def events(
     return Stream(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
 
-HANDLERS = [list_page, details_page, table_page, refresh_page, asset, events]
+@head("/api/v1/sources/{source_id:str}/events", include_in_schema=False)
+async def events_head(request: AppRequest, source_id: Text) -> Response[None]:
+    """The headers of such a stream, which would have no end."""
+    await _live(request).portrait(parameters.identifier("Source", source_id))
+    return Response(None, headers=_STREAM_HEADERS, media_type="text/event-stream")
+
+
+HANDLERS = [list_page, details_page, table_page, refresh_page, asset, events, events_head]

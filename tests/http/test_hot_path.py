@@ -40,7 +40,7 @@ async def source(service: Service, config: Sql) -> int:
 
 async def raw(service: Service, source: int, headers: dict[str, str], **options: Any) -> tuple[httpx.Response, bytes]:
     """The answer, and its bytes before decoding."""
-    path = f"http://service/api/v1/sources/{source}/details"
+    path = f"http://localhost/api/v1/sources/{source}/details"
     async with httpx.AsyncClient(transport=service.client._transport) as client:
         request = client.build_request("GET", path, headers={"Accept-Encoding": "identity"} | headers, **options)
         response = await client.send(request, stream=True)

@@ -50,12 +50,12 @@ def process(serve: StartProcess) -> Process:
 @pytest.mark.parametrize(
     ("request_head", "status", "error"),
     [
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 600_000, 431, "RequestHeaderFieldsTooLarge"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 600_000, 431, "RequestHeaderFieldsTooLarge"),
         (b"GET /" + b"x" * 600_000, 431, "RequestHeaderFieldsTooLarge"),
-        (b"GET /?q=" + b"x" * 2047 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "Request-URITooLong"),
-        (b"GET /?" + b"a&" * 20 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "Request-URITooLong"),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", 413, "ContentTooLarge"),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", 400, "BadRequest"),
+        (b"GET /?q=" + b"x" * 2047 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
+        (b"GET /?" + b"a&" * 20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n", 413, "ContentTooLarge"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", 400, "BadRequest"),
         (b"no request at all\r\n\r\n", 400, "BadRequest"),
     ],
     ids=["header", "path", "query", "parameters", "body", "length", "nonsense"],
@@ -71,7 +71,7 @@ def test_what_is_too_large_is_refused(process: Process, request_head: bytes, sta
     assert process.client.get("/health/live").status_code == 200
 
 
-@pytest.mark.parametrize("begin", [b"", b"GET /api/v1/sour", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize("begin", [b"", b"GET /api/v1/sour", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 def test_who_never_ends_a_request_is_not_waited_for(process: Process, begin: bytes) -> None:
     """Whether the first byte or the last one never comes."""
     with connected(process) as client:
@@ -82,7 +82,7 @@ def test_who_never_ends_a_request_is_not_waited_for(process: Process, begin: byt
 def test_second_request_of_a_connection_is_bounded_as_well(process: Process) -> None:
     """The keep-alive timer stops at its first byte."""
     with connected(process) as client:
-        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
         client.sendall(b"GET /health")
         assert refusal(said(client))[0] == 408
@@ -92,7 +92,7 @@ def test_request_that_begins_before_the_last_one_is_answered_is_bounded(process:
     """Its first bytes come together with the request before it."""
     source = add_source(config)
     with connected(process) as client:
-        client.sendall(b"GET /api/v1/sources/%d/details HTTP/1.1\r\nHost: x\r\n\r\nGET /health" % source)
+        client.sendall(b"GET /api/v1/sources/%d/details HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health" % source)
         answers = said(client)
         assert answers.startswith(b"HTTP/1.1 200")
         assert b"HTTP/1.1 408" in answers
@@ -101,8 +101,8 @@ def test_request_that_begins_before_the_last_one_is_answered_is_bounded(process:
 @pytest.mark.parametrize(
     ("whole", "more"),
     [
-        (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1", b"2"),
+        (b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\r\n"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1", b"2"),
     ],
     ids=["line", "body"],
 )
@@ -119,7 +119,7 @@ def test_bytes_that_are_no_request_keep_no_connection(process: Process, whole: b
 def test_trailers_without_an_end_are_refused(process: Process) -> None:
     """Trailers are headers that come after the body."""
     with connected(process) as client:
-        client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
         trailers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 50_000) for number in range(1000))
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             client.sendall(trailers)
@@ -133,7 +133,7 @@ def test_who_does_not_read_is_let_go(process: Process, config: Sql, more: bytes)
         add_table(config, source, f"table_{number}", columns=100)
     with connected(process) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        request = b"GET /api/v1/sources/%d/details HTTP/1.1\r\nHost: x\r\n\r\n" % source
+        request = b"GET /api/v1/sources/%d/details HTTP/1.1\r\nHost: localhost\r\n\r\n" % source
         client.sendall(request + more)
         while "client too slow" not in process.log:
             assert process.client.get("/health/live").status_code == 200
@@ -147,7 +147,7 @@ def test_live_stream_has_no_end(process: Process, config: Sql) -> None:
     """It stays open for longer than any request may take."""
     source = add_source(config)
     with connected(process) as client, connected(process) as idle:
-        client.sendall(b"GET /api/v1/sources/%d/events HTTP/1.1\r\nHost: x\r\n\r\n" % source)
+        client.sendall(b"GET /api/v1/sources/%d/events HTTP/1.1\r\nHost: localhost\r\n\r\n" % source)
         assert b"event: hello" in client.recv(65536) + client.recv(65536)
         # That is how long a request may take: the idle connection was closed for it.
         assert refusal(said(idle))[0] == 408
@@ -171,7 +171,7 @@ def test_slow_line_may_take_as_long_as_it_moves(process: Process, config: Sql) -
             status = process.client.get(path).headers["cache-status"]
     with connected(process) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert said(client).endswith(b"}}")
 
 
@@ -181,7 +181,7 @@ def test_idle_connection_stays_open_as_long_as_the_setting_says(serve: StartProc
     process.until_ready()
     with connected(process) as client:
         client.settimeout(20)
-        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = said(client)
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b'{"status":"live"}')

@@ -93,7 +93,7 @@ function say(text, isLost) {
 
 function listen() {
   if (stream && stream.readyState !== EventSource.CLOSED) return;
-  const own = new EventSource(`/api/v1/sources/${source}/events?parts=true&since=${encodeURIComponent(version)}`);
+  const own = new EventSource(`../../api/v1/sources/${source}/events?parts=true&since=${encodeURIComponent(version)}`);
   stream = own;
   const on = (kind, act) => own.addEventListener(kind, (event) => {
     const data = JSON.parse(event.data);
@@ -149,7 +149,7 @@ function filter() {
 
 async function showSchema(table) {
   const dialog = byId("schema");
-  const answer = await fetch(`/sources/tables/${table}?fragment=true`, { headers: { Accept: "text/html" } });
+  const answer = await fetch(`../../sources/tables/${table}?fragment=true`, { headers: { Accept: "text/html" } });
   dialog.innerHTML = await answer.text();
   const close = document.createElement("button");
   close.className = "close";
@@ -176,7 +176,9 @@ async function refresh(form) {
   progress.hidden = false;
   progress.innerHTML = "<ol></ol>";
   try {
-    const answer = await fetch(form.action, { method: "POST", headers: { Accept: "text/event-stream" } });
+    // No other site's page can send the second header.
+    const headers = { Accept: "text/event-stream", "X-Requested-With": "fetch" };
+    const answer = await fetch(form.action, { method: "POST", headers });
     if (!answer.ok) {
       const told = await answer.json().catch(() => ({}));
       progress.textContent = `The sync did not begin: ${told.message ?? `the service answers ${answer.status}`}.`;
