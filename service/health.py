@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from service import descriptors
 from service.cache.store import Cache
 from service.database.condition import find_troubles
 from service.database.connection import reason
@@ -41,12 +42,14 @@ class Health:
         *,
         sync_interval_s: int,
         wal_interval_s: int,
+        most_descriptors: int,
     ) -> None:
         self._database = database
         self._cache = cache
         self._memory = memory
         self._connections = connections
         self._listener = listener
+        self._most_descriptors = most_descriptors
         self._intervals = {
             "syncs_failing": sync_interval_s,
             "syncs_late_s": sync_interval_s,
@@ -124,6 +127,16 @@ class Health:
             degraded.append("nobody listens for changes: pages may be as old as their TTL")
         degraded += [f"{trouble.subject}: {trouble.says}; {trouble.remedy}" for trouble in find_troubles(view)]
         degraded += self._degraded_background()
+        if descriptors.is_nearly_exhausted():
+            degraded.append(
+                f"file descriptors are nearly exhausted (limit {descriptors.limit()}): connections fail; raise the "
+                "limit (LimitNOFILE, ulimit -n) or lower ROSETTA_MOST_STREAMS"
+            )
+        elif self._most_descriptors > descriptors.limit():
+            degraded.append(
+                f"the settings may need {self._most_descriptors} file descriptors, and the limit is "
+                f"{descriptors.limit()}: raise it (LimitNOFILE, ulimit -n) or lower ROSETTA_MOST_STREAMS"
+            )
         failing = self._connections.failing
         if failing:
             degraded.append(f"{len(failing)} source(s) do not answer: their pages show what was last known")

@@ -12,5 +12,12 @@ def printable(text: str, *, keep: str = "") -> str:
     return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _shown(found[0]), text)
 
 
+def one_line(text: str, most: int = 500) -> str:
+    """The text as one line of at most `most` characters, for people: whoever wrote it may mean harm."""
+    # Cut first: a stranger's text may have megabytes.
+    line = printable(" ".join(text[: 4 * most].split()))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def _shown(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

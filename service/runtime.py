@@ -62,6 +62,7 @@ class Parts:
             most_idle=settings.source_connections,
             sslmode=settings.source_sslmode,
             sslrootcert=settings.source_sslrootcert,
+            require_auth=settings.source_require_auth,
             allowed_hosts=settings.source_hosts,
         )
         self.connections = Connections(options, observer)
@@ -170,6 +171,7 @@ class Runtime(Parts):
             self.metrics,
             sync_interval_s=settings.sync_interval_s,
             wal_interval_s=settings.wal_interval_s,
+            most_descriptors=settings.most_descriptors,
         )
         self.health.add_gauges(self.metrics)
         self.tasks = Supervisor(self._note_failure)

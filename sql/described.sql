@@ -7,7 +7,7 @@
 -- NULL for a column that the role does not see. `actual` is the column as it is; it is the same whatever the settings of
 -- the role and of its database. A role that sees no column of a table gets all of them as they are: the platform's
 -- monitor skips such a table (is_seen is false). `unread`: why a table could not be read. No row if the publication has
--- more than `most_tables` tables: their rows would not fit into memory at once.
+-- more than `most_tables` tables, or a hundred times as many columns: their rows would not fit into memory at once.
 WITH RECURSIVE
 -- include: published_relations
 
@@ -328,7 +328,11 @@ CROSS JOIN LATERAL (
         END AS why
     FROM publication AS p
 ) AS changing
-WHERE (SELECT count(*) FROM published) <= %(most_tables)s::int
+WHERE (
+    SELECT greatest(count(*), sum(c.relnatts) / 100) <= %(most_tables)s::int
+    FROM published AS m
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = m.oid
+)
 
 -- name: has_hidden_columns
 -- From 18 on REPLICA IDENTITY FULL has to do without no column, generated ones included.

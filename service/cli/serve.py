@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 import uvicorn
 
+from service import descriptors
 from service.app import build
 from service.config import settings
 from service.errors import StartError
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     try:
         chosen = settings.load()
         configure_logging(chosen.log_format, chosen.log_level, chosen.secrets)
+        descriptors.raise_limit()
         _run(chosen)
     except StartError as error:
         print(f"rosetta serve: {error}", file=sys.stderr)

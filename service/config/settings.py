@@ -41,6 +41,9 @@ SecretRedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
 # RFC 6454, section 6.2, without wildcards: only listed origins are allowed.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_WAYS = "(password|md5|scram-sha-256|none)"
+# Requests, Redis, the listener, sources that are being asked, files.
+_OTHER_DESCRIPTORS = 200
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
 _ENDPOINT = re.compile(r"https?://[^\s@/]+(/\S*)?")
 
@@ -112,7 +115,7 @@ class Settings(BaseSettings):
         le=3600,
         description="how long an idle connection stays open; longer than the balancer in front keeps it",
     )
-    most_streams: int = Field(1000, ge=0, le=100_000, description="maximum live streams (open pages) per process")
+    most_streams: int = Field(500, ge=0, le=100_000, description="maximum live streams (open pages) per process")
     start_wait_s: int = Field(
         0, ge=0, le=86_400, description="how long startup waits for the config database; 0: fail at once"
     )
@@ -167,9 +170,9 @@ class Settings(BaseSettings):
     )
     source_require_auth: str = Field(
         "",
-        pattern=r"^((password|md5|scram-sha-256|none)(,(?!$)|$))*$",
-        description="ways to log in to sources with a password, as libpq's require_auth; default: scram-sha-256, or any "
-        "with verify-ca and verify-full",
+        pattern=rf"^({_WAYS}(,{_WAYS})*)?$",
+        description="how to log in to sources with a password, as libpq's require_auth; "
+        "default: scram-sha-256, or any way with verify-ca and verify-full",
     )
     source_hosts: str = Field(
         "",
@@ -268,6 +271,11 @@ class Settings(BaseSettings):
     def longest_answer_s(self) -> float:
         """The sum of a request's budgets."""
         return (self.sync_budget_ms + self.refresh_wait_ms + self.fill_wait_ms + 2 * self.config_timeout_ms) / 1000
+
+    @property
+    def most_descriptors(self) -> int:
+        """How many file descriptors these settings may need."""
+        return self.most_streams + self.source_connections + self.pool_max_size + _OTHER_DESCRIPTORS
 
     @property
     def secrets(self) -> list[str]:

@@ -9,6 +9,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow
 
 from service.database.queries import query
+from service.printable import one_line
+
+_LONGEST_REASON = 10_000
 
 
 def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
@@ -30,11 +33,11 @@ def conninfo(dsn: str, application_name: str = "rosetta-source-details") -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a database could not be queried, in one line, even if several hosts failed."""
+    """Why a database could not be queried, in one short line, even if several hosts failed or its message is long."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    said = str(error).lstrip()[:_LONGEST_REASON]
+    return one_line(said.splitlines()[0]) if said else type(error).__name__
 
 
 def is_unreachable(error: psycopg.OperationalError) -> bool:

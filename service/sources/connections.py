@@ -12,14 +12,17 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
+from service import descriptors
 from service.concurrency import within
 from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.config.source_hosts import SourceHosts
 from service.database.connection import reason
 from service.database.queries import query
 from service.errors import SourceUnreachableError
-from service.sources.questions import OLDEST, Limits, SourceConnection, ask, major, read_any_text, why_refused
+from service.printable import one_line
+from service.sources.questions import OLDEST, Limits, ask, major, why_refused
 from service.sources.resolver import Resolver
+from service.sources.source_connection import SourceConnection
 from service.telemetry.events import Observer, SourceDown, SourceUp
 from service.telemetry.tracing import span
 
@@ -31,6 +34,8 @@ _FORGET_S = 300.0
 _LONGEST_LIFE_S = 60.0
 # TLS modes in which the server is known.
 _VERIFIED = ("verify-ca", "verify-full")
+_NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, AssertionError)
+_NO_DESCRIPTOR = "the source was not asked: this process has no file descriptor left (see /health/ready)"
 _AUTH_REFUSED = "authentication method requirement"
 _NO_FILE = f"{os.devnull}/none"
 
@@ -163,15 +168,18 @@ class Connections:
             with span("source", source_id=address.id):
                 answer = await within(budget_s, self._use(address, password, work, on_connected))
         except (psycopg.Error, OSError, TimeoutError, UnicodeError) as error:
+            if descriptors.is_shortage(error):
+                # Ours, not the source's: the source is not down.
+                raise SourceUnreachableError(_NO_DESCRIPTOR, source_id=address.id) from None
             why = why_refused(error) if isinstance(error, psycopg.Error) else reason(error)
             if isinstance(error, TimeoutError):
                 why = f"no answer within {budget_s * 1000:.0f} ms"
             if password:
                 why = why.replace(password, "***")
             raise self._down(address, why) from None
-        except (LookupError, TypeError, ValueError, AssertionError) as error:
+        except _NONSENSE as error:
             # Whatever listens there need not be PostgreSQL: its rows may lack columns, or hold anything.
-            raise self._down(address, f"it answers in an unknown form ({type(error).__name__})") from error
+            raise self._down(address, f"it answers in an unknown form ({one_line(str(error), 100)})") from error
         if self._resting.pop(address.id, None):
             self._observe(SourceUp(source_id=address.id))
         return answer
@@ -248,7 +256,7 @@ class Connections:
             **self._tls,
         )
         try:
-            connection: SourceConnection = await psycopg.AsyncConnection.connect(
+            connection = await SourceConnection.connect(
                 conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=None
             )
         except psycopg.OperationalError as error:
@@ -263,7 +271,7 @@ class Connections:
             raise psycopg.OperationalError(f"it is PostgreSQL {version}; the oldest that can be a source is {OLDEST}")
         if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
             await connection.execute(query("remote_raw_texts"))
-        read_any_text(connection)
+        connection.read_any_text()
         return connection
 
     def _keep(self, address: SourceAddress, connection: SourceConnection, made: float) -> None:

@@ -16,7 +16,7 @@ from service.cache.store import Cache, CacheUnavailableError, Remembered
 from service.concurrency import keep
 from service.errors import SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
-from service.sources.questions import UnreadableText
+from service.sources.source_connection import UnreadableText
 
 _SLOW = "no answer within "
 # The checks that succeeded.

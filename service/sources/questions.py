@@ -11,42 +11,26 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
 from psycopg.rows import DictRow, dict_row
 
 from service.database.connection import reason
 from service.database.queries import query
+from service.sources.answer_shapes import check
+from service.sources.source_connection import SourceConnection
 
 OLDEST = 10
 # A table was dropped or altered while a statement looked at it, or a lock was not free: asking again may do.
 _PASSING = {"55P03", "XX000", "42P01", "42704"}
 _ATTEMPTS = 5
 _TIMED_OUT = "57014"
+# An answer that is in memory as a whole: in bytes, and in values, which take far more room than bytes.
+_MOST_BYTES = 32 * 2**20
+_MOST_VALUES = 100_000
+# One row of a long answer. A table of 1,600 columns takes some 500 kB to describe.
+_MOST_BYTES_OF_ROW = 16 * 2**20
 
 Parameters = Mapping[str, Any]
 T = TypeVar("T")
-SourceConnection = psycopg.AsyncConnection[DictRow]
-
-
-class UnreadableText(str):
-    """A text of a source that is not UTF-8, as a SQL_ASCII database may hold; what cannot be read is U+FFFD."""
-
-    __slots__ = ()
-
-
-class _TextLoader(Loader):
-    def load(self, data: Buffer) -> str:
-        try:
-            return bytes(data).decode()
-        except UnicodeDecodeError:
-            return UnreadableText(bytes(data).decode(errors="replace"))
-
-
-def read_any_text(connection: SourceConnection) -> None:
-    """Makes the connection return texts that are not UTF-8 as UnreadableText."""
-    for name in ("text", "name", "json"):
-        connection.adapters.register_loader(name, _TextLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +62,10 @@ class Answers:
 
 
 async def ask(connection: SourceConnection, names: Sequence[str], parameters: Parameters, limits: Limits) -> Answers:
-    """The answers to all questions. psycopg.Error if the connection is lost."""
+    """The answers to all questions. psycopg.Error if the connection is lost or sends too much.
+
+    LookupError or ValueError if an answer is none to its question.
+    """
     try:
         return Answers(await _together(connection, names, parameters, limits))
     except psycopg.Error as error:
@@ -100,12 +87,15 @@ async def each_row(
 ) -> AsyncGenerator[DictRow, None]:
     """Every row of a long answer, one by one, so that it is never in memory as a whole.
 
-    psycopg.Error; then, and if the caller leaves early, the connection is in the middle of a transaction.
+    As `ask`. After an error, and if the caller leaves early, the connection is in the middle of a transaction.
     """
     await _run(connection, ["remote_begin", "remote_settings"], parameters, limits)
     cursor = psycopg.AsyncClientCursor(connection, row_factory=dict_row)
+    connection.allow(_MOST_BYTES_OF_ROW)
     async for row in cursor.stream(query(name, major(connection)), parameters):
+        check(name, row)
         yield row
+        connection.allow(_MOST_BYTES_OF_ROW)
     await connection.execute(query("remote_end"))
 
 
@@ -137,7 +127,11 @@ async def _together(
     connection: SourceConnection, names: Sequence[str], parameters: Parameters, limits: Limits
 ) -> dict[str, list[DictRow]]:
     found = await _run(connection, ["remote_begin", "remote_settings", *names, "remote_end"], parameters, limits)
-    return dict(zip(names, found[2:-1], strict=True))
+    answers = dict(zip(names, found[2:-1], strict=True))
+    for name, rows in answers.items():
+        for row in rows:
+            check(name, row)
+    return answers
 
 
 async def _run(
@@ -146,9 +140,12 @@ async def _run(
     """The rows of each statement. Sent as one message, in which only the client can bind values."""
     cursor = psycopg.AsyncClientCursor(connection, row_factory=dict_row)
     text = ";\n".join(query(name, major(connection)) for name in names)
+    connection.allow(_MOST_BYTES)
     await cursor.execute(text, {**parameters, **limits.parameters()})
     found = []
     while True:
+        if cursor.rowcount * len(cursor.description or ()) > _MOST_VALUES:
+            raise ValueError("too many values")
         found.append(await cursor.fetchall() if cursor.description else [])
         if not cursor.nextset():
             return found

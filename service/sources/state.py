@@ -12,16 +12,10 @@ import msgspec
 import psycopg
 from psycopg.rows import DictRow
 
-from service.sources.questions import (
-    Limits,
-    Parameters,
-    SourceConnection,
-    UnreadableText,
-    again_if_passing,
-    ask,
-    each_row,
-)
+from service.sources.answer_shapes import check_described
+from service.sources.questions import Limits, Parameters, again_if_passing, ask, each_row
 from service.sources.slots import unfit
+from service.sources.source_connection import SourceConnection, UnreadableText
 
 _QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_incarnation", "remote_publication")
 # What may be refused, in words.
@@ -38,6 +32,8 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _FORMAT = b"1"
 # How many tables with trouble are kept by name.
 _TOLD = 100
+# PostgreSQL's widest table, of 1,600 columns, takes some 500 kB.
+_MOST_BYTES_OF_TABLE = 4 * 2**20
 # The most that a source may say of its tables: about fifty thousand of them. It goes through memory once.
 MOST_BYTES = 256 * 2**20
 
@@ -167,10 +163,13 @@ class _Tables:
         if row["fails"]:
             self.fails[name] = row["fails"]
         described = row["described"].encode()
+        if len(described) > _MOST_BYTES_OF_TABLE:
+            raise psycopg.DataError(f"table {name} takes more than {_MOST_BYTES_OF_TABLE // 2**20} MB to describe")
         digest = blake2b(_FORMAT + described, digest_size=16).hexdigest()
         is_recorded = row["unread"] or self._known.get(name) == digest
         table = {key: row[key] for key in ("schema_name", "relation_name", "key")}
         if not is_recorded:
+            check_described(described)
             table |= {"digest": digest, "described": msgspec.Raw(described)}
         self.described.append(msgspec.json.encode(table))
         self._size += len(self.described[-1])

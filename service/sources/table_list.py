@@ -7,7 +7,7 @@ from service.concurrency import Turnstile
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError, SourceUnreachableError
 from service.sources.connections import Connections, SourceAddress
-from service.sources.questions import UnreadableText
+from service.sources.source_connection import UnreadableText
 
 _LIFE_MS = 300_000
 

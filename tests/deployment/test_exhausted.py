@@ -1,6 +1,8 @@
 """The config database at its limits: no connection left, the notification queue nearly full."""
 
 import asyncio
+import os
+import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -8,12 +10,13 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from service.config.settings import load
 from service.database.migrations import migrate
 from service.demo.servers import Postgres
-from service.telemetry.events import DatabaseDown, DatabaseUp
+from service.telemetry.events import DatabaseDown, DatabaseUp, SourceDown
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql, connect
-from tests.fixtures.metadata import add_source
+from tests.fixtures.metadata import KEY, add_source
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.servers import Servers
 
@@ -108,3 +111,49 @@ async def test_notification_queue_that_fills_up_is_reported_before_writers_fail(
 def fill(config: Sql) -> None:
     """Sends notifications on a channel that the service does not listen on."""
     config.execute("SELECT pg_notify('somebody_else', n || repeat('x', 4000)) FROM generate_series(1, 10) AS n")
+
+
+async def test_no_descriptor_left_is_not_the_sources_fault(start: Start, config: Sql, shop_dsn: str) -> None:
+    """A source that could not be asked is not down, and health says what to raise."""
+    service: Service = await start()
+    source = add_source(config, shop_dsn)
+    await service.details(source)
+    await service.runtime.connections.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        refused = await service.client.post(f"/api/v1/sources/{source}/refresh")
+        report = (await service.client.get("/health/ready")).json()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert refused.status_code == 502
+    assert "this process has no file descriptor left" in refused.json()["message"]
+    assert service.events.of(SourceDown) == []
+    assert report["sources_failing"] == {}
+    assert any("file descriptors are nearly exhausted" in why for why in report["degraded"])
+    assert (await service.client.post(f"/api/v1/sources/{source}/refresh")).status_code == 200
+
+
+def test_default_settings_fit_the_usual_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,024 where nobody has raised it."""
+    monkeypatch.setenv("ROSETTA_CONFIG_DSN", "postgresql://x")
+    monkeypatch.setenv("CREDENTIAL_ENCRYPTION_KEY", KEY)
+    assert load().most_descriptors <= 1024
+
+
+async def test_settings_that_need_more_are_degraded(start: Start) -> None:
+    """Before anything fails."""
+    service: Service = await start(most_streams=100_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 50_000), hard))
+    try:
+        report = (await service.client.get("/health/ready")).json()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert any("the settings may need 100410 file descriptors" in why for why in report["degraded"])

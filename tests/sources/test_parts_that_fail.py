@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from service.config.credentials import encrypt
 from service.sources.questions import again_if_passing
+from service.sources.source_connection import SourceConnection
 from service.telemetry.events import SyncFinished, WalRound
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import KEY, add_source
@@ -137,7 +138,7 @@ async def test_question_is_asked_again_if_what_failed_passes(
         f"CREATE FUNCTION fail_once() RETURNS int LANGUAGE plpgsql AS $$ BEGIN "
         f"IF nextval('asked') = 1 THEN RAISE 'not now' USING ERRCODE = '{sqlstate}'; END IF; RETURN 1; END $$"
     )
-    async with await psycopg.AsyncConnection.connect(shop_dsn, autocommit=True, row_factory=dict_row) as connection:
+    async with await SourceConnection.connect(shop_dsn, autocommit=True, row_factory=dict_row) as connection:
 
         async def work() -> None:
             await connection.execute("BEGIN; SELECT fail_once(); COMMIT")
