@@ -5,7 +5,6 @@
 WITH wanted (relation, privileges, is_platforms) AS (
     VALUES
         ('sources', 'SELECT', true),
-        ('destinations', 'SELECT', true),
         ('pipelines', 'SELECT', true),
         ('pipelines_destination', 'SELECT', true),
         ('wal_monitor', 'SELECT INSERT UPDATE', true),
@@ -54,26 +53,35 @@ WHERE f.relation_oid IS NOT NULL AND NOT has_table_privilege(f.relation_oid, f.p
 UNION ALL
 SELECT
     'right' AS kind,
-    format('UPDATE (%%s) ON sources', a.attname) AS what,
-    true AS is_platforms
-FROM pg_catalog.pg_attribute AS a
-WHERE
-    a.attrelid = to_regclass('public.sources')
-    AND a.attname IN (
-        'is_publication_enabled', 'is_replication_enabled', 'last_check_replication_publication', 'total_tables',
-        'updated_at'
-    )
-    AND NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+    format('%%s (%%s) ON %%s', w.privilege, w.name, w.relation) AS what,
+    w.is_platforms
+FROM (
+    VALUES
+        ('sources', 'UPDATE', 'is_publication_enabled', true),
+        ('sources', 'UPDATE', 'is_replication_enabled', true),
+        ('sources', 'UPDATE', 'last_check_replication_publication', true),
+        ('sources', 'UPDATE', 'total_tables', true),
+        ('sources', 'UPDATE', 'updated_at', true),
+        ('destinations', 'SELECT', 'id', true),
+        ('destinations', 'SELECT', 'name', true),
+        ('destinations', 'SELECT', 'type', true),
+        ('history_schema_evolution', 'UPDATE', 'at_source', false)
+) AS w (relation, privilege, name, is_platforms)
+INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = to_regclass('public.' || w.relation) AND a.attname = w.name
+WHERE NOT has_column_privilege(a.attrelid, a.attnum, w.privilege)
 UNION ALL
 SELECT
     'right' AS kind,
-    'UPDATE (at_source) ON history_schema_evolution' AS what,
+    format('EXECUTE ON FUNCTION %%s', f.name) AS what,
     false AS is_platforms
-FROM pg_catalog.pg_attribute AS a
-WHERE
-    a.attrelid = to_regclass('public.history_schema_evolution')
-    AND a.attname = 'at_source'
-    AND NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+FROM (
+    VALUES
+        ('source_details_health_facts(integer)'),
+        ('source_details_refresh(boolean)'),
+        ('source_details_refresh_if_due(double precision)'),
+        ('source_details_triggers()')
+) AS f (name)
+WHERE NOT has_function_privilege(to_regprocedure('public.' || f.name), 'EXECUTE')
 UNION ALL
 SELECT
     'right' AS kind,

@@ -24,11 +24,21 @@ GRANT USAGE ON SCHEMA public TO rosetta_service;
 
 -- What pages show. The password column, which is encrypted, is read to connect to a source.
 GRANT SELECT ON
-    public.sources, public.destinations, public.pipelines, public.pipelines_destination, public.wal_monitor,
+    public.sources, public.pipelines, public.pipelines_destination, public.wal_monitor,
     public.table_metadata_list, public.history_schema_evolution, public.rosetta_setting_configuration,
     public.source_details_sources, public.source_details_live, public.source_details_tables,
     public.source_details_log, public.source_details_refresh_state,
     public.source_details_registered, public.source_details_versions
+    TO rosetta_service;
+
+-- Not what a destination is reached with. (An earlier version of this file granted the whole table.)
+REVOKE SELECT ON public.destinations FROM rosetta_service;
+GRANT SELECT (id, name, type) ON public.destinations TO rosetta_service;
+
+-- These work with their owner's rights, so not everybody may call them.
+GRANT EXECUTE ON FUNCTION
+    public.source_details_health_facts(integer), public.source_details_refresh(boolean),
+    public.source_details_refresh_if_due(double precision), public.source_details_triggers()
     TO rosetta_service;
 
 -- What a sync writes.

@@ -86,7 +86,18 @@ def test_doctor_finds_every_right_and_index_that_is_missing(config: Sql) -> None
         UNION ALL
         SELECT format('%s (%I) ON %I', g.privilege_type, g.column_name, g.table_name)
         FROM information_schema.column_privileges AS g
-        WHERE g.grantee = 'rosetta_service' AND g.table_name = 'sources' AND g.privilege_type = 'UPDATE'
+        WHERE
+            g.grantee = 'rosetta_service'
+            AND (
+                g.table_name = 'destinations'
+                OR (g.table_name = 'sources' AND g.privilege_type = 'UPDATE')
+                OR (g.table_name, g.column_name, g.privilege_type) = ('history_schema_evolution', 'at_source', 'UPDATE')
+            )
+        UNION ALL
+        SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
+        FROM pg_proc AS p
+        CROSS JOIN aclexplode(p.proacl) AS a
+        WHERE a.grantee = 'rosetta_service'::regrole
         UNION ALL
         SELECT format('USAGE ON SEQUENCE %I', s.relname)
         FROM pg_class AS s

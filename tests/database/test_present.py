@@ -4,8 +4,10 @@ import re
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
+import service
 from service.database import migrations as migrate
 from service.database.queries import query
 from tests.fixtures.catalogs import fingerprint
@@ -94,3 +96,60 @@ def test_watching_one_more_column_is_one_line(config: Sql) -> None:
     # A trigger is enabled by ALTER TABLE: what was written without it is told of.
     assert received() == ["*", "last"]
     assert fingerprint(config) == before
+
+
+def test_role_without_rights_calls_nothing_that_works_with_the_owners(databases: Databases) -> None:
+    """It could start refreshes, and hold them. Triggers of other programs' writes need no right."""
+    dsn = databases.migrated()
+    with connect(dsn) as connection:
+        open_to_all = connection.execute(
+            "SELECT p.oid::regprocedure::text AS name FROM pg_proc AS p WHERE p.prosecdef "
+            "AND p.pronamespace = 'public'::regnamespace AND (p.proacl IS NULL OR EXISTS ("
+            "SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0))"
+        ).fetchall()
+        assert open_to_all == []
+        connection.execute("CREATE ROLE stranger")
+        try:
+            connection.execute(
+                "GRANT INSERT ON sources TO stranger; GRANT USAGE ON SEQUENCE sources_id_seq TO stranger"
+            )
+            connection.execute("SET ROLE stranger")
+            for call in (
+                "source_details_refresh()",
+                "source_details_refresh_if_due(1)",
+                "source_details_health_facts(1)",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(f"SELECT * FROM {call}".encode())
+            connection.execute(
+                "INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, publication_name, "
+                "replication_name) VALUES ('other', 'h', 1, 'd', 'u', 'p', 'r')"
+            )
+        finally:
+            connection.execute("RESET ROLE; DROP OWNED BY stranger; DROP ROLE stranger")
+
+
+def test_roles_that_served_pages_before_keep_what_they_need(databases: Databases) -> None:
+    """A role of another name, with the rights of an earlier version: it must not fail between migration and grants."""
+    dsn = databases.migrated()
+    with connect(dsn) as connection:
+        connection.execute("CREATE ROLE other_service; GRANT SELECT ON source_details_refresh_state TO other_service")
+        try:
+            migrate.migrate(dsn, say=lambda _: None, repair=True)
+            connection.execute("SET ROLE other_service")
+            connection.execute("SELECT source_details_health_facts(1)")
+            connection.execute("SELECT source_details_refresh()")
+        finally:
+            connection.execute("RESET ROLE; DROP OWNED BY other_service; DROP ROLE other_service")
+
+
+def test_service_reads_no_destinations_secret(databases: Databases) -> None:
+    """Only which destinations there are. The rights of an earlier version are taken back."""
+    dsn = databases.migrated()
+    with connect(dsn) as connection:
+        connection.execute("GRANT SELECT ON destinations TO rosetta_service")
+        connection.execute((Path(service.__file__).parent / "deploy" / "roles.sql").read_bytes())
+        connection.execute("SET ROLE rosetta_service")
+        connection.execute("SELECT id, name, type FROM destinations")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT config FROM destinations")

@@ -1,0 +1,34 @@
+-- Who may call the functions that work with their owner's rights: nobody by default. Otherwise any role that can connect
+-- could start refreshes, or read what is said of a source.
+--
+-- service/deploy/roles.sql grants them to the service's role. Roles that could read source_details_refresh_state before,
+-- which is ours alone, served pages: they keep what they need. Triggers need no such right.
+DO $$
+DECLARE
+    ours record;
+    reader record;
+BEGIN
+    FOR ours IN
+        SELECT p.oid::regprocedure AS name
+        FROM pg_catalog.pg_proc AS p
+        WHERE
+            p.pronamespace = 'public'::regnamespace
+            AND p.proname LIKE 'source\_details\_%'
+            AND p.prosecdef
+            AND pg_catalog.pg_has_role(p.proowner, 'USAGE')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', ours.name);
+        FOR reader IN
+            SELECT DISTINCT a.grantee::regrole AS name
+            FROM pg_catalog.pg_class AS c
+            CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
+            WHERE
+                c.oid = 'public.source_details_refresh_state'::regclass
+                AND a.privilege_type = 'SELECT'
+                AND a.grantee NOT IN (0, c.relowner)
+        LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', ours.name, reader.name);
+        END LOOP;
+    END LOOP;
+END
+$$;
