@@ -17,6 +17,6 @@ USER 10001
 ENV PATH=/app/bin:$PATH ROSETTA_HOST=0.0.0.0 ROSETTA_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"ROSETTA_PORT\"]}/health/live', timeout=2)"]
+    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['ROSETTA_PORT']), timeout=2); c.request('GET', '/health/live'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["rosetta"]
 CMD ["serve"]

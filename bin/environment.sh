@@ -5,26 +5,51 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$project/.venv/bin/python
 stamp=$project/.venv/installed
 
-is_recent() { "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+# What a person has set for other projects: other places to install to, other versions, other modules.
+unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_DEPS PIP_REQUIRE_VIRTUALENV \
+    PYTHONPATH PYTHONHOME PYTHONSTARTUP
+
+is_recent() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+is_installed() {
+    [[ -x $python && -f $stamp ]] && cksum "$project/requirements.lock" "$project/pyproject.toml" | cmp -s - "$stamp"
+}
+
+find_python() {
+    for candidate in "${ROSETTA_PYTHON:-python3}" python3.13 python3.12 python3.11 python3.14; do
+        if is_recent "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "Python 3.11 or later with venv is needed: on Debian and Ubuntu the package python3-venv." >&2
+    echo "ROSETTA_PYTHON can name one." >&2
+    exit 1
+}
 
 install_environment() {
-    local base=""
-    for candidate in "${ROSETTA_PYTHON:-python3}" python3.13 python3.12 python3.11 python3.14; do
-        if is_recent "$candidate"; then base=$candidate; break; fi
-    done
-    if [[ -z $base ]]; then
-        echo "Python 3.11 or later with venv is needed (set ROSETTA_PYTHON to name one)" >&2
-        exit 1
-    fi
+    # Another first command may have installed while this one waited for the lock.
+    if is_installed; then return; fi
     echo "installing into .venv (once; about a minute)" >&2
     rm -rf "$project/.venv"
-    "$base" -m venv "$project/.venv"
+    "$1" -m venv "$project/.venv"
     # The lock first, by hash; then the project itself, which needs nothing more.
-    "$python" -m pip --disable-pip-version-check install -q --require-hashes -r "$project/requirements.lock" >&2
-    "$python" -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e "$project" >&2
+    local pip=("$python" -m pip --disable-pip-version-check install --no-user -q)
+    "${pip[@]}" --require-hashes -r "$project/requirements.lock" >&2
+    "${pip[@]}" --no-deps --no-build-isolation -e "$project" >&2
     cksum "$project/requirements.lock" "$project/pyproject.toml" >"$stamp"
 }
 
-if ! [[ -x $python && -f $stamp ]] || ! cksum "$project/requirements.lock" "$project/pyproject.toml" | cmp -s - "$stamp"; then
-    install_environment
+if [[ ${1:-} == --install && ${BASH_SOURCE[0]} == "$0" ]]; then
+    install_environment "$2"
+elif ! is_installed; then
+    base=$(find_python)
+    # One at a time. The system frees the lock however its holder ends.
+    "$base" - "$project/.venv.lock" bash "${BASH_SOURCE[0]}" --install "$base" <<'PYTHON'
+import fcntl, subprocess, sys
+
+with open(sys.argv[1], "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    sys.exit(subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL).returncode)
+PYTHON
 fi

@@ -4,11 +4,19 @@ import os
 
 import pytest
 
+from service.demo import surroundings
+
 from tests.simulation.mutants import MUTANTS
 
 if name := os.environ.get("MUTANT"):
     # Whether a test notices that a guard is gone: MUTANT='store without a lease' bin/test tests/pages
     MUTANTS[name].apply()
+
+# For the tests themselves: what they change, which browser and Python they use.
+_OURS = ("ROSETTA_WRITE_OPERATING", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES", "ROSETTA_PYTHON")
+_kept = {name: os.environ[name] for name in _OURS if name in os.environ}
+surroundings.forget()
+os.environ |= _kept
 
 pytest_plugins = [
     "tests.fixtures.servers",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import service
 
+_LAST_STREAM = 2
 _COMMANDS = {
     "serve": ("service.cli.serve:main", "run the service; --help lists the settings"),
     "migrate": ("service.cli.migrate:main", "create, check, repair or remove the objects in the config database"),
@@ -25,6 +26,7 @@ _COMMANDS = {
 
 def main() -> int:
     """Runs the command that the arguments name, and returns its exit code."""
+    _open_streams()
     parser = argparse.ArgumentParser(prog="rosetta", description="Rosetta's source details service.")
     parser.add_argument("--version", action="version", version=service.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -49,12 +51,30 @@ def main() -> int:
     try:
         exit_code: int = command(rest)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"rosetta {options.command}: interrupted", file=sys.stderr)
+        # As a shell reports a process that SIGINT ended.
+        return 130
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`). The rest of the output must not fail again when the process ends:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return exit_code
+
+
+def _open_streams() -> None:
+    """Makes sure of three open standard streams that take any text.
+
+    A closed one would give its number to the first socket, and be missing for log lines.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        pass
+    os.close(opened)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def _test(arguments: list[str]) -> int:

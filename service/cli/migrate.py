@@ -7,8 +7,9 @@ import sys
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from service.cli.common import FAILED, FINE, confirmed
+from service.cli.common import FAILED, FINE, complain, confirmed
 from service.database import migrations
+from service.database.connection import reason
 from service.database.uninstall import losses, uninstall
 from service.errors import StartError
 
@@ -36,7 +37,13 @@ def main(arguments: list[str]) -> int:
             return _uninstall(dsn, is_confirmed=options.yes)
         migrations.migrate(dsn, say=print, repair=options.repair)
     except StartError as error:
-        print(f"rosetta migrate: {error}", file=sys.stderr)
+        complain(f"rosetta migrate: {error}")
+        return FAILED
+    except psycopg.Error as error:
+        complain(f"rosetta migrate: {reason(error)}; nothing is half-applied: run it again when that is mended")
+        return FAILED
+    except KeyboardInterrupt:
+        complain("rosetta migrate: interrupted; nothing is half-applied: run it again")
         return FAILED
     return FINE
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from service import descriptors
 from service.app import build
+from service.concurrency import end
 from service.config import settings
 from service.errors import StartError
 from service.http.protocol import Protocol
@@ -62,7 +63,10 @@ async def _serve(chosen: settings.Settings) -> None:
         bound = stack.enter_context(_bind(chosen.host, chosen.port))
         if chosen.otlp_endpoint:
             stack.push_async_callback(asyncio.to_thread, tracing.start(chosen.otlp_endpoint, chosen.trace_share))
-        runtime = await _started(chosen)
+        runtime = await _started_unless_stopped(chosen)
+        if runtime is None:
+            structlog.get_logger().warning("stopped before it served")
+            return
         stack.push_async_callback(runtime.stop)
         app = build(runtime, chosen).asgi
         config = uvicorn.Config(
@@ -107,6 +111,31 @@ class StreamingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+async def _started_unless_stopped(chosen: settings.Settings) -> Runtime | None:
+    """A runtime that has started; None if SIGTERM came first.
+
+    As process 1 of a container, Python ignores that signal unless somebody handles it.
+    """
+    starting = asyncio.create_task(_started(chosen))
+    if sys.platform == "win32":
+        return await starting
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    waiting = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # It may have started in spite of its cancellation.
+        is_wanted = starting.done() and not stopped.is_set()
+        await end([waiting, *([] if is_wanted else [starting])])
+        loop.remove_signal_handler(signal.SIGTERM)
+    if is_wanted:
+        return starting.result()
+    if not starting.cancelled() and starting.exception() is None:
+        await starting.result().stop()
+    return None
+
+
 async def _started(chosen: settings.Settings) -> Runtime:
     deadline = monotonic() + chosen.start_wait_s
     said = ""
@@ -114,6 +143,9 @@ async def _started(chosen: settings.Settings) -> Runtime:
         runtime = Runtime(chosen)
         try:
             await runtime.start()
+        except asyncio.CancelledError:
+            await runtime.stop()
+            raise
         except StartError as error:
             await runtime.stop()
             if monotonic() >= deadline:

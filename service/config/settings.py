@@ -1,6 +1,7 @@
 """The settings: environment variables, validated once at the start."""
 
 import ipaddress
+import os
 import re
 from typing import Annotated, Literal, Self
 
@@ -303,6 +304,11 @@ def load() -> Settings:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             message = "is not set"
+        if problem["loc"] == ("port",) and os.environ.get("ROSETTA_PORT", "").startswith("tcp://"):
+            message = (
+                "is the address of a Service: Kubernetes sets this variable for one that is called rosetta; "
+                "set it to a port yourself, or enableServiceLinks: false"
+            )
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if name in Settings.model_fields:
             name = variable(name)

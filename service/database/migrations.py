@@ -10,7 +10,8 @@ start at once, the second waits for the first.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,8 @@ from service.errors import StartError
 
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.5
+# The longest wait for another deployment. One that computes the view of a million tables takes a minute.
+_OTHERS_S = 600
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS public.source_details_migrations (
@@ -32,6 +35,12 @@ CREATE TABLE IF NOT EXISTS public.source_details_migrations (
     sha256 text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+# Of a role or its database. A file may take minutes, and the next deployment waits for it.
+_NO_LIMITS = """
+SELECT set_config(name, '0', true)
+FROM pg_catalog.pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 # The name under which the present is recorded.
 PRESENT = "present"
@@ -74,6 +83,19 @@ class Missing:
         return "rosetta migrate --repair" if self.objects else "rosetta migrate"
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is recorded of an applied file. The files of the present share one record, made with the last of them.
+
+    `is_repeated`: the file is applied even if it is recorded already.
+    """
+
+    name: str
+    digest: str
+    is_repeated: bool = False
+    is_complete: bool = True
+
+
 def numbered() -> list[Path]:
     """The numbered files, in order."""
     return sorted(folder("migrations").glob("[0-9]*.sql"))
@@ -97,39 +119,42 @@ def check(dsn: str) -> Missing:
 
 
 def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
-    """Applies what is missing and returns the names; with `repair`, applies every file again.
+    """Applies what is missing and returns the names of what it applied; with `repair`, applies every file again.
 
     StartError with the server's message if a file fails.
     """
     with connect(dsn) as connection:
         connection.add_notice_handler(lambda notice: _show_warning(notice, say))
-        # A session lock: every file commits on its own, and the next deployment has to wait for the last one.
-        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
-        connection.execute(_RECORD)
-        _forget_before_release(connection)
+        with alone(connection):
+            if first(connection, "SELECT to_regclass('public.source_details_migrations')") is None:
+                connection.execute(_RECORD)
+            _forget_before_release(connection)
         missing = _unapplied(connection)
         if repair:
             missing = [*(path.name for path in numbered()), PRESENT]
+        applied = []
         for path in (path for path in numbered() if path.name in missing):
             say(f"applying {path.name}")
-            apply(connection, path, say, record=path.name, digest=_digest([path]))
+            if apply(connection, path, say, Record(path.name, _digest([path]), is_repeated=repair)):
+                applied.append(path.name)
         if PRESENT in missing:
-            *first, last = present()
-            for path in first:
-                say(f"applying present/{path.name}")
-                apply(connection, path, say)
-            say(f"applying present/{last.name}")
             # Recorded with the last file: after an interruption all of them are applied again.
-            apply(connection, last, say, record=PRESENT, digest=_digest(present()))
+            digest, last = _digest(present()), present()[-1]
+            for path in present():
+                say(f"applying present/{path.name}")
+                record = Record(PRESENT, digest, is_repeated=repair, is_complete=path == last)
+                if apply(connection, path, say, record) and record.is_complete:
+                    applied.append(PRESENT)
         if not missing:
             say("nothing to apply")
-        return missing
+        return applied
 
 
 def connect(dsn: str) -> Connection:
     """An autocommit connection. StartError with the reason."""
     try:
-        return psycopg.connect(conninfo(dsn), autocommit=True)
+        # Behind a pooler, a prepared statement may be on another server process.
+        return psycopg.connect(conninfo(dsn), autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise StartError(f"cannot reach the config database: {reason(error)}") from None
 
@@ -145,23 +170,49 @@ def first(connection: Connection, statement: str) -> Any:
     return row[0] if row else None
 
 
-def apply(connection: Connection, path: Path, say: Say, *, record: str | None = None, digest: str = "") -> None:
-    """Applies a file in one transaction, with its record. StartError with the server's message."""
-    # A file that waits for a lock on a table makes every later writer queue behind it, and a file needs several locks.
-    # So it gives up soon, before it could deadlock with a writer (deadlock_timeout is 1 s), and starts over.
-    connection.execute("SET lock_timeout = '500ms'")
+@contextmanager
+def alone(connection: Connection) -> Iterator[None]:
+    """A transaction during which no other deployment applies anything, without the role's time limits.
+
+    Lock and settings are the transaction's: a pooler gives the connection to other programs after it.
+    """
+    with connection.transaction():
+        connection.execute(_NO_LIMITS)
+        connection.execute(f"SET LOCAL lock_timeout = '{_OTHERS_S}s'")
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('source_details_migrations'))")
+        except errors.LockNotAvailable:
+            raise StartError(
+                f"another deployment has held its lock for {_OTHERS_S} s; pg_locks shows it (locktype advisory): "
+                "end its session if it is stuck, then try again"
+            ) from None
+        connection.execute("SET LOCAL lock_timeout = 0")
+        yield
+
+
+def apply(connection: Connection, path: Path, say: Say, record: Record | None = None) -> bool:
+    """Applies a file in one transaction, with its record; False if another deployment has done so in the meantime.
+
+    StartError with the server's message.
+    """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            with connection.transaction():
+            with alone(connection):
+                if record and not record.is_repeated and _recorded(connection).get(record.name) == record.digest:
+                    return False
+                # A file that waits for a lock on a table makes every later writer queue behind it, and a file needs
+                # several locks. So it gives up soon, before it could deadlock with a writer (deadlock_timeout is 1 s),
+                # and starts over.
+                connection.execute("SET LOCAL lock_timeout = '500ms'")
                 connection.execute(path.read_bytes())
-                if record:
+                if record and record.is_complete:
                     connection.execute(
                         "INSERT INTO public.source_details_migrations (name, sha256) VALUES (%s, %s) "
                         "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, applied_at = now()",
-                        (record, digest),
+                        (record.name, record.digest),
                     )
-            return
+            return True
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
                 raise StartError(

@@ -44,5 +44,4 @@ def losses(dsn: str) -> list[Loss]:
 def uninstall(dsn: str, say: Say) -> None:
     """Removes all of the service's objects, and leaves the platform's tables as they were. StartError if that fails."""
     with connect(dsn) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
         apply(connection, folder("migrations") / "uninstall.sql", say)

@@ -32,12 +32,20 @@ class Demo:
         self.config = Postgres(reaper, "config", port=5433)
         self.source = Postgres(reaper, "source", settings={"wal_level": "logical"})
         self.redis = Valkey(reaper, "redis", port=6379)
-        self.config_dsn = self.config.dsn("rosetta_config")
-        self.source_dsn = self.source.dsn("shop")
         self.url = f"http://127.0.0.1:{http_port}"
         self._http_port = http_port
         self._service: subprocess.Popen[bytes] | None = None
         self._started = time.monotonic()
+
+    @property
+    def config_dsn(self) -> str:
+        """The config database."""
+        return self.config.dsn("rosetta_config")
+
+    @property
+    def source_dsn(self) -> str:
+        """The database that is a source."""
+        return self.source.dsn("shop")
 
     def step(self, text: str) -> None:
         """Prints a step, with the seconds since the start."""
@@ -105,7 +113,8 @@ class Demo:
         log_path = self.reaper.folder / "service.log"
         with log_path.open("ab") as log:
             self._service = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve"],
+                # -P: not what the folder that a person is in happens to hold.
+                [sys.executable, "-P", "-m", "service", "serve"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -117,6 +126,10 @@ class Demo:
         while True:
             try:
                 httpx.get(f"{self.url}/health/ready", timeout=2).raise_for_status()
+                listed = httpx.get(f"{self.url}/api/v1/sources", timeout=2).raise_for_status().json()
+                # Another demo's service answers, too, if it was faster with this port.
+                if self.source.port not in {source["pg_port"] for source in listed}:
+                    raise DemoError(f"another program answers on {self.url}; choose another port with --port")
             except httpx.HTTPError as error:
                 if self._service.poll() is not None or time.monotonic() > deadline:
                     log_text = log_path.read_text(errors="replace").strip()

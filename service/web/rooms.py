@@ -4,6 +4,7 @@ Server-sent events: https://html.spec.whatwg.org/#server-sent-events.
 """
 
 import asyncio
+import random
 import contextlib
 import contextvars
 from collections import deque
@@ -105,7 +106,8 @@ class Room:
             self._task = asyncio.create_task(run(), context=contextvars.Context())
         missed = {} if since is None else self._missed(since)
         self._watchers[watcher] = None
-        first = b"retry: 1000\n\n" + event("hello", self._facts)
+        # Not all at once: after a restart, everybody's browser comes back.
+        first = b"retry: %d\n\n" % random.randrange(1000, 5000) + event("hello", self._facts)
         if missed is None:
             return first + event("whole", self._facts)
         if since is None:
