@@ -5,7 +5,6 @@ import os
 import pytest
 
 from service.demo import surroundings
-
 from tests.simulation.mutants import MUTANTS
 
 if name := os.environ.get("MUTANT"):

@@ -4,9 +4,9 @@ Server-sent events: https://html.spec.whatwg.org/#server-sent-events.
 """
 
 import asyncio
-import random
 import contextlib
 import contextvars
+import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
