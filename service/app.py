@@ -1,5 +1,6 @@
 """The application: the handlers, the gate and the hot path in front of them, and the answers to errors."""
 
+import asyncio
 from typing import Any, NamedTuple
 
 import structlog
@@ -49,6 +50,7 @@ def build(runtime: Runtime, settings: Settings) -> App:
         runtime.database, runtime.pages, runtime.connections, runtime.observer, most_streams=settings.most_streams
     )
     runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: live.streams)
+    runtime.metrics.gauge("tasks", "asyncio tasks that have not ended", lambda: len(asyncio.all_tasks()))
     # A server that stops waits for its connections, and a live stream has no end of its own.
     runtime.on_stopping(live.close)
 

@@ -12,7 +12,7 @@ if name := os.environ.get("MUTANT"):
     MUTANTS[name].apply()
 
 # For the tests themselves: what they change, which browser and Python they use.
-_OURS = ("ROSETTA_WRITE_OPERATING", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES", "ROSETTA_PYTHON")
+_OURS = ("ROSETTA_WRITE_OPERATING", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES", "ROSETTA_STRANGERS", "ROSETTA_PYTHON")
 _kept = {name: os.environ[name] for name in _OURS if name in os.environ}
 surroundings.forget()
 os.environ |= _kept

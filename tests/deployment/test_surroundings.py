@@ -37,7 +37,7 @@ def unreachable(port: int) -> dict[str, str]:
 def test_signal_ends_a_start_that_waits(number: signal.Signals) -> None:
     """At once: as process 1 of a container it would be killed after the orchestrator's patience otherwise."""
     with subprocess.Popen(
-        SERVICE + ["serve"],
+        [*SERVICE, "serve"],
         env=unreachable(free_port()) | {"ROSETTA_START_WAIT_S": "600"},
         stderr=subprocess.PIPE,
         text=True,
@@ -89,7 +89,7 @@ def test_it_serves_without_standard_streams(serve: StartProcess, closed: list[in
 
 def test_modules_of_the_current_folder_are_not_run(tmp_path: Path) -> None:
     """`python -m` looks there first."""
-    for name in ("secrets", "argparse", "importlib", "psycopg"):
+    for name in ("secrets", "argparse", "asyncio", "psycopg"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('somebody else is running')\n")
     ran = subprocess.run([*SERVICE, "--version"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
