@@ -199,12 +199,13 @@ class Postgres(EmbeddedServer):
         self._start_somewhere(command, lambda _: self._answers())
 
     def _answers(self) -> bool:
-        # The password tells it from another run's server that was faster with this port.
+        # Another server may have been faster with this port.
         try:
-            psycopg.connect(self.dsn(), connect_timeout=2).close()
+            with psycopg.connect(self.dsn(), connect_timeout=2, autocommit=True) as connection:
+                place = connection.execute("SHOW data_directory").fetchone()
         except psycopg.OperationalError:
             return False
-        return True
+        return place is not None and Path(place[0]).samefile(self.folder / "data")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stops it: "fast" ends sessions and writes everything, "immediate" is a crash."""

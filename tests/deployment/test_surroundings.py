@@ -33,6 +33,11 @@ def unreachable(port: int) -> dict[str, str]:
     }
 
 
+def heed_interrupts() -> None:
+    """Whoever runs the tests in the background ignores SIGINT, and children do as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_a_start_that_waits(number: signal.Signals) -> None:
     """At once: as process 1 of a container it would be killed after the orchestrator's patience otherwise."""
@@ -41,6 +46,7 @@ def test_signal_ends_a_start_that_waits(number: signal.Signals) -> None:
         env=unreachable(free_port()) | {"ROSETTA_START_WAIT_S": "600"},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     ) as child:
         assert child.stderr is not None
         assert "waiting to start" in child.stderr.readline()
@@ -183,7 +189,11 @@ def test_interrupted_migrate_says_so_in_a_line(databases: Databases) -> None:
     with connect(dsn) as other, other.transaction():
         other.execute("SELECT pg_advisory_xact_lock(hashtext('source_details_migrations'))")
         with subprocess.Popen(
-            [*SERVICE, "migrate"], env=os.environ | {"ROSETTA_CONFIG_DSN": dsn}, stderr=subprocess.PIPE, text=True
+            [*SERVICE, "migrate"],
+            env=os.environ | {"ROSETTA_CONFIG_DSN": dsn},
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_interrupts,
         ) as child:
             waiting = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             while (other.execute(waiting).fetchone() or {})["n"] == 0:
