@@ -105,7 +105,7 @@ class CrossSiteError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__(
-            "only this service's own pages and programs may request a sync, not another site's page; "
+            "only this service's own pages and programs may request this, not another site's page; "
             "ROSETTA_CORS_ORIGINS lists the sites that may"
         )
 

@@ -12,6 +12,11 @@ def printable(text: str, *, keep: str = "") -> str:
     return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _shown(found[0]), text)
 
 
+def printable_json(text: str) -> str:
+    """JSON with the control characters in its strings escaped; it says the same."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
 def one_line(text: str, most: int = 500) -> str:
     """The text as one line of at most `most` characters, for people: whoever wrote it may mean harm."""
     # Cut first: a stranger's text may have megabytes.

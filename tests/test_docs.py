@@ -8,7 +8,15 @@ from service.config import settings
 from tests import PROJECT
 from tests.test_layers import FLOORS
 
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "OPERATING.md", "docs/health.md", "docs/security.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "OPERATING.md",
+    "docs/health.md",
+    "docs/security.md",
+]
 
 
 def test_readme_lists_every_setting_as_help_does() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import logging
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import structlog
 
 from service.cli.common import complain, say, table
 from service.http.templates import render
-from service.printable import printable
+from service.printable import one_line, printable, printable_json
 from service.telemetry.log_lines import configure_logging
 
 # Colours, a title, a line of its own, and a text that reads backwards.
@@ -24,6 +25,20 @@ def test_control_characters_are_shown_as_such() -> None:
     plain = "Zahlungen äöü 支払い платежи 🐘"
     assert printable(plain) == plain
     assert printable("a\nb\x00", keep="\n") == "a\nb\\x00"
+
+
+def test_json_says_the_same_without_control_characters() -> None:
+    """Programs read it; a person may as well."""
+    shown = printable_json(json.dumps({"a": STRANGE}, ensure_ascii=False, indent=2))
+    assert not CONTROLS & set(shown.replace("\n", ""))
+    assert json.loads(shown) == {"a": STRANGE}
+
+
+def test_error_is_kept_as_one_short_line() -> None:
+    """A server's message may have megabytes, in many lines."""
+    assert one_line(" a\nb\t c \x1b ") == r"a b c \x1b"
+    assert one_line("x" * 5_000_000) == "x" * 499 + "…"
+    assert one_line("\u202e" * 1000, 20) == r"\u202e" * 3 + "\\…"
 
 
 def test_what_a_command_prints_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import psycopg
 
 from service.config import settings
 from service.errors import ServiceError, StartError
-from service.printable import printable
+from service.printable import printable, printable_json
 from service.runtime import Parts
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging
@@ -90,7 +90,7 @@ def confirmed(question: str) -> bool:
 def show(facts: Any, lines: list[str], *, as_json: bool) -> None:
     """Prints facts as JSON, or their lines for a person."""
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+        print(printable_json(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()))
     else:
         say(*lines)
 

@@ -7,7 +7,7 @@ import sys
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from service.cli.common import FAILED, FINE, complain, confirmed
+from service.cli.common import FAILED, FINE, complain, confirmed, say
 from service.database import migrations
 from service.database.connection import reason
 from service.database.uninstall import losses, uninstall
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             return _check(dsn)
         if options.uninstall:
             return _uninstall(dsn, is_confirmed=options.yes)
-        migrations.migrate(dsn, say=print, repair=options.repair)
+        migrations.migrate(dsn, say=say, repair=options.repair)
     except StartError as error:
         complain(f"rosetta migrate: {error}")
         return FAILED
@@ -66,7 +66,7 @@ def _uninstall(dsn: str, *, is_confirmed: bool) -> int:
     if lost and not is_confirmed and not confirmed("remove the service's objects?"):
         print("rosetta migrate: nothing was removed; use --yes to skip the question", file=sys.stderr)
         return FAILED
-    uninstall(dsn, say=print)
+    uninstall(dsn, say=say)
     print("removed every object of the service; its role is kept (see service/deploy/roles.sql)")
     return FINE
 

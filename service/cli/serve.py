@@ -13,6 +13,7 @@ import uvicorn
 
 from service import descriptors
 from service.app import build
+from service.cli.common import complain
 from service.concurrency import end
 from service.config import settings
 from service.errors import StartError
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         descriptors.raise_limit()
         _run(chosen)
     except StartError as error:
-        print(f"rosetta serve: {error}", file=sys.stderr)
+        complain(f"rosetta serve: {error}")
         return 1
     return 0
 

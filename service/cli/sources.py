@@ -13,6 +13,7 @@ from service.cli.common import FAILED, FINE, WRONG, Workbench, complain, confirm
 from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
+from service.printable import printable_json
 from service.sources.connections import SourceAddress
 from service.sources.health import health, look
 from service.sources.state import read_state
@@ -72,7 +73,7 @@ async def _list(options: argparse.Namespace, bench: Workbench) -> int:
 async def _show(options: argparse.Namespace, bench: Workbench) -> int:
     answer = await bench.pages.reload(options.id)
     if options.json:
-        print(answer.page.body.decode())
+        print(printable_json(answer.page.body.decode()))
         return FINE
     state = await bench.database.fetch_one("source_state", id=options.id)
     assert state is not None

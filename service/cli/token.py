@@ -1,9 +1,8 @@
 """`rosetta token`: creates an access token."""
 
 import argparse
-import sys
 
-from service.cli.common import FINE, WRONG, show
+from service.cli.common import FINE, WRONG, complain, show
 from service.config import tokens
 
 
@@ -19,7 +18,7 @@ def main(arguments: list[str]) -> int:
     try:
         token, entry = tokens.new(options.name, options.scope)
     except ValueError:
-        print(f"rosetta token: '{options.name}' is not a valid name", file=sys.stderr)
+        complain(f"rosetta token: '{options.name}' is not a valid name")
         return WRONG
     lines = [
         "for the caller, as Authorization: Bearer or as the password in a browser:",

@@ -126,6 +126,9 @@ def migrate(dsn: str, say: Say, *, repair: bool = False) -> list[str]:
     with connect(dsn) as connection:
         connection.add_notice_handler(lambda notice: _show_warning(notice, say))
         with alone(connection):
+            if first(connection, "SELECT pg_backend_pid()") == connection.info.backend_pid:
+                # Nobody is in between: the next deployment waits until all is done, and repeats nothing.
+                connection.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
             if first(connection, "SELECT to_regclass('public.source_details_migrations')") is None:
                 connection.execute(_RECORD)
             _forget_before_release(connection)
@@ -174,7 +177,7 @@ def first(connection: Connection, statement: str) -> Any:
 def alone(connection: Connection) -> Iterator[None]:
     """A transaction during which no other deployment applies anything, without the role's time limits.
 
-    Lock and settings are the transaction's: a pooler gives the connection to other programs after it.
+    This lock and the settings are the transaction's: a pooler gives the connection to other programs after it.
     """
     with connection.transaction():
         connection.execute(_NO_LIMITS)

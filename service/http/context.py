@@ -13,6 +13,7 @@ from service.pages.page import Page
 from service.runtime import Runtime
 
 AppRequest = Request[Any, Any, State]
+_OWN_SITE = ("same-origin", "none")
 
 
 def runtime_of(request: AppRequest) -> Runtime:
@@ -42,6 +43,22 @@ async def may_sync(request: AppRequest) -> None:
         raise
 
 
+def may_watch(request: AppRequest) -> None:
+    """Returns if this request may hold a live stream, of which there are few; CrossSiteError for another site's page.
+
+    A page's own stream has no Origin, and over plain HTTP nothing else that it could be told by: it may.
+    """
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is None:
+        is_other = origin is not None and not is_same_host(headers.get("host", ""), origin)
+    else:
+        is_other = site not in _OWN_SITE
+    if is_other and origin not in request.app.state.origins:
+        runtime_of(request).metrics.refusals.labels("site").inc()
+        raise CrossSiteError
+
+
 def is_cross_site(request: AppRequest) -> bool:
     """Whether a page of another site may have made a browser send this request.
 
@@ -52,7 +69,7 @@ def is_cross_site(request: AppRequest) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         # Another port of this host is "same-site", and may be anybody's.
-        return site not in ("same-origin", "none")
+        return site not in _OWN_SITE
     if "x-requested-with" in headers or headers.get("authorization", "")[:7].lower() == "bearer ":
         # Another site's page needs our leave to send these (https://fetch.spec.whatwg.org/, CORS-safelisted headers).
         return False

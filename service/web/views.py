@@ -13,7 +13,7 @@ from service.errors import CrossSiteError, EntityNotFoundError
 from service.http import parameters
 from service.http.caching_headers import etag, matches
 from service.http.compression import form
-from service.http.context import AppRequest, encoding_for, is_cross_site, may_sync, runtime_of
+from service.http.context import AppRequest, encoding_for, is_cross_site, may_sync, may_watch, runtime_of
 from service.http.openapi import FLAG, ID, described
 from service.http.templates import SECURITY_HEADERS, render
 from service.pages.page import Page
@@ -187,7 +187,7 @@ async def asset(request: AppRequest, digest: Text, name: Text) -> Response[bytes
     "/api/v1/sources/{source_id:str}/events",
     summary="Live changes of a page",
     media_type="text/event-stream",
-    **described(str, 404, 422, 503, media_type="text/event-stream"),
+    **described(str, 403, 404, 422, 503, media_type="text/event-stream"),
 )
 async def events(
     request: AppRequest,
@@ -202,6 +202,7 @@ async def events(
     The id of a `changed` event is the version that it leads to. A client that reconnects with it as Last-Event-ID
     receives what it missed. A comment every 15 s.
     """
+    may_watch(request)
     stream = await _live(request).open(
         parameters.identifier("Source", source_id),
         request.headers.get("last-event-id", since),

@@ -10,6 +10,7 @@ from service.telemetry.events import SyncFailed
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
 from tests.fixtures.runtime import Service, Start
+from tests.fixtures.web import Open
 
 pytestmark = pytest.mark.operations
 
@@ -65,6 +66,31 @@ async def test_only_our_own_pages_and_programs_sync(
     assert bool(service.events.of(SyncFailed)) is may
     text = (await service.client.get("/metrics")).text
     assert ('rosetta_refusals_total{why="site"} 3.0' in text) is not may
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:9"}, 403),
+        ({"Origin": "http://evil.example.com"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://platform.example.com"}, 200),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"User-Agent": "Mozilla/5.0"}, 200),
+        ({}, 200),
+    ],
+)
+async def test_another_sites_page_holds_no_live_stream(
+    start: Start, config: Sql, serve_site: Open, sent: dict[str, str], status: int
+) -> None:
+    """There are few, and a page can ask for many."""
+    site = await serve_site(await start(cors_origins="https://platform.example.com"))
+    path = f"{site.url}/api/v1/sources/{add_source(config)}/events"
+    headers = {"Host": "localhost"} | sent
+    async with httpx.AsyncClient() as client, client.stream("GET", path, headers=headers) as response:
+        assert response.status_code == status
 
 
 async def test_no_setting_lets_another_sites_form_sync_by_the_page(start: Start, config: Sql) -> None:

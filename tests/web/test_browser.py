@@ -11,7 +11,7 @@ from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.runtime import Service, Start
-from tests.fixtures.web import Site, add_version, show
+from tests.fixtures.web import Open, Site, add_version, show
 
 pytestmark = pytest.mark.browser
 
@@ -254,3 +254,19 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     await page.click("text=Reload")
     await expect(page.locator(".came")).to_contain_text("from the database")
     await context.close()
+
+
+async def test_page_below_a_path_works_whole(
+    page: Page, start: Start, serve_site: Open, config: Sql, shop_dsn: str, published: Sql
+) -> None:
+    """Its script, its live changes, its schemas and its sync."""
+    assert published
+    site = await serve_site(await start(root_path="/rosetta"))
+    source = add_source(config, shop_dsn)
+    await page.goto(f"{site.url}/rosetta/")
+    await page.click(f"text=source-{source}")
+    await expect(page.locator("#live")).to_have_text("Live")
+    assert page.url == f"{site.url}/rosetta/sources/{source}/details"
+    await page.click("text=Sync with the source")
+    await page.click("#listed a >> text=orders")
+    await expect(page.locator("#schema")).to_contain_text("bigint")

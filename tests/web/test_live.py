@@ -229,3 +229,16 @@ async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> No
         config.execute("INSERT INTO wal_monitor (source_id, status) VALUES (%s, 'ERROR')", (source,))
         await until(stream, shows("replication fails"))
     await until_true(lambda: site.service.app.live.streams == 0)
+
+
+async def test_readers_come_back_at_different_times(site: Site, config: Sql) -> None:
+    """After a restart, all their browsers would otherwise connect in the same second."""
+    source = add_source(config)
+    pauses = set()
+    for _ in range(10):
+        stream = await site.service.app.live.open(source, None, with_parts=False)
+        first = await anext(stream)
+        pauses.add(int(first.partition(b"retry: ")[2].partition(b"\n")[0]))
+        await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert all(1000 <= pause < 5000 for pause in pauses)
+    assert len(pauses) > 5
