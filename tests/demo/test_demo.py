@@ -239,9 +239,14 @@ def test_each_run_has_a_password_of_its_own() -> None:
 @pytest.mark.parametrize("kind", [Valkey, Postgres])
 def test_servers_of_root_have_none_of_its_rights(kind: type[Valkey | Postgres]) -> None:
     """Neither its user nor any of its groups."""
+    groups = os.getgroups()
     with Reaper() as reaper:
         server = kind(reaper, "server")
-        server.start()
+        os.setgroups([0, 1])
+        try:
+            server.start()
+        finally:
+            os.setgroups(groups)
         assert server._process is not None
         facts = dict(
             line.split(":", 1) for line in Path(f"/proc/{server._process.pid}/status").read_text().splitlines()
