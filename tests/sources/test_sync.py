@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from service.demo.servers import PASSWORD
+from service.sources import questions, state
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.proxy import Proxy
@@ -186,6 +188,24 @@ async def test_table_of_1600_columns_is_synced(service: Service, config: Sql, pu
     page = await service.sync(source)
     wide = next(table for table in page["tables"] if table["table_name"] == "wide")
     assert [column["column_name"] for column in wide["schema_table"]] == names
+
+
+async def test_tables_of_very_many_columns_come_one_by_one(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hundred of the widest tables would not fit into the one answer that a thousand usual ones do."""
+    monkeypatch.setattr(state, "_AT_ONCE", 3)
+    published.execute(f"CREATE TABLE wide ({', '.join(f'column_{number} int' for number in range(400))})")
+    streamed: list[str] = []
+
+    def each_row(connection: Any, name: str, *rest: Any) -> Any:
+        streamed.append(name)
+        return questions.each_row(connection, name, *rest)
+
+    monkeypatch.setattr(state, "each_row", each_row)
+    page = await service.sync(add_source(config, shop_dsn))
+    assert "wide" in tables(page)
+    assert streamed == ["remote_described"]
 
 
 async def test_sync_does_not_invent_changes(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
