@@ -154,7 +154,7 @@ def test_odd_requests_over_a_real_connection(serve: StartProcess, request_line: 
     process = serve()
     process.until_ready()
     with socket.create_connection((process.host, process.port), timeout=10) as connection:
-        connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(request_line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk
