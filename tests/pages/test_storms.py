@@ -35,7 +35,9 @@ async def ask(process: Process, source: int, everybody_is_here: asyncio.Barrier)
     """One page over a connection of its own, requested when all other readers are ready too."""
     reader, writer = await asyncio.open_connection(process.host, process.port)
     await everybody_is_here.wait()
-    writer.write(f"GET /api/v1/sources/{source}/details HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    writer.write(
+        f"GET /api/v1/sources/{source}/details HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
     answer = await reader.read()
     writer.close()
     await writer.wait_closed()
