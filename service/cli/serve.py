@@ -80,7 +80,7 @@ async def _serve(chosen: settings.Settings) -> None:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # Otherwise uvicorn believes whoever calls from this machine.
+            # By default uvicorn trusts X-Forwarded-For of every caller on this machine.
             proxy_headers=bool(chosen.trusted_proxies),
             forwarded_allow_ips=chosen.trusted_proxies,
             timeout_keep_alive=chosen.keep_alive_s,

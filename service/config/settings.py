@@ -63,6 +63,13 @@ def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _each(text: str, form: re.Pattern[str], problem: str) -> str:
+    for part in _listed(text):
+        if not form.fullmatch(part):
+            raise ValueError(f"'{part}' {problem}")
+    return text
+
+
 class Settings(BaseSettings):
     """Every setting with its default. Names end in their unit: `_s` seconds, `_ms` milliseconds, `_mb` MiB."""
 
@@ -215,18 +222,12 @@ class Settings(BaseSettings):
     @field_validator("host_names")
     @classmethod
     def _names(cls, text: str) -> str:
-        for name in _listed(text):
-            if not _HOST_NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is no host name; example: details.example.com")
-        return text
+        return _each(text, _HOST_NAME, "is no host name; example: details.example.com")
 
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, text: str) -> str:
-        for origin in _listed(text):
-            if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"'{origin}' is not an origin; example: https://control.example.com")
-        return text
+        return _each(text, _ORIGIN, "is not an origin; example: https://control.example.com")
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -16,14 +16,13 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.config.tokens import Token, digest
 from service.http.refusals import Headers, Refusals
+from service.http.request_log import shown_client
 
 # For load balancers, and for pages before their first request.
 _OPEN = re.compile(r"/health/(live|ready)|/assets/.*")
 _CHALLENGES: Headers = [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rosetta"')]
 # Parameters that make the service call a source for a GET.
 _COSTLY = {"force_refresh", "refresh"}
-# An IPv6 address with a zone. A proxy may pass on any text.
-_LONGEST_ADDRESS = 64
 _FALSE = {"false", "0", "off", "no", "n", "f"}
 
 
@@ -35,7 +34,7 @@ def is_known(scope: Any) -> bool:
 def caller(scope: Any) -> str:
     """Who made a request: the token's name, or else the client's address, as a trusted proxy says if there is one."""
     named: str | None = scope.get("rosetta_caller")
-    return named or (scope["client"][0][:_LONGEST_ADDRESS] if scope.get("client") else "unknown")
+    return named or shown_client(scope)
 
 
 class Gate:

@@ -7,10 +7,9 @@ from litestar.config.cors import CORSConfig
 from litestar.types import HTTPScope, Send
 
 from service.http.error_answers import error_answer
+from service.http.request_log import shown_client, shown_path
 from service.telemetry.metrics import Metrics
 from service.telemetry.rare_lines import RareLines
-
-_LONGEST_PATH = 200
 
 Headers = list[tuple[bytes, bytes]]
 Why = Literal["token", "scope", "host"]
@@ -45,8 +44,8 @@ class Refusals:
                 "refused",
                 why=why,
                 method=scope["method"],
-                path=scope["path"][:_LONGEST_PATH],
-                client=scope["client"][0] if scope["client"] else None,
+                path=shown_path(scope),
+                client=shown_client(scope),
                 left_out=left_out,
             )
         answer = error_answer(

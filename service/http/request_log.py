@@ -14,11 +14,24 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
+# An IPv6 address with a zone. A proxy may pass on any text.
+_LONGEST_ADDRESS = 64
 
 
 def request_id(given: bytes) -> bytes:
     """The caller's id if it is fit for a header and a log line, else a new one."""
     return given if _REQUEST_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
+
+
+def shown_path(scope: HTTPScope) -> str:
+    """The path as log lines have it: its first 200 characters."""
+    return scope["path"][:_LONGEST_PATH]
+
+
+def shown_client(scope: HTTPScope) -> str:
+    """The client's address, as a trusted proxy says if there is one; its first 64 characters."""
+    client = scope.get("client")
+    return client[0][:_LONGEST_ADDRESS] if client else "unknown"
 
 
 def is_verbose() -> bool:
@@ -31,8 +44,7 @@ def write(level: str, scope: HTTPScope, started: float, **facts: Any) -> None:
     """Logs a request that began at `started` (monotonic time)."""
     took_ms = round((monotonic() - started) * 1000, 3)
     log = structlog.get_logger()
-    path = scope["path"][:_LONGEST_PATH]
-    getattr(log, level)("request", method=scope["method"], path=path, took_ms=took_ms, **facts)
+    getattr(log, level)("request", method=scope["method"], path=shown_path(scope), took_ms=took_ms, **facts)
 
 
 def log_requests(app: ASGIApp, count: Callable[[int], None]) -> ASGIApp:

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -98,6 +100,16 @@ def test_watching_one_more_column_is_one_line(config: Sql) -> None:
     assert fingerprint(config) == before
 
 
+@contextmanager
+def role(connection: Sql, name: str) -> Iterator[None]:
+    """A role for a while; nothing of it is left, whoever the session is by then."""
+    connection.execute(f"CREATE ROLE {name}".encode())
+    try:
+        yield
+    finally:
+        connection.execute(f"RESET ROLE; DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
 def test_role_without_rights_calls_nothing_that_works_with_the_owners(databases: Databases) -> None:
     """It could start refreshes, and hold them. Triggers of other programs' writes need no right."""
     dsn = databases.migrated()
@@ -108,8 +120,7 @@ def test_role_without_rights_calls_nothing_that_works_with_the_owners(databases:
             "SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0))"
         ).fetchall()
         assert open_to_all == []
-        connection.execute("CREATE ROLE stranger")
-        try:
+        with role(connection, "stranger"):
             connection.execute("GRANT INSERT ON sources TO stranger; GRANT USAGE ON sources_id_seq TO stranger")
             connection.execute("SET ROLE stranger")
             for call in ("refresh()", "refresh_if_due(1)", "health_facts(1)"):
@@ -119,22 +130,17 @@ def test_role_without_rights_calls_nothing_that_works_with_the_owners(databases:
                 "INSERT INTO sources (name, pg_host, pg_port, pg_database, pg_username, publication_name, "
                 "replication_name) VALUES ('other', 'h', 1, 'd', 'u', 'p', 'r')"
             )
-        finally:
-            connection.execute("RESET ROLE; DROP OWNED BY stranger; DROP ROLE stranger")
 
 
 def test_roles_that_served_pages_before_keep_what_they_need(databases: Databases) -> None:
     """A role of another name, with the rights of an earlier version: it must not fail between migration and grants."""
     dsn = databases.migrated()
-    with connect(dsn) as connection:
-        connection.execute("CREATE ROLE other_service; GRANT SELECT ON source_details_refresh_state TO other_service")
-        try:
-            migrate.migrate(dsn, say=lambda _: None, repair=True)
-            connection.execute("SET ROLE other_service")
-            connection.execute("SELECT source_details_health_facts(1)")
-            connection.execute("SELECT source_details_refresh()")
-        finally:
-            connection.execute("RESET ROLE; DROP OWNED BY other_service; DROP ROLE other_service")
+    with connect(dsn) as connection, role(connection, "other_service"):
+        connection.execute("GRANT SELECT ON source_details_refresh_state TO other_service")
+        migrate.migrate(dsn, say=lambda _: None, repair=True)
+        connection.execute("SET ROLE other_service")
+        connection.execute("SELECT source_details_health_facts(1)")
+        connection.execute("SELECT source_details_refresh()")
 
 
 def test_service_reads_no_destinations_secret(databases: Databases) -> None:
