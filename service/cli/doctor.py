@@ -18,7 +18,7 @@ from service.database.condition import REPAIR, find_troubles
 from service.database.connection import conninfo, reason
 from service.database.migrations import check
 from service.errors import ServiceError, SourceUnreachableError, StartError
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 
 _REFRESHED_BY = "SELECT source_details_refresh()"
 

@@ -9,7 +9,7 @@ from service.cache.inspection import held
 from service.cache.store import CacheUnavailableError
 from service.cli.common import FINE, Workbench, run, show
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ from service.config.credentials import encrypt
 from service.errors import EntityNotFoundError
 from service.http.templates import amount
 from service.printable import printable_json
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 from service.sources.health import health, look
 from service.sources.state import read_state
 

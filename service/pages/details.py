@@ -22,7 +22,7 @@ from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, MissingObjectsError
 from service.pages.memory import Memory
 from service.pages.page import Answer, Computed, Page, computed
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Filled, Observer
 

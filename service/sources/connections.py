@@ -3,7 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from service.database.connection import reason
 from service.database.queries import query
 from service.errors import SourceUnreachableError
 from service.printable import one_line
+from service.sources.address import SourceAddress
 from service.sources.questions import OLDEST, Limits, ask, major, why_refused
 from service.sources.resolver import Resolver
 from service.sources.source_connection import SourceConnection
@@ -38,35 +39,6 @@ _NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError
 _NO_DESCRIPTOR = "the source was not asked: this process has no file descriptor left (see /health/ready)"
 _AUTH_REFUSED = "authentication method requirement"
 _NO_FILE = f"{os.devnull}/none"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceAddress:
-    """Where a source is and how to log in. Two addresses are equal if both are."""
-
-    id: int
-    pg_host: str
-    pg_port: int
-    pg_database: str
-    pg_username: str
-    pg_password: str | None = field(repr=False)
-    publication_name: str
-    replication_name: str
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> "SourceAddress":
-        """From a row that holds the connection columns."""
-        return cls(**{each.name: row[each.name] for each in fields(cls)})
-
-    @property
-    def connection_key(self) -> tuple[str | int | None, ...]:
-        """What a connection depends on: addresses with the same key can share one. Holds the encrypted password."""
-        return self.pg_host, self.pg_port, self.pg_database, self.pg_username, self.pg_password
-
-    @property
-    def publication_key(self) -> str:
-        """Identifies the publication and its database. Holds no secret."""
-        return f"{self.pg_username}@{self.pg_host}:{self.pg_port}/{self.pg_database}#{self.publication_name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from service.sources import remedies
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 from service.sources.slots import lost, unfit
 from service.sources.state import SourceState
 from service.sources.table_names import display

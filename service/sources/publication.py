@@ -15,7 +15,8 @@ import msgspec
 from service.cache.store import Cache, CacheUnavailableError, Remembered
 from service.concurrency import keep
 from service.errors import SourceUnreachableError
-from service.sources.connections import Connections, SourceAddress
+from service.sources.address import SourceAddress
+from service.sources.connections import Connections
 from service.sources.source_connection import UnreadableText
 
 _SLOW = "no answer within "

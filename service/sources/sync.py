@@ -35,7 +35,8 @@ from service.errors import (
     SyncError,
     SyncUnfinishedError,
 )
-from service.sources.connections import Connections, SourceAddress
+from service.sources.address import SourceAddress
+from service.sources.connections import Connections
 from service.sources.publication import Publications
 from service.sources.state import SourceState, read_state
 from service.sources.table_names import display

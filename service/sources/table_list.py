@@ -6,7 +6,8 @@ from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Turnstile
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError, SourceUnreachableError
-from service.sources.connections import Connections, SourceAddress
+from service.sources.address import SourceAddress
+from service.sources.connections import Connections
 from service.sources.source_connection import UnreadableText
 
 _LIFE_MS = 300_000

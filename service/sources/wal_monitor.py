@@ -16,7 +16,8 @@ from psycopg.rows import DictRow
 
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.sources.connections import Connections, SourceAddress
+from service.sources.address import SourceAddress
+from service.sources.connections import Connections
 from service.sources.questions import Answers, ask
 from service.sources.slots import is_idle_by_nature, lost, unfit
 from service.telemetry.events import Observer, WalRound

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from service.errors import SourceUnreachableError
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 from service.sources.questions import Limits
 from service.sources.state import SourceState
 from tests.simulation.config_database import names

@@ -12,7 +12,7 @@ import redis as sync_redis
 import structlog
 
 from service.config.credentials import encrypt
-from service.sources.connections import SourceAddress
+from service.sources.address import SourceAddress
 from service.telemetry.log_lines import configure_logging
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import ENCRYPTED_SECRET, KEY, SECRET, add_source
