@@ -7,9 +7,9 @@ from pathlib import Path
 from types import FrameType
 
 from service.demo import hints, story, surroundings
+from service.demo.embedded import EmbeddedServerError, free_port
 from service.demo.product import Demo, DemoError
 from service.demo.reaper import Reaper, ReaperError
-from service.demo.servers import EmbeddedServerError, free_port
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import httpx
 
-from service.demo.servers import free_port
+from service.demo.embedded import free_port
 from service.pages.memory import Memory
 from service.pages.page import Page
 from tests.bench.rig import Rig, fill

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from service.config.settings import Settings
 from service.database.migrations import migrate
+from service.demo.embedded import free_port
 from service.demo.reaper import Reaper
-from service.demo.servers import Postgres, Valkey, free_port
+from service.demo.servers import Postgres, Valkey
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer
 from tests.fixtures.databases import Sql, connect

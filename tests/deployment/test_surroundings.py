@@ -12,7 +12,7 @@ from time import monotonic
 import psycopg
 import pytest
 
-from service.demo.servers import free_port
+from service.demo.embedded import free_port
 from tests import PROJECT
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Databases, connect
