@@ -30,6 +30,7 @@ from service.http.root_path import below
 from service.runtime import Runtime
 from service.web import views
 from service.web.live import Live
+from service.web.overview import Overview
 
 
 class App(NamedTuple):
@@ -56,7 +57,15 @@ def build(runtime: Runtime, settings: Settings) -> App:
 
     framework = Litestar(
         route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *views.HANDLERS],
-        state=State({"runtime": runtime, "live": live, "origins": origins, "is_guarded": bool(known_tokens)}),
+        state=State(
+            {
+                "runtime": runtime,
+                "live": live,
+                "overview": Overview(runtime.database, lambda: runtime.connections.failing),
+                "origins": origins,
+                "is_guarded": bool(known_tokens),
+            }
+        ),
         exception_handlers={ServiceError: _answer_error, HTTPException: _answer_http_error, Exception: _answer_failure},
         cors_config=cors,
         openapi_config=OpenAPIConfig(

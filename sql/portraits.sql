@@ -1,6 +1,5 @@
 -- name: overview
--- One page of the list of sources: those whose name, host or database contains `search`, by name. `matching` counts
--- all.
+-- Every source as the list shows it, by name, up to `most`.
 SELECT
     s.id,
     s.name,
@@ -9,36 +8,28 @@ SELECT
     s.pg_database,
     public.source_details_health_facts(s.id) AS health_facts,
     w.replication_lag_bytes,
-    counted.tables,
-    public.source_details_time(y.synced_at) AS synced_at,
-    s.matching
-FROM (
-    SELECT
-        s.*,
-        count(*) OVER () AS matching
-    FROM public.sources AS s
-    WHERE
-        %(search)s::text = ''
-        OR position(lower(%(search)s::text) IN lower(s.name)) > 0
-        OR position(lower(%(search)s::text) IN lower(concat_ws(' ', s.pg_host, s.pg_database))) > 0
-    ORDER BY lower(s.name), s.id
-    LIMIT %(limit)s OFFSET %(skip)s
-) AS s
+    coalesce(counted.tables, 0) AS tables,
+    public.source_details_time(y.synced_at) AS synced_at
+FROM public.sources AS s
 LEFT JOIN LATERAL (
-    SELECT w.*
+    SELECT w.replication_lag_bytes
     FROM public.wal_monitor AS w
     WHERE w.source_id = s.id
     ORDER BY w.id
     LIMIT 1
 ) AS w ON true
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
-CROSS JOIN LATERAL (
-    SELECT count(*) AS tables
+LEFT JOIN (
+    SELECT
+        t.source_id,
+        count(*) AS tables
     FROM public.source_details_registered AS t
-    WHERE t.source_id = s.id AND t.is_published
-) AS counted
+    WHERE t.is_published
+    GROUP BY t.source_id
+) AS counted ON counted.source_id = s.id
 -- include: locked_first
 ORDER BY lower(s.name), s.id
+LIMIT %(most)s
 
 -- name: all_health_facts
 -- What the health of each source is judged by.
@@ -96,7 +87,9 @@ SELECT
                 p.status,
                 coalesce(bool_or(pd.is_error), false) AS is_error,
                 coalesce(
-                    json_agg(d.name ORDER BY d.name COLLATE "C") FILTER (WHERE d.name IS NOT NULL), '[]'
+                    json_agg(json_build_object('name', d.name, 'type', d.type) ORDER BY d.name COLLATE "C")
+                    FILTER (WHERE d.name IS NOT NULL),
+                    '[]'
                 ) AS destinations
             FROM public.pipelines AS p
             LEFT JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id

@@ -29,12 +29,15 @@ SECURITY_HEADERS = {
     "Vary": "accept-encoding",
 }
 
+# A state is shown by a sign and a word, never by colour alone.
+SIGNS = {"ok": "✓", "warning": "!", "error": "✕", "unknown": "?"}
 _CHANGES = {
     "INITIAL_LOAD": "new table",
     "NEW COLUMN": "column added",
     "DROP COLUMN": "column dropped",
     "CHANGES TYPE": "columns changed",
 }
+_DESTINATIONS = {"SNOWFLAKE": "Snowflake", "POSTGRES": "PostgreSQL"}
 # Bytes per minute: an idle server writes that much anyway.
 _STEADY = 10 * 1024
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
@@ -91,7 +94,7 @@ def _environment() -> Environment:
         auto_reload=False,
         finalize=_visible,
     )
-    environment.globals.update(asset=asset)
+    environment.globals.update(asset=asset, signs=SIGNS)
     environment.filters.update(
         moment=_moment,
         bytes=amount,
@@ -100,6 +103,8 @@ def _environment() -> Environment:
         number=lambda number: f"{number:,}",
         type_name=type_name,
         type_written=_type_written,
+        first_upper=lambda text: text[:1].upper() + text[1:],
+        destination=lambda kind: _DESTINATIONS.get(kind, kind.capitalize()),
         change=lambda kind: _CHANGES.get(kind, kind),
         urlencode=lambda values: urlencode({key: value for key, value in values.items() if value not in ("", None)}),
     )

@@ -10,6 +10,7 @@ _TYPES = {
     "page.js": "text/javascript",
     "page.css": "text/css",
     "icon.svg": "image/svg+xml",
+    **{f"icon-{level}.svg": "image/svg+xml" for level in ("ok", "warning", "error", "unknown")},
 }
 _FOREVER_S = 31_536_000
 

@@ -1,6 +1,6 @@
 """A source's web page as HTML in parts, so that an open page receives only the parts that changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -9,12 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from service.http.templates import amount, macros, render
+from service.http.templates import macros, render
 from service.pages.page import Page
 from service.sources.publication import ANSWERED
+from service.web import chart
+from service.web.chart import Samples
 
 _NOT_JUDGED: dict[str, Any] = {"level": "unknown", "reasons": []}
-_CHART_WIDTH, _CHART_HEIGHT = 240.0, 46.0
 _NOTHING_MORE: dict[str, Any] = {
     "synced_at": None,
     "seen": None,
@@ -24,8 +25,6 @@ _NOTHING_MORE: dict[str, Any] = {
     "changed_lately": {},
 }
 SORTS = ("name", "version", "columns", "changed")
-
-Samples = Sequence[tuple[datetime, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,7 @@ class Portrait:
 
     source_id: int
     name: str
+    level: str
     digest: str
     parts: dict[str, str]
     rows: dict[str, Row]
@@ -109,16 +109,20 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
     draw_part = macros("parts.html")
     parts = {
         # A page that an earlier version of the service stored has no health, until it expires.
+        "part-state": draw_part.state(meta.get("health", _NOT_JUDGED)["level"]),
         "part-health": draw_part.health(meta.get("health", _NOT_JUDGED)),
-        "part-connection": draw_part.connection(source, more),
-        "part-replication": draw_part.replication(source, wal, more, _chart(lag)),
-        "part-destinations": draw_part.destinations(details["destinations"], more),
+        "part-connection": draw_part.connection(source),
         # A page that an earlier version of the service stored has no drift, until it expires.
+        "part-figures": draw_part.figures(wal, more, tables, meta.get("drift")),
+        "part-lag": draw_part.lag(chart.draw(lag)),
+        "part-replication": draw_part.replication(source, wal, more),
+        "part-destinations": draw_part.destinations(details["destinations"], more),
         "part-count": draw_part.count(tables, meta.get("drift")),
     }
     return Portrait(
         source_id=source["id"],
         name=source["name"],
+        level=meta.get("health", _NOT_JUDGED)["level"],
         digest=digest,
         parts={name: _text(html) for name, html in parts.items()},
         rows={
@@ -143,19 +147,3 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
 def _text(html: str) -> str:
     # A plain str: joining Markup with other text would escape that text.
     return str.__str__(html).strip()
-
-
-def _chart(lag: Samples) -> dict[str, str]:
-    """The points of the chart's line, and a description in words."""
-    if len(lag) < 2:
-        return {"points": "", "words": "The lag chart fills in over time."}
-    first, last = lag[0][0], lag[-1][0]
-    span = (last - first).total_seconds() or 1
-    most = max(value for _, value in lag) or 1
-    points = " ".join(
-        f"{(when - first).total_seconds() / span * _CHART_WIDTH:.1f},"
-        f"{1 + _CHART_HEIGHT - value / most * _CHART_HEIGHT:.1f}"
-        for when, value in lag
-    )
-    since = first.strftime("%H:%M:%S UTC")
-    return {"points": points, "words": f"Lag since {since}: now {amount(lag[-1][1])}, at most {amount(most)}."}

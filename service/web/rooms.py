@@ -16,7 +16,9 @@ import msgspec
 
 from service.web.portrait import Portrait
 
-HEARTBEAT_S = 15.0
+# Pages that hear nothing for twice as long say that they are not current.
+HEARTBEAT_S = 5.0
+_BEAT = b"event: beat\ndata: {}\n\n"
 # A page that is this many events behind is asked to read everything again.
 MOST_WAITING = 32
 _REMEMBERED_CHANGES = 64
@@ -52,7 +54,7 @@ class Watcher:
         self._more.set()
 
     async def next(self) -> bytes | None:
-        """The next event; a comment if there is none for a heartbeat's time; None at the end."""
+        """The next event; `beat` if there is none for a heartbeat's time; None at the end."""
         try:
             async with asyncio.timeout(HEARTBEAT_S):
                 while not self._waiting:
@@ -61,7 +63,7 @@ class Watcher:
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            return b": still here\n\n"
+            return _BEAT
         return self._waiting.popleft()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import Response, get, head, post, route
 from litestar.enums import HttpMethod
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from markupsafe import Markup
 
@@ -15,12 +15,14 @@ from service.http.caching_headers import etag, matches
 from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, is_cross_site, may_sync, may_watch, runtime_of
 from service.http.openapi import FLAG, ID, described
-from service.http.templates import SECURITY_HEADERS, render
+from service.http.templates import SECURITY_HEADERS, SIGNS, render
 from service.pages.page import Page
-from service.sources.health import health
+from service.sources.health import LEVELS
 from service.sources.schema_diff import version_difference
 from service.web import assets
 from service.web.live import Live
+from service.web.overview import SORTS as SORTED_BY
+from service.web.overview import Overview, select
 from service.web.portrait import SORTS, Portrait
 from service.web.refresh import progress, sync_watched
 
@@ -61,18 +63,30 @@ def _page(text: str) -> Page:
 
 
 @route("/", http_method=_READ, include_in_schema=False)
-async def list_page(request: AppRequest, q: Text = "", skip: MaybeText = None) -> Response[bytes]:
-    """The list of sources by name, with their health."""
+async def list_page(
+    request: AppRequest,
+    q: Text = "",
+    level: Annotated[str, QueryParameter(name="state")] = "",
+    sort: Text = "state",
+    skip: MaybeText = None,
+) -> Response[bytes]:
+    """The list of sources, the worst first."""
     first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
-    runtime = runtime_of(request)
-    rows = await runtime.database.fetch_all("overview", search=parameters.search("q", q), limit=_LISTED, skip=first)
-    failing = runtime.connections.failing
-    sources = [row | {"health": health(row["health_facts"], failing.get(row["id"])).body()} for row in rows]
-    matching = rows[0]["matching"] if rows else 0
+    overview: Overview = request.app.state.overview
+    sources = await overview.sources()
+    chosen = {"q": parameters.search("q", q), "state": level if level in LEVELS else "", "sort": "state"}
+    if sort in SORTED_BY:
+        chosen["sort"] = sort
+    selection = select(sources, search=chosen["q"], state=chosen["state"], sort=chosen["sort"])
+    matching = len(selection.sources)
     text = render(
         "sources.html",
-        sources=sources,
-        search=q,
+        sources=selection.sources[first : first + _LISTED],
+        chosen=chosen,
+        counts=selection.counts,
+        found=selection.found,
+        total=len(sources),
+        first=first,
         matching=matching,
         before=max(first - _LISTED, 0) if first else None,
         after=first + _LISTED if first + _LISTED < matching else None,
@@ -105,6 +119,8 @@ def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: s
     return render(
         "details.html",
         name=portrait.name,
+        level=portrait.level,
+        sign=SIGNS[portrait.level],
         source_id=portrait.source_id,
         version=portrait.version,
         parts=portrait.marked_parts,
@@ -200,7 +216,7 @@ async def events(
     """Server-sent events: `hello`, `changed` (which parts), `whole` (read everything again), `trouble`, `gone`.
 
     The id of a `changed` event is the version that it leads to. A client that reconnects with it as Last-Event-ID
-    receives what it missed. A comment every 15 s.
+    receives what it missed. `beat` if nothing happens for 5 s.
     """
     may_watch(request)
     stream = await _live(request).open(

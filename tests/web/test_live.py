@@ -167,13 +167,13 @@ async def test_streams_that_are_asked_for_at_once_are_bounded_too(start: Start, 
     assert live.streams == 0
 
 
-async def test_silence_is_filled_with_comments(site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_is_filled_with_beats(site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that proxies do not close the connection as dead."""
     monkeypatch.setattr(rooms, "HEARTBEAT_S", 0.01)
     source = add_source(config)
     stream = await site.service.app.live.open(source, None, with_parts=False)
     heard = [await anext(stream) for _ in range(3)]
-    assert b": still here\n\n" in heard
+    assert b"event: beat\ndata: {}\n\n" in heard
     await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 

@@ -6,6 +6,33 @@ const main = document.getElementById("main");
 const source = main.dataset.source;
 const byId = (id) => document.getElementById(id);
 
+// ---- times: how long ago, for people; exact in the tooltip, and on a click in the reader's own zone
+
+const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [Infinity, "day", 86400]];
+const ago = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const ownZone = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
+// What the server sent, before times were told: only that can be compared with what it sends later.
+const sent = new WeakMap();
+const sentHtml = (part) => sent.get(part) ?? part.outerHTML;
+
+function tellTimes(within) {
+  for (const time of within.querySelectorAll("time")) {
+    const seconds = Math.max((Date.now() - Date.parse(time.dateTime)) / 1000, 0);
+    const [, unit, size] = STEPS.find(([limit]) => seconds < limit);
+    if (!time.title) {
+      time.title = `${time.textContent} · ${ownZone.format(new Date(time.dateTime))}`;
+      time.className = "told";
+    }
+    if (!time.dataset.isExact) time.textContent = ago.format(-Math.floor(seconds / size), unit);
+  }
+}
+
+function remember() {
+  for (const part of document.querySelectorAll("[id^=part-], #listed tr")) {
+    if (!sent.has(part)) sent.set(part, part.outerHTML);
+  }
+}
+
 function element(html) {
   const template = document.createElement("template");
   template.innerHTML = html.trim();
@@ -24,12 +51,29 @@ function replace(id, html) {
   if (!old || !fresh) return;
   const hadFocus = old.contains(document.activeElement);
   const wasHidden = old.hidden;
-  if (old.outerHTML === fresh.outerHTML) return;
+  if (sentHtml(old) === fresh.outerHTML) return;
+  sent.set(fresh, fresh.outerHTML);
   old.replaceWith(fresh);
-  fresh.hidden = wasHidden;
+  // Rows are hidden by the search.
+  if (fresh.matches("tr")) fresh.hidden = wasHidden;
+  tellTimes(fresh);
   if (hadFocus) (fresh.querySelector("a, button") || main).focus({ preventScroll: true });
   if (id !== "part-freshness") highlight(fresh);
+  if (id === "part-state") mark();
+  offerCopies(fresh);
   kept();
+}
+
+// The state is in the tab as well.
+function mark() {
+  const state = byId("part-state");
+  byId("icon").href = state.dataset.icon;
+  document.title = document.title.replace(/^\S+/, state.querySelector("[aria-hidden]").textContent);
+}
+
+// Copying needs a script: without it the text can be selected.
+function offerCopies(within) {
+  for (const button of within.querySelectorAll("button.copy")) button.hidden = !navigator.clipboard;
 }
 
 function highlight(fresh) {
@@ -58,18 +102,21 @@ async function readWhole() {
   version = other.getElementById("main").dataset.version;
   for (const part of other.querySelectorAll("[id^=part-]")) {
     const held = byId(part.id);
-    if (held && held.outerHTML !== part.outerHTML) replace(part.id, part.outerHTML);
+    if (held && sentHtml(held) !== part.outerHTML) replace(part.id, part.outerHTML);
   }
   const listed = byId("listed");
   const held = new Map(Array.from(listed.rows, (row) => [row.id, row]));
   const rows = Array.from(other.getElementById("listed").rows, (row) => {
     const old = held.get(row.id);
-    if (old && old.innerHTML === row.innerHTML) return old;
+    if (old && sentHtml(old) === row.outerHTML) return old;
+    sent.set(row, row.outerHTML);
+    tellTimes(row);
     highlight(row);
     return row;
   });
   listed.replaceChildren(...rows);
   document.title = other.title;
+  remember();
   document.querySelector("h1").textContent = other.querySelector("h1").textContent;
   filter();
 }
@@ -84,9 +131,24 @@ function kept() {
 const live = byId("live");
 let stream;
 let reading = Promise.resolve();
+// The service is heard from every five seconds.
+const SILENCE_MS = 12000;
+let silence;
+
+// A server that is frozen closes no connection: only its silence tells.
+function heard() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    say("Not current: the service is silent", true);
+    stream?.close();
+    stream = undefined;
+    setTimeout(listenWhileSeen, 2000 + Math.random() * 3000);
+  }, SILENCE_MS);
+}
 
 function say(text, isLost) {
   live.hidden = false;
+  document.body.classList.toggle("not-current", isLost);
   live.classList.toggle("lost", isLost);
   if (live.textContent !== text) live.textContent = text;
 }
@@ -95,7 +157,10 @@ function listen() {
   if (stream && stream.readyState !== EventSource.CLOSED) return;
   const own = new EventSource(`../../api/v1/sources/${source}/events?parts=true&since=${encodeURIComponent(version)}`);
   stream = own;
+  heard();
+  own.addEventListener("beat", heard);
   const on = (kind, act) => own.addEventListener(kind, (event) => {
+    heard();
     const data = JSON.parse(event.data);
     told = data.version;
     act(data);
@@ -127,6 +192,7 @@ function listenWhileSeen() {
   else if (stream) {
     stream.close();
     stream = undefined;
+    clearTimeout(silence);
   }
 }
 
@@ -151,6 +217,7 @@ async function showSchema(table) {
   const dialog = byId("schema");
   const answer = await fetch(`../../sources/tables/${table}?fragment=true`, { headers: { Accept: "text/html" } });
   dialog.innerHTML = await answer.text();
+  tellTimes(dialog);
   const close = document.createElement("button");
   close.className = "close";
   close.textContent = "Close";
@@ -218,6 +285,20 @@ function show(progress, kind, data) {
 
 // ---- all of it
 
+remember();
+tellTimes(document);
+setInterval(() => tellTimes(document), 10000);
+document.addEventListener("click", (event) => {
+  const time = event.target.closest("time");
+  if (!time || event.target.closest("a")) return;
+  if (time.dataset.isExact) delete time.dataset.isExact;
+  else {
+    time.dataset.isExact = "true";
+    time.textContent = ownZone.format(new Date(time.dateTime));
+  }
+  tellTimes(document);
+});
+
 if (source) {
   // "Reload" counts once: not when the browser reloads, nor when this script reads the page.
   const here = new URL(location.href);
@@ -228,6 +309,21 @@ if (source) {
   listenWhileSeen();
   document.addEventListener("visibilitychange", listenWhileSeen);
   addEventListener("pageshow", listenWhileSeen);
+  offerCopies(document);
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, textarea, select, dialog");
+    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      search.focus();
+    } else if (event.key === "Escape" && event.target === search) search.blur();
+  });
   byId("refresh").addEventListener("submit", (event) => {
     event.preventDefault();
     refresh(event.target);
