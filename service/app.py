@@ -9,7 +9,6 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Server
 from litestar.types import ASGIApp
 
@@ -23,14 +22,15 @@ from service.http.error_answers import error_answer
 from service.http.gate import Gate
 from service.http.host_names import HostNames
 from service.http.hot_path import HotPath
-from service.http.openapi import with_heads_of_schema
+from service.http.openapi import CHAPTERS, Document, with_heads_of_schema
 from service.http.refusals import Refusals
 from service.http.request_log import log_requests
 from service.http.root_path import below
 from service.runtime import Runtime
-from service.web import views
+from service.web import docs_view, list_view, table_view, views
 from service.web.live import Live
-from service.web.overview import Overview
+from service.web.lobby import Lobby
+from service.web.seats import Seats
 
 
 class App(NamedTuple):
@@ -40,6 +40,9 @@ class App(NamedTuple):
     live: Live
 
 
+_PAGES = [*list_view.HANDLERS, *views.HANDLERS, *table_view.HANDLERS, *docs_view.HANDLERS]
+
+
 def build(runtime: Runtime, settings: Settings) -> App:
     """The application over a runtime that its caller starts and stops."""
 
@@ -47,21 +50,22 @@ def build(runtime: Runtime, settings: Settings) -> App:
     origins = settings.cors_origin_list
     cors = _cors(origins)
     refusals = Refusals(runtime.metrics, cors)
-    live = Live(
-        runtime.database, runtime.pages, runtime.connections, runtime.observer, most_streams=settings.most_streams
-    )
-    runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: live.streams)
+    seats = Seats(settings.most_streams)
+    live = Live(runtime.database, runtime.pages, runtime.connections, runtime.observer, seats)
+    lobby = Lobby(seats, runtime.observer)
+    runtime.metrics.gauge("live_streams", "open pages and other live streams", lambda: seats.taken)
     runtime.metrics.gauge("tasks", "asyncio tasks that have not ended", lambda: len(asyncio.all_tasks()))
     # A server that stops waits for its connections, and a live stream has no end of its own.
     runtime.on_stopping(live.close)
+    runtime.on_stopping(lobby.close)
 
     framework = Litestar(
-        route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *views.HANDLERS],
+        route_handlers=[*sources.HANDLERS, *tables.HANDLERS, *operations.HANDLERS, *_PAGES],
         state=State(
             {
                 "runtime": runtime,
                 "live": live,
-                "overview": Overview(runtime.database, lambda: runtime.connections.failing),
+                "lobby": lobby,
                 "origins": origins,
                 "is_guarded": bool(known_tokens),
             }
@@ -73,8 +77,9 @@ def build(runtime: Runtime, settings: Settings) -> App:
             version=service.__version__,
             servers=[Server(url=settings.root_path or "/")],
             path="/schema",
-            # No documentation page: Litestar's load their scripts from other hosts.
-            render_plugins=[JsonRenderPlugin()],
+            # Litestar's own documentation pages load their scripts from other hosts: /docs is ours.
+            render_plugins=[Document()],
+            tags=CHAPTERS,
             components=Components(
                 security_schemes={
                     "bearer": SecurityScheme(type="http", scheme="bearer"),
@@ -118,7 +123,7 @@ def _cors(origins: list[str]) -> CORSConfig | None:
             "Last-Event-ID",
             "X-Request-ID",
         ],
-        expose_headers=["Age", "Cache-Status", "ETag", "Retry-After", "X-Request-ID"],
+        expose_headers=["Age", "Cache-Status", "ETag", "Link", "Retry-After", "X-Request-ID", "X-Total-Count"],
         max_age=600,
     )
 

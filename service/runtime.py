@@ -23,6 +23,7 @@ from service.pages.refresher import Refresher
 from service.pages.sampler import Sampler
 from service.pages.warming import Warming
 from service.sources.connections import ConnectionOptions, Connections
+from service.sources.overview import Overview
 from service.sources.publication import Publications
 from service.sources.schedule import Schedule
 from service.sources.sync import Synchronizer, SyncResult
@@ -92,6 +93,8 @@ class Parts:
             # The statements have their own limit. This one is for a source that stops answering.
             patience_s=connect_s + 3 * statement_s,
         )
+
+        self.overview = Overview(self.database, lambda: self.connections.failing)
 
     async def identity(self) -> str:
         """Names the config database: its pages are not those of a copy. Raises ServiceError if it cannot be asked."""

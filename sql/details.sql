@@ -188,8 +188,8 @@ CROSS JOIN state
 -- include: locked_first
 
 -- name: locked_first
--- Part of every statement that calls source_details_health_facts or source_details_wal_class. They read these tables in
--- the statement's snapshot. Named here, the tables are locked before that snapshot is taken: one that ALTER TABLE rewrites
+-- Part of every statement that calls source_details_health_facts, source_details_wal_class or
+-- source_details_wal_thresholds. They read these tables in the statement's snapshot. Named here, the tables are locked before that snapshot is taken: one that ALTER TABLE rewrites
 -- during the wait would look empty (PostgreSQL manual, MVCC, Caveats).
 CROSS JOIN (
     SELECT

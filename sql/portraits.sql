@@ -28,7 +28,7 @@ LEFT JOIN (
     GROUP BY t.source_id
 ) AS counted ON counted.source_id = s.id
 -- include: locked_first
-ORDER BY lower(s.name), s.id
+ORDER BY s.name, s.id
 LIMIT %(most)s
 
 -- name: all_health_facts
@@ -39,26 +39,59 @@ SELECT
 FROM public.sources AS s
 -- include: locked_first
 
+-- name: lag_samples
+-- Part of a source's web page: the highest lag and retained WAL in every `bucket_s` seconds of the last `span_s`.
+SELECT
+    coalesce(
+        json_agg(
+            json_build_array(public.source_details_time(b.seen_at), b.lag_bytes, b.retained_bytes) ORDER BY b.seen_at
+        ),
+        '[]'
+    )
+FROM (
+    SELECT
+        min(l.seen_at) AS seen_at,
+        max(l.lag_bytes) AS lag_bytes,
+        max(l.retained_bytes) AS retained_bytes
+    FROM public.source_details_lag AS l
+    WHERE
+        l.source_id = %(id)s::int
+        AND l.lag_bytes IS NOT NULL
+        AND l.seen_at > now() - make_interval(secs => %(span_s)s)
+    GROUP BY date_bin(make_interval(secs => %(bucket_s)s), l.seen_at, 'epoch')
+) AS b
+
+-- name: lag_history
+-- The lag of a source over a longer time than its web page shows at first. No row for an unknown id.
+SELECT
+    (
+        -- include: lag_samples
+    ) AS lag,
+    public.source_details_time(now()) AS now,
+    (
+        SELECT row_to_json(limits)
+        FROM public.source_details_wal_thresholds() AS limits
+    ) AS thresholds
+FROM public.sources AS s
+-- include: locked_first
+WHERE s.id = %(id)s::int
+
 -- name: portrait_extras
 -- What a source's web page shows besides its details: when it was last synced, and what was seen of its server and slot
--- then; the lag as the WAL monitor recently measured it; the slot at the monitor's last check,
+-- then; the lag as the WAL monitor recently measured it, and the thresholds of the WAL that a slot retains; the slot at the monitor's last check,
 -- with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their destinations; and
--- for each table whose newest version is of the last `days` days, what it changed and when. No row for an unknown id.
+-- for each table whose newest version is of the last `days` days, what it changed (with up to four names of
+-- new and of dropped columns) and when. No row for an unknown id.
 SELECT
     public.source_details_time(y.synced_at) AS synced_at,
     y.seen,
     (
-        SELECT coalesce(json_agg(json_build_array(recent.seen_at, recent.lag_bytes) ORDER BY recent.seen_at), '[]')
-        FROM (
-            SELECT
-                l.seen_at,
-                l.lag_bytes
-            FROM public.source_details_lag AS l
-            WHERE l.source_id = s.id AND l.lag_bytes IS NOT NULL
-            ORDER BY l.seen_at DESC
-            LIMIT 120
-        ) AS recent
+        -- include: lag_samples
     ) AS lag,
+    (
+        SELECT row_to_json(limits)
+        FROM public.source_details_wal_thresholds() AS limits
+    ) AS thresholds,
     (
         SELECT row_to_json(slot)
         FROM (
@@ -101,11 +134,41 @@ SELECT
     (
         SELECT
             coalesce(
-                json_object_agg(t.id, json_build_array(h.changes_type, public.source_details_time(h.created_at))), '{}'
+                json_object_agg(
+                    t.id,
+                    json_build_array(
+                        h.changes_type,
+                        public.source_details_time(h.created_at),
+                        -- Objects are keyed by column name; of other forms no names are known.
+                        CASE
+                            WHEN jsonb_typeof(h.schema_table_old) = 'object' AND jsonb_typeof(h.schema_table_new) = 'object'
+                                THEN
+                                    json_build_object(
+                                        'added',
+                                        ARRAY(
+                                            SELECT jsonb_object_keys(h.schema_table_new)
+                                            EXCEPT
+                                            SELECT jsonb_object_keys(h.schema_table_old)
+                                            ORDER BY 1
+                                            LIMIT 4
+                                        ),
+                                        'dropped',
+                                        ARRAY(
+                                            SELECT jsonb_object_keys(h.schema_table_old)
+                                            EXCEPT
+                                            SELECT jsonb_object_keys(h.schema_table_new)
+                                            ORDER BY 1
+                                            LIMIT 4
+                                        )
+                                    )
+                        END
+                    )
+                ),
+                '{}'
             )
         FROM public.source_details_registered AS t
         CROSS JOIN LATERAL (
-            SELECT h.changes_type, h.created_at
+            SELECT h.changes_type, h.created_at, h.schema_table_old, h.schema_table_new
             FROM public.source_details_versions AS h
             WHERE h.table_id = t.id AND h.version IS NOT NULL
             ORDER BY h.version DESC
@@ -117,4 +180,5 @@ SELECT
     ) AS changed_lately
 FROM public.sources AS s
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
+-- include: locked_first
 WHERE s.id = %(id)s::int

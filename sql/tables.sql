@@ -4,6 +4,7 @@
 -- columns from the versions next to it; the latest has those of the table itself.
 SELECT
     t.source_id,
+    s.name AS source_name,
     coalesce(t.table_name, 'Unknown') AS table_name,
     own.latest,
     (
@@ -67,6 +68,7 @@ SELECT
         ) AS described
     ) AS versions
 FROM public.source_details_registered AS t
+INNER JOIN public.sources AS s ON s.id = t.source_id
 CROSS JOIN LATERAL (
     SELECT
         greatest(

@@ -22,7 +22,8 @@ LEFT JOIN LATERAL (
 ORDER BY c.id
 
 -- name: record_wal
--- Writes what was measured into the platform's table, and into the history, which keeps one day. If the source could
+-- Writes what was measured into the platform's table, and into the history. That keeps everything for a day, and then one
+-- measurement of every ten minutes up to a week. If the source could
 -- not be queried, only its status and the error are written. No row for a source that is gone.
 WITH source AS (
     SELECT s.id
@@ -34,7 +35,20 @@ WITH source AS (
 
 pruned AS (
     DELETE FROM public.source_details_lag AS l
-    WHERE l.source_id = %(id)s::int AND l.seen_at < now() - interval '1 day'
+    WHERE
+        l.source_id = %(id)s::int
+        AND (
+            l.seen_at < now() - interval '7 days'
+            -- Only what has become a day old since the last rounds is looked at.
+            OR l.seen_at BETWEEN now() - interval '1 day 1 hour' AND now() - interval '1 day'
+            AND EXISTS (
+                SELECT FROM public.source_details_lag AS kept
+                WHERE
+                    kept.source_id = l.source_id
+                    AND kept.seen_at >= date_bin(interval '10 minutes', l.seen_at, 'epoch')
+                    AND kept.seen_at < l.seen_at
+            )
+        )
 ),
 
 noted AS (

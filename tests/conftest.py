@@ -12,7 +12,10 @@ if name := os.environ.get("MUTANT"):
     MUTANTS[name].apply()
 
 # For the tests themselves: what they change, which browser and Python they use.
-_OURS = ("ROSETTA_WRITE_OPERATING", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES", "ROSETTA_STRANGERS", "ROSETTA_PYTHON")
+_OURS = (
+    "ROSETTA_WRITE_OPERATING", "ROSETTA_WRITE_PICTURES", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES",
+    "ROSETTA_STRANGERS", "ROSETTA_PYTHON",
+)  # fmt: skip
 _kept = {name: os.environ[name] for name in _OURS if name in os.environ}
 surroundings.forget()
 os.environ |= _kept
@@ -40,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="containers (testcontainers), wheels (embedded servers), or auto: containers where an engine answers",
     )
+    parser.addoption("--gallery", metavar="DIR", help="write pictures of every state of the web pages; with -m browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

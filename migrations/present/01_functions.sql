@@ -176,7 +176,23 @@ AS $$
     FROM regexp_match(total_wal_size, '^\s*(\d{1,6}(?:\.\d{1,9})?)\s*(bytes|B|kB|MB|GB|TB)\s*$', 'i') AS part
 $$;
 
--- OK, WARNING or ERROR by the thresholds (MB) of rosetta_setting_configuration; NULL if the size is unknown.
+-- From how many bytes on the WAL that a slot retains is a warning, and an error: rosetta_setting_configuration has them
+-- in MB.
+CREATE OR REPLACE FUNCTION public.source_details_wal_thresholds(OUT warning_bytes bigint, OUT error_bytes bigint)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        (coalesce(max(mb) FILTER (WHERE config_key LIKE '%WARNING'), 3000) * 1048576)::bigint,
+        (coalesce(max(mb) FILTER (WHERE config_key LIKE '%ERROR'), 6000) * 1048576)::bigint
+    FROM (
+        SELECT config_key, substring(config_value FROM '^\s*(\d{1,12}(?:\.\d+)?)\s*$')::numeric AS mb
+        FROM public.rosetta_setting_configuration
+        WHERE config_key IN ('WAL_MONITORING_THRESHOLD_WARNING', 'WAL_MONITORING_THRESHOLD_ERROR')
+    ) AS thresholds
+$$;
+
+-- OK, WARNING or ERROR by those thresholds; NULL if the size is unknown.
 CREATE OR REPLACE FUNCTION public.source_details_wal_class(wal_bytes bigint) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -184,13 +200,9 @@ AS $$
     SELECT
         CASE
             WHEN wal_bytes IS NULL THEN NULL
-            WHEN wal_bytes >= coalesce(max(mb) FILTER (WHERE config_key LIKE '%ERROR'), 6000) * 1048576 THEN 'ERROR'
-            WHEN wal_bytes >= coalesce(max(mb) FILTER (WHERE config_key LIKE '%WARNING'), 3000) * 1048576 THEN 'WARNING'
+            WHEN wal_bytes >= error_bytes THEN 'ERROR'
+            WHEN wal_bytes >= warning_bytes THEN 'WARNING'
             ELSE 'OK'
         END
-    FROM (
-        SELECT config_key, substring(config_value FROM '^\s*(\d{1,12}(?:\.\d+)?)\s*$')::numeric AS mb
-        FROM public.rosetta_setting_configuration
-        WHERE config_key IN ('WAL_MONITORING_THRESHOLD_WARNING', 'WAL_MONITORING_THRESHOLD_ERROR')
-    ) AS thresholds
+    FROM public.source_details_wal_thresholds()
 $$;

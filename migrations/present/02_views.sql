@@ -190,3 +190,6 @@ EXCEPTION
         RETURN NULL;
 END
 $$;
+
+COMMENT ON TABLE public.source_details_lag IS
+'Replication lag of each source as source_details'' WAL monitor saw it: all of a day, a part of a week.';

@@ -15,10 +15,9 @@ from service.errors import EntityNotFoundError
 from service.http.templates import amount
 from service.printable import printable_json
 from service.sources.address import SourceAddress
-from service.sources.health import health, look
+from service.sources.health import look
+from service.sources.overview import select
 from service.sources.state import read_state
-
-_ALL = 1_000_000
 
 
 def main(arguments: list[str]) -> int:
@@ -48,25 +47,17 @@ def main(arguments: list[str]) -> int:
 
 
 async def _list(options: argparse.Namespace, bench: Workbench) -> int:
-    rows = await bench.database.fetch_all("overview", search=options.search, limit=_ALL, skip=0)
-    facts = [
-        {key: row[key] for key in ("id", "name", "pg_host", "pg_port", "pg_database", "tables", "synced_at")}
-        | {"lag_bytes": row["replication_lag_bytes"]}
-        | {"health": (state := health(row["health_facts"])).level, "reasons": [each.says for each in state.reasons]}
-        for row in rows
-    ]
-    lines = table(
-        ("ID", "NAME", "PLACE", "HEALTH", "TABLES", "LAG", "LAST SYNC"),
-        [
-            (
-                fact["id"], fact["name"], f"{fact['pg_host']}:{fact['pg_port']}/{fact['pg_database']}",
-                fact["health"] + (f" ({'; '.join(fact['reasons'])})" if fact["reasons"] else ""), fact["tables"],
-                None if fact["lag_bytes"] is None else amount(fact["lag_bytes"]), fact["synced_at"],
-            )
-            for fact in facts
-        ],
-    )  # fmt: skip
-    show(facts, lines, as_json=options.json)
+    found = select(await bench.overview.sources(), search=options.search, state="", sort="state").sources
+    rows = [
+        (
+            source.id, source.name, source.place,
+            source.level + (f" ({'; '.join(reason.says for reason in source.reasons)})" if source.reasons else ""),
+            source.tables, None if source.lag_bytes is None else amount(source.lag_bytes), source.synced_at,
+        )
+        for source in found
+    ]  # fmt: skip
+    lines = table(("ID", "NAME", "PLACE", "STATE", "TABLES", "LAG", "LAST SYNC"), rows)
+    show([source.facts for source in found], lines, as_json=options.json)
     return FINE
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from service.http.caching_headers import GUESS_NOTHING
-from service.http.templates import SECURITY_HEADERS, render
+from service.http.templates import SECURITY_HEADERS, render, root_of
 
-_TITLES = {404: "Not found", 503: "Not right now"}
+_TITLES = {404: "Not found", 503: "Not available right now"}
+# An open page tries again that often, as long as the service cannot answer.
+_RETRY_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,9 @@ def error_answer(
     message = str(content["message"])
     text = render(
         "error.html",
-        # Relative, as every link: a proxy may serve this below a path of its own.
-        root="../" * (path.count("/") - 1) or "./",
+        root=root_of(path),
         title=title or _TITLES.get(status, "That did not work"),
+        retry_s=_RETRY_S if status == 503 else None,
         message=f"{message[:1].upper()}{message[1:]}.",
     )
     return ErrorAnswer(text.encode(), "text/html; charset=utf-8", dict(SECURITY_HEADERS))

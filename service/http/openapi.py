@@ -1,11 +1,14 @@
 """The OpenAPI descriptions of parameters, responses and errors, each with an example."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from litestar import Request
 from litestar.enums import HttpMethod, ScopeType
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example, Operation
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Example, Operation, Tag
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.schemas import Details, Error, Source, SyncReport, TableSchema
@@ -14,7 +17,14 @@ from service.http.schemas import Details, Error, Source, SyncReport, TableSchema
 ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 # Litestar would add null for an optional one, which a URL cannot express.
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "one_of": None}
+TEXT: dict[str, Any] = {"type": "string", "one_of": None}
 FLAG: dict[str, Any] = {"type": "boolean", "one_of": None}
+
+CHAPTERS = [
+    Tag("sources", "Source databases: their state, their tables, and what is replicated where."),
+    Tag("tables", "Tables of a source, and the versions of their schemas."),
+    Tag("operations", "For orchestrators and monitoring."),
+]
 
 _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
     401: (
@@ -154,8 +164,21 @@ class Answered(Operation):
             self.responses.pop("400", None)
 
 
+def named(name: str, tag: str) -> dict[str, Any]:
+    """The operation's id, of which generators of clients make a name, and its chapter."""
+
+    def operation_id(_: Any, method: Any, __: Any) -> str:
+        # Every GET answers HEAD too. The document leaves those out, and the framework wants no id twice.
+        return name if method == HttpMethod.GET or method == HttpMethod.POST else f"{name}_{str(method).lower()}"
+
+    return {"operation_id": operation_id, "tags": [tag]}
+
+
 def described(
-    shape: Any, *statuses: int, media_type: str = "application/json", is_open: bool = False
+    shape: Any,
+    *statuses: int,
+    media_type: str = "application/json",
+    is_open: bool = False,
 ) -> dict[str, Any]:
     """The responses of a handler: 200 with that shape, 304 if it is among `statuses`, and an error for each other one.
 
@@ -177,6 +200,11 @@ def described(
     return {"responses": responses, "operation_class": Answered}
 
 
+def enumeration(values: Iterable[str]) -> dict[str, Any]:
+    """The schema of a parameter that has one of these values."""
+    return {"type": "string", "enum": list(values), "one_of": None}
+
+
 def errors(*statuses: int) -> dict[int, ResponseSpec]:
     """Error responses for these statuses, each with an example."""
     return {
@@ -188,6 +216,23 @@ def errors(*statuses: int) -> dict[int, ResponseSpec]:
         )
         for status in statuses
     }
+
+
+class Document(JsonRenderPlugin):
+    """The OpenAPI document, without a double of every GET for HEAD."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document as JSON."""
+        return super().render(request, without_heads(openapi_schema))
+
+
+def without_heads(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document without the operations of HEAD."""
+    paths = {
+        path: {method: operation for method, operation in item.items() if method != "head"}
+        for path, item in document["paths"].items()
+    }
+    return document | {"paths": paths}
 
 
 def with_heads_of_schema(app: ASGIApp) -> ASGIApp:

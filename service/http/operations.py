@@ -8,12 +8,12 @@ from litestar.enums import HttpMethod
 from service.http.caching_headers import GUESS_NOTHING
 from service.http.context import AppRequest, runtime_of
 from service.http.gate import is_known
-from service.http.openapi import described, errors
+from service.http.openapi import described, errors, named
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 
-@route("/health/live", http_method=_READ, summary="Liveness")
+@route("/health/live", http_method=_READ, summary="Liveness", **named("get_liveness", "operations"))
 async def live() -> dict[str, str]:
     """Answers as long as the process runs."""
     return {"status": "live"}
@@ -23,6 +23,7 @@ async def live() -> dict[str, str]:
     "/health/ready",
     http_method=_READ,
     summary="Readiness, and what is degraded",
+    **named("get_readiness", "operations"),
     **described(dict[str, Any], 503, is_open=True),
 )
 async def ready(request: AppRequest) -> Response[dict[str, Any]]:
@@ -36,12 +37,20 @@ async def ready(request: AppRequest) -> Response[dict[str, Any]]:
 
 
 @route(
-    "/metrics", http_method=_READ, summary="Metrics for Prometheus", media_type=MediaType.TEXT, responses=errors(401)
+    "/metrics",
+    http_method=_READ,
+    summary="Metrics for Prometheus",
+    media_type=MediaType.TEXT,
+    responses=errors(401),
+    **named("get_metrics", "operations"),
 )
 async def metrics(request: AppRequest) -> Response[bytes]:
-    """In the Prometheus text format."""
-    text = runtime_of(request).metrics.text()
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=GUESS_NOTHING)
+    """In OpenMetrics if `Accept` names it, otherwise in Prometheus's text format."""
+    text, media_type = runtime_of(request).metrics.text(request.headers.get("accept", ""))
+    answer = Response(text, headers=GUESS_NOTHING | {"Vary": "accept"})
+    # As a header: the framework would add a charset to a type that has one.
+    answer.headers["content-type"] = media_type
+    return answer
 
 
 HANDLERS = [live, ready, metrics]

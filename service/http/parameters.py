@@ -1,6 +1,7 @@
 """Parses the parameters in a URL."""
 
 import re
+from collections.abc import Iterable
 
 from service.errors import EntityNotFoundError, InvalidInputError
 
@@ -45,6 +46,17 @@ def search(name: str, text: str) -> str:
     """A text to search for. InvalidInputError if PostgreSQL cannot have it in a text."""
     if "\0" in text:
         raise InvalidInputError(f"{name} must not contain a zero byte", parameter=name)
+    return text
+
+
+def choice(name: str, text: str | None, choices: Iterable[str], default: str) -> str:
+    """One of `choices`; absent is `default`. InvalidInputError otherwise."""
+    if text is None:
+        return default
+    if text not in choices:
+        raise InvalidInputError(
+            f"{name} must be one of {', '.join(choices)}, not '{_shown(text)}'", parameter=name, value=_shown(text)
+        )
     return text
 
 

@@ -5,21 +5,30 @@ from typing import Annotated
 
 import msgspec
 from litestar import MediaType, Response, post, route
+from litestar.datastructures import ResponseHeader
 from litestar.enums import HttpMethod
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from service.errors import EntityNotFoundError, SyncError
 from service.http import parameters
 from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_reload
 from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, may_sync, runtime_of
-from service.http.openapi import COUNT, FLAG, ID, described
+from service.http.openapi import COUNT, FLAG, ID, TEXT, described, enumeration, named
+from service.http.paging import page_links
 from service.http.schemas import Details, Source, SyncReport
 from service.pages.page import Page
+from service.sources.health import LEVELS
+from service.sources.overview import SORTS, select
 
 _JSON = MediaType.JSON
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _LARGEST_SKIP = 2**31 - 1
+
+_LIST_HEADERS = [
+    ResponseHeader("X-Total-Count", description="how many sources match in all", documentation_only=True),
+    ResponseHeader("Link", description="the next and the previous page (RFC 8288)", documentation_only=True),
+]
 
 SourceId = Annotated[str, Parameter(description="the source's id", schema_extra=ID)]
 
@@ -38,7 +47,14 @@ async def _page(
     return _finished(await form(page, encoding, weigh), page_headers(encoding) | more)
 
 
-@route("/api/v1/sources", http_method=_READ, summary="List sources", **described(list[Source], 422, 503))
+@route(
+    "/api/v1/sources",
+    http_method=_READ,
+    summary="List sources",
+    response_headers=_LIST_HEADERS,
+    **named("list_sources", "sources"),
+    **described(list[Source], 422, 503),
+)
 async def list_sources(
     request: AppRequest,
     skip: Annotated[
@@ -47,21 +63,49 @@ async def list_sources(
     limit: Annotated[
         str | None, Parameter(description="maximum number of sources", schema_extra=COUNT | {"maximum": 1000})
     ] = None,
+    search: Annotated[
+        str | None,
+        Parameter(
+            description="only sources with this in their name, address, state or reasons, in any case",
+            schema_extra=TEXT,
+        ),
+    ] = None,
+    level: Annotated[
+        str | None,
+        QueryParameter(name="state", description="only sources in this state", schema_extra=enumeration(LEVELS)),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        Parameter(
+            description="by what to sort; state: the worst first; default: name", schema_extra=enumeration(SORTS)
+        ),
+    ] = None,
 ) -> Response[bytes]:
-    """The sources by name, as an array."""
-    row = await runtime_of(request).database.fetch_one(
-        "sources",
-        skip=parameters.count("skip", skip, 0, _LARGEST_SKIP),
-        limit=parameters.count("limit", limit, 100, 1000),
-    )
+    """The sources, as an array. `X-Total-Count` says how many match, and `Link` where the next ones are."""
+    first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
+    most = parameters.count("limit", limit, 100, 1000)
+    state = parameters.choice("state", level, LEVELS, "")
+    order = parameters.choice("sort", sort, SORTS, "name")
+    wanted = parameters.search("search", search or "")
+    runtime = runtime_of(request)
+    if wanted or state or order != "name":
+        chosen = select(await runtime.overview.sources(), search=wanted, state=state, sort=order).sources
+        ids = [source.id for source in chosen[first : first + most]]
+        row = await runtime.database.fetch_one("chosen_sources", ids=ids)
+        total = len(chosen)
+    else:
+        row = await runtime.database.fetch_one("sources", skip=first, limit=most)
+        total = row["total"] if row else 0
     assert row is not None
-    return _finished(row["body"])
+    asked = {"search": search, "state": level, "sort": sort}
+    return _finished(row["body"], {"X-Total-Count": str(total)} | page_links(asked, first, most, total))
 
 
 @route(
     "/api/v1/sources/{source_id:str}",
     http_method=_READ,
     summary="One source",
+    **named("get_source", "sources"),
     **described(Source, 404, 422, 503),
 )
 async def get_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
@@ -77,6 +121,7 @@ async def get_source(request: AppRequest, source_id: SourceId) -> Response[bytes
     "/api/v1/sources/{source_id:str}/details",
     http_method=_READ,
     summary="One source's page",
+    **named("get_source_details", "sources"),
     **described(Details, 304, 404, 422, 429, 503),
 )
 async def get_details(
@@ -122,6 +167,7 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
     "/api/v1/sources/{source_id:str}/refresh",
     status_code=200,
     summary="Sync one source",
+    **named("sync_source", "sources"),
     **described(SyncReport, 404, 422, 429, 502, 503, 504),
 )
 async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:

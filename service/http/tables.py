@@ -11,7 +11,7 @@ from service.errors import EntityNotFoundError
 from service.http import parameters
 from service.http.caching_headers import GUESS_NOTHING
 from service.http.context import AppRequest, may_sync, runtime_of
-from service.http.openapi import COUNT, FLAG, ID, described
+from service.http.openapi import COUNT, FLAG, ID, described, named
 from service.http.schemas import TableSchema
 from service.sources.schema_diff import version_difference
 
@@ -23,6 +23,7 @@ _LARGEST_VERSION = 2**31 - 1
     "/api/v1/sources/tables/{table_id:str}/schema",
     http_method=_READ,
     summary="One version of a table's schema",
+    **named("get_table_schema", "tables"),
     **described(TableSchema, 404, 422, 503),
 )
 async def table_schema(
@@ -53,6 +54,7 @@ async def table_schema(
     "/api/v1/sources/{source_id:str}/available_tables",
     http_method=_READ,
     summary="The names of the tables that can be published",
+    **named("list_available_tables", "tables"),
     **described(list[str], 404, 422, 429, 503),
 )
 async def available_tables(

@@ -15,7 +15,7 @@ from service.sources.column_types import type_name
 from service.sources.slots import slot_words
 
 _WEB = Path(service.__file__).resolve().parent / "web"
-STATIC = _WEB / "static"
+_STATIC = _WEB / "static"
 
 # A page loads only what this service serves: injected markup can load nothing and run nothing.
 SECURITY_HEADERS = {
@@ -43,11 +43,31 @@ _STEADY = 10 * 1024
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
+# One file for each page: a page is painted when its script has run, and over a slow line each file more takes time.
+_BUNDLES = {
+    "plain.js": ("common",),
+    "list.js": ("common", "list"),
+    "source.js": ("common", "chart", "sync", "details"),
+}
+
+
+@cache
+def content(name: str) -> bytes:
+    """The bytes of a static file; a page's script is put together from its parts."""
+    if name in _BUNDLES:
+        return b"\n".join((_STATIC / f"{part}.js").read_bytes() for part in _BUNDLES[name])
+    return (_STATIC / name).read_bytes()
+
+
 @cache
 def asset(name: str) -> str:
     """The URL of a static file, below the root: its content's digest is in it, so browsers may cache it forever."""
-    digest = blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
-    return f"assets/{digest}/{name}"
+    return f"assets/{blake2b(content(name), digest_size=6).hexdigest()}/{name}"
+
+
+def root_of(path: str) -> str:
+    """The way from a path to the root. Relative, as every link: a proxy may serve this below a path of its own."""
+    return "../" * (path.count("/") - 1) or "./"
 
 
 def _moment(text: str) -> str:
@@ -75,7 +95,7 @@ def _trend(per_minute: int | None) -> str | None:
         return None
     if abs(per_minute) < _STEADY:
         return "steady"
-    return f"{'growing' if per_minute > 0 else 'shrinking'} by {amount(abs(per_minute))} a minute"
+    return f"{'▲' if per_minute > 0 else '▼'} {amount(abs(per_minute))}/min"
 
 
 def _visible(value: Any) -> Any:

@@ -1,13 +1,13 @@
-"""The script, the style sheet and the icon of the web pages."""
+"""The scripts, the style sheet and the icons of the web pages."""
 
 from functools import cache
 from time import monotonic
 
-from service.http.templates import STATIC, asset
+from service.http.templates import asset, content
 from service.pages.page import Page
 
 _TYPES = {
-    "page.js": "text/javascript",
+    **{f"{name}.js": "text/javascript" for name in ("plain", "list", "source")},
     "page.css": "text/css",
     "icon.svg": "image/svg+xml",
     **{f"icon-{level}.svg": "image/svg+xml" for level in ("ok", "warning", "error", "unknown")},
@@ -25,6 +25,6 @@ def found(digest: str, name: str) -> tuple[Page, dict[str, str]] | None:
 @cache
 def _held(name: str) -> tuple[Page, dict[str, str]]:
     # Only our own names come here: what a URL says would fill the memory.
-    page = Page((STATIC / name).read_bytes(), monotonic() + _FOREVER_S, _FOREVER_S)
+    page = Page(content(name), monotonic() + _FOREVER_S, _FOREVER_S)
     headers = {"Content-Type": _TYPES[name], "Cache-Control": f"public, max-age={_FOREVER_S}, immutable"}
     return page, headers

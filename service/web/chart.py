@@ -1,26 +1,58 @@
-"""The chart of the lag over time: axes in units that people use, and gaps where nobody looked."""
+"""The chart of the lag over time: axes in units that people use, and gaps for times that were not measured."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 from service.http.templates import amount
 
 WIDTH, HEIGHT = 640, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 630, 12, 138
+LEFT, RIGHT, TOP, BOTTOM = 76, 630, 14, 140
 _STEPS = 4
-# The monitor looks every minute or so: much longer without a look is a gap, and no line.
+# The monitor measures every minute or so: much longer without a measurement is a gap, and no line.
 _SHORTEST_GAP_S = 180
 _GAP_OF_USUAL = 3
+# A threshold further above the highest value would press the line to the bottom. It is drawn when it comes near.
+_NEAR = 3
 
-Samples = Sequence[tuple[datetime, int]]
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time that the chart can show: its name in URLs, its words, and the width of what is drawn as one point."""
+
+    name: str
+    words: str
+    lasts: timedelta
+    bucket: timedelta
+
+
+SPANS = {
+    span.name: span
+    for span in (
+        Span("1h", "hour", timedelta(hours=1), timedelta(seconds=30)),
+        Span("24h", "24 hours", timedelta(hours=24), timedelta(minutes=10)),
+        Span("7d", "7 days", timedelta(days=7), timedelta(hours=1)),
+    )
+}
+SHORTEST = SPANS["1h"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was measured at one time, in bytes: the lag, and the WAL that the slot retains (None: not known)."""
+
+    when: datetime
+    lag: int
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: its place in the drawing, and its label."""
+    """A mark on an axis, or a threshold: its place in the drawing, and its label."""
 
     place: float
     label: str
@@ -28,58 +60,93 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What the template draws. `lines` are the points of unbroken stretches; `words` say the same to those who listen."""
+    """What the template draws.
+
+    `lag` and `kept` are the points of unbroken stretches; `words` say the same to people who listen; `points` is JSON
+    for the readout: `[x, epoch seconds, lag, kept]` each.
+    """
 
     words: str
-    lines: tuple[str, ...]
+    lag: tuple[str, ...]
+    kept: tuple[str, ...]
+    thresholds: tuple[Tick, ...]
     vertical: tuple[Tick, ...]
     horizontal: tuple[Tick, ...]
+    points: str
 
 
-def draw(samples: Samples) -> Chart | None:
-    """The chart of at least two samples, in the order of time; None for fewer."""
-    if len(samples) < 2:
+def samples(rows: Sequence[Sequence[Any]]) -> list[Sample]:
+    """Samples from the rows of `lag_samples`."""
+    return [Sample(datetime.fromisoformat(when), lag, kept) for when, lag, kept in rows]
+
+
+def draw(
+    measured: Sequence[Sample], thresholds: Mapping[str, int] | None = None, until: tuple[Span, datetime] | None = None
+) -> Chart | None:
+    """The chart of at least two samples in the order of time; None for fewer.
+
+    `thresholds` (bytes of retained WAL, by name) are drawn when something comes near. The axis begins and ends with the
+    samples, or, with `until`, ends there and is a span long.
+    """
+    if len(measured) < 2:
         return None
-    first, last = samples[0][0], samples[-1][0]
-    span = (last - first).total_seconds() or 1.0
-    step = _step(max(value for _, value in samples))
-    top = step * _STEPS
+    first, last = measured[0].when, measured[-1].when
+    if until:
+        first, last = until[1] - until[0].lasts, until[1]
+    length = (last - first).total_seconds() or 1.0
+    highest = max(max(sample.lag, sample.kept or 0) for sample in measured)
+    near = {name: size for name, size in (thresholds or {}).items() if size <= highest * _NEAR}
+    step = _step(max(highest, *near.values()) if near else highest)
 
-    def point(when: datetime, value: int) -> str:
-        x = _LEFT + (when - first).total_seconds() / span * (_RIGHT - _LEFT)
-        return f"{x:.1f},{_BOTTOM - max(value, 0) / top * (_BOTTOM - _TOP):.1f}"
+    def across(when: datetime) -> float:
+        return LEFT + max((when - first).total_seconds(), 0) / length * (RIGHT - LEFT)
 
-    lines = tuple(" ".join(point(*sample) for sample in stretch) for stretch in _stretches(samples))
-    most, when = max((value, moment) for moment, value in samples)
+    def height(value: float) -> float:
+        return BOTTOM - max(value, 0) / (step * _STEPS) * (BOTTOM - TOP)
+
+    def line(stretch: Sequence[Sample], kind: str) -> str:
+        known = [(sample.when, value) for sample in stretch if (value := getattr(sample, kind)) is not None]
+        return " ".join(f"{across(when):.1f},{height(value):.1f}" for when, value in known)
+
+    stretches = _stretches(measured)
+    most = max(measured, key=lambda sample: sample.lag)
+    how = "%H:%M" if length <= 86_400 else "%a %H:%M"
     return Chart(
         words=(
-            f"Lag from {first:%H:%M} to {last:%H:%M} UTC: now {amount(samples[-1][1])}, "
-            f"at most {amount(most)} at {when:%H:%M}."
+            f"Lag from {first:{how}} to {last:{how}} UTC: {amount(measured[-1].lag)} at the end, "
+            f"at most {amount(most.lag)} at {most.when:{how}}."
         ),
-        lines=lines,
-        vertical=tuple(
-            Tick(_BOTTOM - number / _STEPS * (_BOTTOM - _TOP), amount(step * number)) for number in range(_STEPS + 1)
-        ),
+        lag=tuple(line(stretch, "lag") for stretch in stretches),
+        kept=tuple(drawn for stretch in stretches if (drawn := line(stretch, "kept"))),
+        thresholds=tuple(Tick(height(size), name) for name, size in near.items()),
+        vertical=tuple(Tick(height(step * number), amount(step * number)) for number in range(_STEPS + 1)),
         horizontal=tuple(
-            Tick(_LEFT + number / 4 * (_RIGHT - _LEFT), f"{first + (last - first) * number / 4:%H:%M}")
+            Tick(LEFT + number / 4 * (RIGHT - LEFT), f"{first + (last - first) * number / 4:{how}}")
             for number in range(5)
+        ),
+        points=json.dumps(
+            [
+                [round(across(sample.when), 1), round(sample.when.timestamp()), sample.lag, sample.kept]
+                for sample in measured
+            ],
+            separators=(",", ":"),
         ),
     )
 
 
 def _step(most: int) -> int:
-    """The smallest power of two that, so many times, is not below `most`."""
+    """The smallest power of two of which a few make `most`."""
     step = 256
     while step * _STEPS < most:
         step *= 2
     return step
 
 
-def _stretches(samples: Samples) -> list[list[tuple[datetime, int]]]:
-    pauses = [(later[0] - earlier[0]).total_seconds() for earlier, later in pairwise(samples)]
+def _stretches(measured: Sequence[Sample]) -> list[list[Sample]]:
+    pauses = [(later.when - earlier.when).total_seconds() for earlier, later in pairwise(measured)]
     gap = max(_GAP_OF_USUAL * median(pauses), _SHORTEST_GAP_S)
-    stretches = [[samples[0]]]
-    for pause, sample in zip(pauses, samples[1:], strict=True):
+    stretches = [[measured[0]]]
+    for pause, sample in zip(pauses, measured[1:], strict=True):
         if pause > gap:
             stretches.append([])
         stretches[-1].append(sample)

@@ -7,7 +7,6 @@ page that reconnects has missed.
 
 import asyncio
 import contextlib
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -20,13 +19,16 @@ import psycopg
 
 from service.concurrency import keep
 from service.database.pool import ConfigDatabase
-from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, TooManyStreamsError
+from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.pages.details import Pages
 from service.pages.page import Answer, Page
 from service.sources.connections import Connections
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
+from service.web import chart
+from service.web.chart import SHORTEST, Sample
 from service.web.portrait import Portrait, draw
 from service.web.rooms import Room, Watcher
+from service.web.seats import Seat, Seats
 
 # However often a source changes, its open pages receive events at most this often.
 _SPACING_S = 0.1
@@ -35,18 +37,6 @@ _LATELY_DAYS = 7
 _MOST_SAMPLES = 120
 _MOST_SOURCES = 200
 _MOST_BYTES = 32 * 2**20
-
-
-class _Seat:
-    """Counts a stream from its admission on: many may be admitted before the first of them begins.
-
-    A stream that never begins leaves its seat when nobody holds it any more.
-    """
-
-    def __init__(self, live: "Live") -> None:
-        live.streams += 1
-        self.leave = weakref.finalize(self, live.leave)
-        self.leave.atexit = False
 
 
 class Live:
@@ -58,19 +48,16 @@ class Live:
         pages: Pages,
         connections: Connections,
         observer: Observer,
-        *,
-        most_streams: int,
+        seats: Seats,
     ) -> None:
         self._database = database
         self._pages = pages
         self._connections = connections
-        self._most_streams = most_streams
+        self._seats = seats
         self._portraits: OrderedDict[int, Portrait] = OrderedDict()
         self._drawing: dict[tuple[int, str], asyncio.Task[Portrait]] = {}
-        self._lag: OrderedDict[int, deque[tuple[datetime, int]]] = OrderedDict()
+        self._lag: OrderedDict[int, deque[Sample]] = OrderedDict()
         self._rooms: dict[int, Room] = {}
-        self._is_closed = False
-        self.streams = 0
         self._observe = observer
         observer.subscribe(self._hear)
 
@@ -101,7 +88,13 @@ class Live:
         # Read after the page, so that it is never older; a later change evicts the page. It may be None: during an
         # update the tables of migrations 009 and 010, or the rights on them, may be missing.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
-            extras = await self._database.fetch_one("portrait_extras", id=source_id, days=_LATELY_DAYS)
+            extras = await self._database.fetch_one(
+                "portrait_extras",
+                id=source_id,
+                days=_LATELY_DAYS,
+                span_s=SHORTEST.lasts.total_seconds(),
+                bucket_s=SHORTEST.bucket.total_seconds(),
+            )
         lag = tuple(self._lag.get(source_id, ()))
         portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag)
         if sample is not None:
@@ -114,19 +107,20 @@ class Live:
             self._portraits.popitem(last=False)
         return portrait
 
-    def leave(self) -> None:
-        """A stream has ended."""
-        self.streams -= 1
+    @property
+    def streams(self) -> int:
+        """How many streams are open, of sources and of the list."""
+        return self._seats.taken
 
     @property
     def rooms(self) -> Mapping[int, Room]:
         """The open rooms, by source id."""
         return MappingProxyType(self._rooms)
 
-    def _note_lag(self, source_id: int, sample: tuple[datetime, int]) -> None:
+    def _note_lag(self, source_id: int, sample: Sample) -> None:
         samples = self._lag.setdefault(source_id, deque(maxlen=_MOST_SAMPLES))
         self._lag.move_to_end(source_id)
-        if not samples or samples[-1][0] < sample[0]:
+        if not samples or samples[-1].when < sample.when:
             samples.append(sample)
         if len(self._lag) > _MOST_SOURCES:
             self._lag.popitem(last=False)
@@ -144,13 +138,12 @@ class Live:
         or the service stops.
         """
         portrait, answer = await self.portrait(source_id)
-        if self._is_closed or self.streams >= self._most_streams:
-            raise TooManyStreamsError(self._most_streams)
+        seat = self._seats.take()
         room = Room(portrait, self.freshness(portrait, answer))
-        return self._stream(_Seat(self), source_id, room, since, with_parts)
+        return self._stream(seat, source_id, room, since, with_parts)
 
     async def _stream(
-        self, seat: "_Seat", source_id: int, new_room: Room, since: str | None, with_parts: bool
+        self, seat: Seat, source_id: int, new_room: Room, since: str | None, with_parts: bool
     ) -> AsyncIterator[bytes]:
         # Nothing is awaited from here until the watcher is in the room: no change can fall between what it catches up
         # with and what it receives later.
@@ -201,20 +194,20 @@ class Live:
 
     def close(self) -> None:
         """Ends every stream. A server that stops waits for its connections."""
-        self._is_closed = True
+        self._seats.close()
         for room in self._rooms.values():
             room.close("the service stops")
 
 
-def _drawn(
-    page: Page, extras: dict[str, Any] | None, lag: tuple[tuple[datetime, int], ...]
-) -> tuple[Portrait, tuple[datetime, int] | None]:
+def _drawn(page: Page, extras: dict[str, Any] | None, lag: tuple[Sample, ...]) -> tuple[Portrait, Sample | None]:
     """The portrait, and the lag that the page reports."""
     details = msgspec.json.decode(page.body)
     wal, as_of = details["wal_monitor"], datetime.fromisoformat(details["meta"]["as_of"])
-    sample = (as_of, wal["replication_lag_bytes"]) if wal and wal["replication_lag_bytes"] is not None else None
+    sample = None
+    if wal and wal["replication_lag_bytes"] is not None:
+        sample = Sample(as_of, wal["replication_lag_bytes"], wal["wal_size_bytes"])
     if extras is not None and len(extras["lag"]) > 1:
         # The WAL monitor's history has more than what this process happened to read.
-        lag = tuple((datetime.fromisoformat(when), value) for when, value in extras["lag"])
-    shown = (*lag, sample) if sample and (not lag or lag[-1][0] < as_of) else lag
+        lag = tuple(chart.samples(extras["lag"]))
+    shown = (*lag, sample) if sample and (not lag or lag[-1].when < as_of) else lag
     return draw(details, page.digest, extras, shown), sample

@@ -1,6 +1,6 @@
 """A source's web page as HTML in parts, so that an open page receives only the parts that changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,13 +13,15 @@ from service.http.templates import macros, render
 from service.pages.page import Page
 from service.sources.publication import ANSWERED
 from service.web import chart
-from service.web.chart import Samples
+from service.web.chart import SHORTEST, SPANS, Sample
+from service.web.lag import thresholds
 
 _NOT_JUDGED: dict[str, Any] = {"level": "unknown", "reasons": []}
 _NOTHING_MORE: dict[str, Any] = {
     "synced_at": None,
     "seen": None,
     "lag": [],
+    "thresholds": None,
     "slot": None,
     "pipelines": None,
     "changed_lately": {},
@@ -100,7 +102,7 @@ class Portrait:
         return [row.html for row in rows]
 
 
-def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, lag: Samples) -> Portrait:
+def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, lag: Sequence[Sample]) -> Portrait:
     """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read."""
     source, wal, tables, meta = (details[key] for key in ("source", "wal_monitor", "tables", "meta"))
     more = extras or _NOTHING_MORE
@@ -114,10 +116,12 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
         "part-connection": draw_part.connection(source),
         # A page that an earlier version of the service stored has no drift, until it expires.
         "part-figures": draw_part.figures(wal, more, tables, meta.get("drift")),
-        "part-lag": draw_part.lag(chart.draw(lag)),
+        "part-lag": draw_part.lag(
+            chart.draw(lag, thresholds(more["thresholds"])), SHORTEST, SPANS, has_history=bool(more["lag"])
+        ),
         "part-replication": draw_part.replication(source, wal, more),
         "part-destinations": draw_part.destinations(details["destinations"], more),
-        "part-count": draw_part.count(tables, meta.get("drift")),
+        "part-count": draw_part.count(tables, meta.get("drift"), source, more),
     }
     return Portrait(
         source_id=source["id"],

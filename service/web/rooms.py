@@ -18,7 +18,7 @@ from service.web.portrait import Portrait
 
 # Pages that hear nothing for twice as long say that they are not current.
 HEARTBEAT_S = 5.0
-_BEAT = b"event: beat\ndata: {}\n\n"
+BEAT = b"event: beat\ndata: {}\n\n"
 # A page that is this many events behind is asked to read everything again.
 MOST_WAITING = 32
 _REMEMBERED_CHANGES = 64
@@ -63,7 +63,7 @@ class Watcher:
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            return _BEAT
+            return BEAT
         return self._waiting.popleft()
 
 
@@ -108,8 +108,7 @@ class Room:
             self._task = asyncio.create_task(run(), context=contextvars.Context())
         missed = {} if since is None else self._missed(since)
         self._watchers[watcher] = None
-        # Not all at once: after a restart, everybody's browser comes back.
-        first = b"retry: %d\n\n" % random.randrange(1000, 5000) + event("hello", self._facts)
+        first = retry() + event("hello", self._facts)
         if missed is None:
             return first + event("whole", self._facts)
         if since is None:
@@ -189,9 +188,14 @@ class Room:
             watcher.send(plain, with_parts, instead)
 
 
+def retry() -> bytes:
+    """When a browser is to come back: not all at once, after a restart."""
+    return b"retry: %d\n\n" % random.randrange(1000, 5000)
+
+
 def event(kind: str, data: dict[str, Any]) -> bytes:
     """A server-sent event."""
     # Only an event that brings a page to a version has its id: a client that is cut off after any other event has
     # missed what leads to that version.
-    number = f"id: {data['version']}\n" if kind == "changed" else ""
+    number = f"id: {data['version']}\n" if kind == "changed" and "version" in data else ""
     return b"".join((f"event: {kind}\n{number}data: ".encode(), msgspec.json.encode(data), b"\n\n"))

@@ -1,40 +1,32 @@
-"""The web pages, and the live streams that keep them up to date."""
+"""The page of a source, the live stream that keeps it up to date, and the files that pages load."""
 
-from time import monotonic
 from typing import Annotated
 
 from litestar import Response, get, head, post, route
 from litestar.enums import HttpMethod
-from litestar.params import Parameter, QueryParameter
+from litestar.params import Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 
 from service.errors import CrossSiteError, EntityNotFoundError
 from service.http import parameters
-from service.http.caching_headers import etag, matches
 from service.http.compression import form
 from service.http.context import AppRequest, encoding_for, is_cross_site, may_sync, may_watch, runtime_of
-from service.http.openapi import FLAG, ID, described
+from service.http.openapi import FLAG, ID, TEXT, described, named
 from service.http.templates import SECURITY_HEADERS, SIGNS, render
-from service.pages.page import Page
-from service.sources.health import LEVELS
-from service.sources.schema_diff import version_difference
 from service.web import assets
+from service.web.answers import STREAM_HEADERS, html, page_of
+from service.web.chart import SHORTEST, SPANS
+from service.web.lag import lag_part
 from service.web.live import Live
-from service.web.overview import SORTS as SORTED_BY
-from service.web.overview import Overview, select
 from service.web.portrait import SORTS, Portrait
 from service.web.refresh import progress, sync_watched
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
-_LISTED = 100
-_VERSIONS = 20
-_LARGEST_SKIP = 2**31 - 1
 
 Text = Annotated[str, Parameter()]
 MaybeText = Annotated[str | None, Parameter()]
 
-_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _CAME = {
     "memory": "from the cache",
     "redis": "from the cache",
@@ -48,55 +40,14 @@ def _live(request: AppRequest) -> Live:
     return live
 
 
-async def _html(request: AppRequest, page: Page) -> Response[bytes]:
-    encoding = encoding_for(request, page)
-    headers = SECURITY_HEADERS | {"ETag": etag(page, encoding)}
-    if matches(request.headers.get("if-none-match"), page):
-        return Response(b"", status_code=304, headers=headers, media_type="text/html")
-    if encoding:
-        headers["Content-Encoding"] = encoding
-    return Response(await form(page, encoding, lambda: None), headers=headers, media_type="text/html")
-
-
-def _page(text: str) -> Page:
-    return Page(text.encode(), monotonic(), 0)
-
-
-@route("/", http_method=_READ, include_in_schema=False)
-async def list_page(
-    request: AppRequest,
-    q: Text = "",
-    level: Annotated[str, QueryParameter(name="state")] = "",
-    sort: Text = "state",
-    skip: MaybeText = None,
-) -> Response[bytes]:
-    """The list of sources, the worst first."""
-    first = parameters.count("skip", skip, 0, _LARGEST_SKIP)
-    overview: Overview = request.app.state.overview
-    sources = await overview.sources()
-    chosen = {"q": parameters.search("q", q), "state": level if level in LEVELS else "", "sort": "state"}
-    if sort in SORTED_BY:
-        chosen["sort"] = sort
-    selection = select(sources, search=chosen["q"], state=chosen["state"], sort=chosen["sort"])
-    matching = len(selection.sources)
-    text = render(
-        "sources.html",
-        sources=selection.sources[first : first + _LISTED],
-        chosen=chosen,
-        counts=selection.counts,
-        found=selection.found,
-        total=len(sources),
-        first=first,
-        matching=matching,
-        before=max(first - _LISTED, 0) if first else None,
-        after=first + _LISTED if first + _LISTED < matching else None,
-    )
-    return await _html(request, _page(text))
-
-
 @route("/sources/{source_id:str}/details", http_method=_READ, include_in_schema=False)
 async def details_page(
-    request: AppRequest, source_id: Text, q: Text = "", sort: Text = "name", fresh: MaybeText = None
+    request: AppRequest,
+    source_id: Text,
+    search: Text = "",
+    sort: Text = "name",
+    span: Text = SHORTEST.name,
+    fresh: MaybeText = None,
 ) -> Response[bytes]:
     """One source."""
     runtime = runtime_of(request)
@@ -107,14 +58,18 @@ async def details_page(
     runtime.count(wanted, answer)
     order = sort if sort in SORTS else "name"
     freshness, came = _live(request).freshness(portrait, answer), _CAME[answer.found]
-    if q or order != "name":
-        return await _html(request, _page(_details(portrait, freshness, came, q, order)))
+    parts = portrait.marked_parts
+    shown = SPANS.get(span, SHORTEST)
+    if shown is not SHORTEST:
+        parts = parts | {"part-lag": await lag_part(runtime.database, wanted, shown)}
+    if search or order != "name" or shown is not SHORTEST:
+        return await html(request, page_of(_details(portrait, parts, freshness, came, search, order)))
     # The page that everybody looks at is put together and compressed once per state.
-    page = portrait.page(came + freshness, lambda: _page(_details(portrait, freshness, came, "", "name")))
-    return await _html(request, page)
+    page = portrait.page(came + freshness, lambda: page_of(_details(portrait, parts, freshness, came, "", "name")))
+    return await html(request, page)
 
 
-def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: str) -> str:
+def _details(portrait: Portrait, parts: dict[str, Markup], freshness: str, came: str, search: str, sort: str) -> str:
     rows = portrait.selected(search, sort)
     return render(
         "details.html",
@@ -123,7 +78,7 @@ def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: s
         sign=SIGNS[portrait.level],
         source_id=portrait.source_id,
         version=portrait.version,
-        parts=portrait.marked_parts,
+        parts=parts,
         freshness=Markup(freshness),  # noqa: S704  # from a template that escapes
         came=came,
         count=len(rows),
@@ -133,35 +88,11 @@ def _details(portrait: Portrait, freshness: str, came: str, search: str, sort: s
     )
 
 
-@route("/sources/tables/{table_id:str}", http_method=_READ, include_in_schema=False)
-async def table_page(
-    request: AppRequest, table_id: Text, before: MaybeText = None, fragment: MaybeText = None
-) -> Response[bytes]:
-    """The columns of a table, and what each version changed."""
-    wanted = parameters.identifier("Table", table_id)
-    highest = parameters.count("before", before, 0, _LARGEST_SKIP) - 1 if before is not None else None
-    # One more than is shown, for the difference of the oldest version shown.
-    row = await runtime_of(request).database.fetch_one(
-        "table_versions", id=wanted, highest=highest, count=_VERSIONS + 1
-    )
-    if row is None:
-        raise EntityNotFoundError("Table", str(wanted))
-    known = row["versions"]
-    shown = known[:_VERSIONS]
-    for number, version in enumerate(shown):
-        version["difference"] = version_difference(known[number + 1] if number + 1 < len(known) else None, version)
-    text = render(
-        "table.html",
-        is_fragment=parameters.boolean("fragment", fragment),
-        source_id=row["source_id"],
-        table_id=wanted,
-        table_name=row["table_name"],
-        latest=row["latest"],
-        replication=known[0]["replication"] if known and highest is None else None,
-        versions=shown,
-        earlier=shown[-1]["version"] if len(known) > len(shown) else None,
-    )
-    return await _html(request, _page(text))
+@route("/sources/{source_id:str}/lag", http_method=_READ, include_in_schema=False)
+async def lag_fragment(request: AppRequest, source_id: Text, span: Text = SHORTEST.name) -> Response[bytes]:
+    """The chart of the lag over a span, for the script of a page."""
+    wanted = parameters.identifier("Source", source_id)
+    return await html(request, page_of(await lag_part(runtime_of(request).database, wanted, SPANS.get(span, SHORTEST))))
 
 
 @post("/sources/{source_id:str}/refresh", status_code=200, include_in_schema=False)
@@ -175,7 +106,7 @@ async def refresh_page(request: AppRequest, source_id: Text) -> Response[bytes] 
     await may_sync(request)
     portrait, _ = await _live(request).portrait(wanted)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return Stream(progress(runtime, wanted), media_type="text/event-stream", headers=_STREAM_HEADERS)
+        return Stream(progress(runtime, wanted), media_type="text/event-stream", headers=STREAM_HEADERS)
     outcome = await sync_watched(runtime, wanted)
     text = render("outcome.html", is_fragment=False, name=portrait.name, source_id=wanted, **outcome.facts)
     return Response(
@@ -201,6 +132,7 @@ async def asset(request: AppRequest, digest: Text, name: Text) -> Response[bytes
 
 @get(
     "/api/v1/sources/{source_id:str}/events",
+    **named("watch_source", "sources"),
     summary="Live changes of a page",
     media_type="text/event-stream",
     **described(str, 403, 404, 422, 503, media_type="text/event-stream"),
@@ -209,7 +141,8 @@ async def events(
     request: AppRequest,
     source_id: Annotated[str, Parameter(description="the source's id", schema_extra=ID)],
     since: Annotated[
-        str | None, Parameter(description="the version that the client shows; Last-Event-ID takes precedence")
+        str | None,
+        Parameter(description="the version that the client shows; Last-Event-ID takes precedence", schema_extra=TEXT),
     ] = None,
     parts: Annotated[str | None, Parameter(description="include the HTML of what changed", schema_extra=FLAG)] = None,
 ) -> Stream:
@@ -224,14 +157,14 @@ async def events(
         request.headers.get("last-event-id", since),
         with_parts=parameters.boolean("parts", parts),
     )
-    return Stream(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 @head("/api/v1/sources/{source_id:str}/events", include_in_schema=False)
 async def events_head(request: AppRequest, source_id: Text) -> Response[None]:
     """The headers of such a stream, which would have no end."""
     await _live(request).portrait(parameters.identifier("Source", source_id))
-    return Response(None, headers=_STREAM_HEADERS, media_type="text/event-stream")
+    return Response(None, headers=STREAM_HEADERS, media_type="text/event-stream")
 
 
-HANDLERS = [list_page, details_page, table_page, refresh_page, asset, events, events_head]
+HANDLERS = [details_page, lag_fragment, refresh_page, asset, events, events_head]

@@ -43,7 +43,7 @@ def test_a_source_is_added_tested_synced_shown_and_removed(rosetta: Command, pub
     listed = rosetta("sources", "list")
     assert re.search(rf"^{source} +shop +\S+:\d+/\S+ +warning .* 2 +- +20\d\d-", listed.stdout, re.M), listed.stdout
     (fact,) = json.loads(rosetta("sources", "list", "--json").stdout)
-    assert (fact["name"], fact["tables"], fact["health"]) == ("shop", 2, "warning")
+    assert (fact["name"], fact["tables"], fact["state"]) == ("shop", 2, "warning")
     assert json.loads(rosetta("sources", "show", source, "--json").stdout)["source"]["name"] == "shop"
     shown = rosetta("sources", "show", source).stdout
     assert re.search(r"^registered tables +2$", shown, re.M)

@@ -75,9 +75,9 @@ async def test_pages_of_the_list_have_bounds(service: Service, query: dict[str, 
 
 async def test_search_for_a_zero_byte_is_a_422(service: Service) -> None:
     """PostgreSQL has no text with one."""
-    response = await service.client.get("/", params={"q": "\0"}, headers={"Accept": "application/json"})
+    response = await service.client.get("/", params={"search": "\0"}, headers={"Accept": "application/json"})
     assert response.status_code == 422
-    assert response.json()["details"] == {"parameter": "q"}
+    assert response.json()["details"] == {"parameter": "search"}
 
 
 async def test_list_is_an_array_in_pages(service: Service, config: Sql) -> None:

@@ -53,7 +53,7 @@ def process(serve: StartProcess) -> Process:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 600_000, 431, "RequestHeaderFieldsTooLarge"),
         (b"GET /" + b"x" * 600_000, 414, "Request-URITooLong"),
         (b"GET /" + b"x" * 1024 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
-        (b"GET /?q=" + b"x" * 2047 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
+        (b"GET /?search=" + b"x" * 2042 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
         (b"GET /?" + b"a&" * 20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "Request-URITooLong"),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n", 413, "ContentTooLarge"),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", 400, "BadRequest"),

@@ -37,8 +37,8 @@ _VALUES = (
     "\x7f", "1&1", "%0d%0aSet-Cookie:x=1", "<b>",
 )  # fmt: skip
 _NAMES = (
-    "force_refresh", "refresh", "skip", "limit", "q", "sort", "fresh", "version", "before", "fragment", "since",
-    "parts", "x", "%00", "a[]", "x" * 200,
+    "force_refresh", "refresh", "skip", "limit", "search", "state", "sort", "span", "from", "to", "fresh", "version",
+    "before", "fragment", "since", "parts", "x", "%00", "a[]", "x" * 200,
 )  # fmt: skip
 _HEADERS = {
     "Accept": ("text/html", "*/*", "application/json", "text/event-stream", "x" * 3000, ""),

@@ -24,6 +24,7 @@ from service.sources.publication import Publications
 from service.sources.sync import Synchronizer
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web.live import Live
+from service.web.seats import Seats
 from tests.simulation.config_database import Listening
 from tests.simulation.database_client import Client
 from tests.simulation.sources import Connections
@@ -70,7 +71,7 @@ class Process:
         self.synchronizer = Synchronizer(
             database, connections, publications, self.pages.evict, observer, budget_s=3.0, patience_s=3.0
         )
-        self.live = Live(database, self.pages, connections, observer, most_streams=10)
+        self.live = Live(database, self.pages, connections, observer, Seats(10))
         refresher = Refresher(database, observer, share=0.1)
         self.warming = Warming(self.pages, self.cache, observer, most=rng.choice([0, 2]), ttl_s=world.ttl_s)
         self.sampler = Sampler(self.pages, observer, share=0.05, draw=rng.random)

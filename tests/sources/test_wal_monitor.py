@@ -116,7 +116,7 @@ async def test_a_round_writes_facts_history_and_state(
         page = await service.client.get(f"/sources/{source}/details?fresh=true")
         assert newest["restart_lsn"] in page.text
         assert "no limit" in page.text
-        assert "Lag since" in page.text
+        assert "WAL left before the slot is lost" in page.text
         assert "its publication does not exist" in page.text
     finally:
         published.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
@@ -137,7 +137,7 @@ async def test_a_look_is_compared_with_one_of_a_minute_before(service: Service, 
 
 @pytest.mark.parametrize(
     ("per_minute", "told"),
-    [(2**20, "growing by 1.0 MB a minute"), (-(2**20), "shrinking by 1.0 MB a minute"), (0, "steady")],
+    [(2**20, "▲ 1.0 MB/min"), (-(2**20), "▼ 1.0 MB/min"), (0, "steady")],
 )
 async def test_the_lag_has_a_trend(service: Service, config: Sql, per_minute: int, told: str) -> None:
     """It covers the last quarter of an hour; older values do not count."""
@@ -199,17 +199,26 @@ async def test_one_process_of_all_makes_a_round(start: Start, config: Sql) -> No
 
 
 async def test_history_is_bounded_and_goes_with_its_source(start: Start, config: Sql, shop_dsn: str) -> None:
-    """It holds one day."""
+    """All of a day, then one measurement of every ten minutes, for a week."""
     source = add_source(config, shop_dsn)
     config.execute(
         "INSERT INTO source_details_lag (source_id, seen_at, lag_bytes) "
-        "SELECT %s, now() - n * interval '1 hour', n FROM generate_series(1, 48) AS n",
+        "SELECT %s, date_bin('10 minutes', now(), 'epoch') - n * interval '1 minute', n "
+        "FROM generate_series(0, 8 * 24 * 60) AS n WHERE n < 1600 OR n %% 60 = 0",
         (source,),
     )
     service: Service = await start(wal_interval_s=3600)
     await service.events.until(WalRound)
-    (kept,) = config.execute("SELECT count(*) AS n, max(lag_bytes) AS oldest FROM source_details_lag").fetchall()
-    assert kept["oldest"] <= 24
+
+    def kept(condition: str) -> int:
+        (row,) = config.execute(f"SELECT count(*) AS n FROM source_details_lag WHERE {condition}").fetchall()
+        return int(row["n"])
+
+    assert kept("seen_at < now() - interval '7 days'") == 0
+    assert kept("seen_at < now() - interval '6 days'") == 24
+    # The hour that has become a day old was thinned, except the bucket that both sides share.
+    assert 5 <= kept("seen_at BETWEEN now() - interval '1 day 55 minutes' AND now() - interval '1 day 5 minutes'") <= 14
+    assert kept("seen_at BETWEEN now() - interval '10 hours' AND now() - interval '9 hours'") == 60
     config.execute("DELETE FROM sources")
     assert config.execute("SELECT FROM source_details_lag").fetchall() == []
 

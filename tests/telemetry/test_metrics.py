@@ -1,9 +1,13 @@
 """What the service counts, and the sampler, which finds a page that is not what the database says."""
 
+import asyncio
 import json
 import re
+import shutil
 
 import redis as sync_redis
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry.events import Evicted, Sampled, TaskFailed
 from tests.fixtures.databases import Sql
@@ -42,6 +46,24 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     assert grown['rosetta_syncs_total{outcome="failed"}'] == 1
     assert after["rosetta_redis_up"] == after["rosetta_listener_up"] == after["rosetta_config_database_up"] == 1
     assert after["rosetta_sources_failing"] == 1
+
+
+async def test_metrics_are_what_prometheus_reads(service: Service, config: Sql) -> None:
+    """Both formats pass the parsers of their specifications, and promtool if it is there; one type, one charset."""
+    await service.details(add_source(config))
+    plain = await service.client.get("/metrics")
+    assert plain.headers.get_list("content-type") == ["text/plain; version=0.0.4; charset=utf-8"]
+    families = {family.name for family in text_string_to_metric_families(plain.text)}
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
+    modern = await service.client.get("/metrics", headers={"Accept": accept})
+    assert modern.headers.get_list("content-type") == ["application/openmetrics-text; version=1.0.0; charset=utf-8"]
+    assert modern.text.endswith("# EOF\n")
+    modern_families = openmetrics_families(modern.text)  # type: ignore[no-untyped-call]
+    assert {family.name for family in modern_families} <= families
+    if promtool := shutil.which("promtool"):
+        check = await asyncio.create_subprocess_exec(promtool, "check", "metrics", stdin=asyncio.subprocess.PIPE)
+        await check.communicate(plain.content)
+        assert check.returncode == 0
 
 
 async def test_sampler_agrees_while_all_is_well(start: Start, config: Sql) -> None:

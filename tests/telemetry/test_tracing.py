@@ -119,7 +119,7 @@ def test_only_requests_are_traced_and_nothing_that_they_ask_for(
     process.until_ready()
     process.client.get("/health/ready").raise_for_status()
     odd = {b"User-Agent": b"\xff\\x", b"traceparent": b"\xff\\x", b"Authorization": b"Bearer pst-secret"}
-    process.client.get("/?q=psst-secret", headers=odd).raise_for_status()
+    process.client.get("/?search=psst-secret", headers=odd).raise_for_status()
     process.client.get(f"/api/v1/sources/{source}/details").raise_for_status()
     collector.until("GET /")
     collector.until("redis store")

@@ -1,7 +1,6 @@
 """The web pages in a real browser: live changes, refreshes, lost connections, and no scripts."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -38,7 +37,7 @@ async def test_tables_that_come_and_go_show_too(page: Page, site: Site, config: 
     add_table(config, source, "b")
     await site.service.settled(config)
     await show(page, site, source)
-    await page.fill("#q", "b")
+    await page.fill("#search", "b")
     add_table(config, source, "a")
     table = add_table(config, source, "bb")
     await expect(page.locator("#listed tr")).to_have_count(3)
@@ -75,7 +74,8 @@ async def test_reading_again_is_for_once(page: Page, site: Site, config: Sql) ->
     source = add_source(config)
     await site.service.settled(config)
     await show(page, site, source)
-    await page.click("text=Reload")
+    await page.click("text=What the caches did")
+    await page.click("text=Read past the caches")
     await expect(page.locator("#live")).to_have_text("Live")
     assert page.url == f"{site.url}/sources/{source}/details"
 
@@ -86,12 +86,12 @@ async def test_search_filters_at_once(page: Page, site: Site, config: Sql) -> No
     for name in ("orders", "order_lines", "customers"):
         add_table(config, source, name)
     await site.service.settled(config)
-    await show(page, site, source, "?q=order")
+    await show(page, site, source, "?search=order")
     await expect(page.locator("#listed tr")).to_have_count(2)
-    await page.fill("#q", "order_")
+    await page.fill("#search", "order_")
     await expect(page.locator("#shown")).to_have_text("1 shown")
     assert await page.locator("#listed tr:visible th").all_inner_texts() == ["order_lines"]
-    await page.fill("#q", "c")
+    await page.fill("#search", "c")
     await expect(page.locator("#listed tr")).to_have_count(1)
     await expect(page.locator("#listed tr:visible th")).to_have_text("customers")
 
@@ -169,7 +169,7 @@ async def test_dead_source_is_told_so_that_a_person_knows_what_to_do(page: Page,
     await page.click("#refresh button")
     progress = page.locator("#progress")
     await expect(progress).to_contain_text("the source database cannot be queried")
-    await expect(progress).to_contain_text(re.compile(r"has not answered since \d{4}-"))
+    await expect(progress).to_contain_text("has not answered since")
     await expect(progress).to_contain_text("last successful sync was never")
     await expect(progress).to_contain_text("Check that the server answers")
     await expect(page.locator("#part-freshness")).to_contain_text("The source database does not answer")
@@ -239,10 +239,10 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     page = await context.new_page()
     await page.goto(site.url)
     await page.click("text=shop")
-    await page.click("text=Sync with the source")
+    await page.click("text=Sync now")
     await expect(page.locator("main")).to_contain_text("orders: new table")
     await page.click("text=Back to the source")
-    await page.fill("#q", "ORD")
+    await page.fill("#search", "ORD")
     await page.click("text=Search >> nth=-1")
     await expect(page.locator("#listed tr")).to_have_count(1)
     await page.click("th >> text=Version")
@@ -251,7 +251,8 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     await expect(page.locator("h1")).to_have_text("orders")
     await expect(page.locator("main")).to_contain_text("character varying(20)")
     await page.click("text=Back to the source")
-    await page.click("text=Reload")
+    await page.click("text=What the caches did")
+    await page.click("text=Read past the caches")
     await expect(page.locator(".came")).to_contain_text("from the database")
     await context.close()
 
@@ -267,6 +268,6 @@ async def test_page_below_a_path_works_whole(
     await page.click(f"text=source-{source}")
     await expect(page.locator("#live")).to_have_text("Live")
     assert page.url == f"{site.url}/rosetta/sources/{source}/details"
-    await page.click("text=Sync with the source")
+    await page.click("text=Sync now")
     await page.click("#listed a >> text=orders")
     await expect(page.locator("#schema")).to_contain_text("bigint")

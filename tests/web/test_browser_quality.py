@@ -131,7 +131,7 @@ async def test_ten_thousand_tables_can_be_used(
     await site.service.runtime.refresher.wait_until_covered(60)
     await show(page, site, source)
     await expect(page.locator("#part-count")).to_contain_text("10,000 published tables")
-    await page.fill("#q", "table_09999")
+    await page.fill("#search", "table_09999")
     await expect(page.locator("#shown")).to_have_text("1 shown")
     row = page.locator("#listed tr:visible")
     table = int((await row.get_attribute("id") or "").removeprefix("table-"))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.errors import TooManyStreamsError
-from service.telemetry.events import Evicted
+from service.telemetry.events import CanaryReceived, Evicted
 from service.web import live, rooms
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_pipeline, add_source, add_table, count_computations
@@ -72,7 +72,7 @@ async def test_client_that_comes_back_gets_what_it_missed(site: Site, config: Sq
             assert [event.kind for event in nothing] == ["hello", "changed"]
             assert nothing[1].data["changed"] == ["part-freshness"]
         async with site.events(source, since="of-nobody") as stream:
-            assert (await until(stream, lambda event: event.kind != "hello")).kind == "whole"
+            assert (await until(stream, lambda event: event.kind not in ("hello", "beat"))).kind == "whole"
 
 
 async def test_change_between_the_page_and_its_stream_is_told(site: Site, config: Sql) -> None:
@@ -83,7 +83,7 @@ async def test_change_between_the_page_and_its_stream_is_told(site: Site, config
     config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
     await site.service.settled(config)
     async with site.events(source, since=portrait.version) as stream:
-        assert (await until(stream, lambda event: event.kind != "hello")).kind == "whole"
+        assert (await until(stream, lambda event: event.kind not in ("hello", "beat"))).kind == "whole"
 
 
 async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> None:
@@ -99,7 +99,7 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
         await site.service.details(source)
     async with asyncio.timeout(20):
         async for event in opened:
-            if b"changed</dd>" in event:
+            if b"changed@" in event:
                 break
     await opened.aclose()  # type: ignore[attr-defined]  # it is a generator
 
@@ -119,7 +119,7 @@ async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start
         config.execute("UPDATE sources SET pg_username = 'changed' WHERE id = %s", (source,))
         for stream in streams:
             async for event in stream:
-                if b"changed</dd>" in event:
+                if b"changed@" in event:
                     break
     assert count() == 1
     for stream in streams:
@@ -215,7 +215,7 @@ async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site
         trouble = await until(stream, lambda event: event.kind == "trouble")
         assert "config database cannot be reached" in trouble.data["message"]
         config.execute("ALTER VIEW away RENAME TO source_details_sources")
-        healed = await until(stream, lambda event: event.kind != "trouble")
+        healed = await until(stream, lambda event: event.kind not in ("trouble", "beat"))
         assert "part-freshness" in healed.data["changed"]
 
 
@@ -225,9 +225,9 @@ async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> No
     await site.service.settled(config)
     async with site.events(source) as stream:
         add_pipeline(config, source, "warehouse")
-        await until(stream, shows("<li>warehouse</li>"))
+        await until(stream, shows("warehouse ("))
         config.execute("INSERT INTO wal_monitor (source_id, status) VALUES (%s, 'ERROR')", (source,))
-        await until(stream, shows("replication fails"))
+        await until(stream, shows("Replication fails"))
     await until_true(lambda: site.service.app.live.streams == 0)
 
 
@@ -242,3 +242,51 @@ async def test_readers_come_back_at_different_times(site: Site, config: Sql) -> 
         await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert all(1000 <= pause < 5000 for pause in pauses)
     assert len(pauses) > 5
+
+
+async def test_list_hears_of_every_change_and_of_no_canary(site: Site, config: Sql) -> None:
+    """A source that comes, breaks and goes; a stream without changes is filled with beats."""
+    async with site.list_events() as stream:
+        assert (await anext(stream)).kind == "hello"
+        canary = await site.service.events.until(CanaryReceived)
+        assert canary.received_ms >= 0
+        source = add_source(config)
+        await until(stream, lambda event: event.kind == "changed")
+        config.execute("INSERT INTO wal_monitor (source_id, error_message) VALUES (%s, 'slot is lost')", (source,))
+        await until(stream, lambda event: event.kind == "changed")
+        config.execute("DELETE FROM sources")
+        changed = await until(stream, lambda event: event.kind == "changed")
+        assert (changed.number, changed.data) == (None, {})
+        assert site.service.app.live.streams == 1
+    await until_true(lambda: site.service.app.live.streams == 0)
+
+
+async def test_canaries_do_not_make_lists_read_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One comes every few seconds to every process."""
+    monkeypatch.setattr(rooms, "HEARTBEAT_S", 0.5)
+    async with site.list_events() as stream:
+        assert (await anext(stream)).kind == "hello"
+        seen = len(site.service.events.of(CanaryReceived))
+        while len(site.service.events.of(CanaryReceived)) < seen + 2:
+            assert (await anext(stream)).kind == "beat"
+
+
+async def test_streams_of_the_list_are_bounded_and_end(
+    start: Start, serve_site: Callable[[Service], Awaitable[Site]], config: Sql
+) -> None:
+    """They share the limit with those of sources; the service says goodbye."""
+    site = await serve_site(await start(most_streams=2))
+    source = add_source(config)
+    await site.service.settled(config)
+    async with httpx.AsyncClient(base_url=site.url) as client, site.list_events() as stream:
+        assert (await anext(stream)).kind == "hello"
+        async with site.events(source) as other:
+            await until(other, lambda event: event.kind == "hello")
+            refused = await client.get("/api/v1/events")
+            assert (refused.status_code, refused.json()["error"]) == (503, "TooManyStreamsError")
+            head = await client.head("/api/v1/events")
+            assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        site.server.should_exit = True
+        last = await until(stream, lambda event: event.kind == "gone")
+        assert last.data["message"] == "the service stops"
+        assert [event async for event in stream] == []

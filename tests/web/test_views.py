@@ -27,7 +27,7 @@ def words(response: httpx.Response) -> str:
 
 
 async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -> None:
-    """The worst first, each with one reason, its tables and its lag; the search covers all that is shown, in any case."""
+    """The worst first, each with one reason, its tables and its lag; the search covers all that is shown."""
     healthy = add_source(config, name="orders", is_publication_enabled=True, is_replication_enabled=True)
     add_table(config, healthy, "one")
     config.execute(
@@ -42,12 +42,12 @@ async def test_list_shows_each_source_at_a_look(service: Service, config: Sql) -
     assert re.search(r"orders 127\.0\.0\.1:1/shop .* Healthy 1 2\.0 kB never", said)
     assert re.search(r"payments .* Error replication fails: slot is lost \(and 1 more\)", said)
     assert said.index("payments") < said.index("orders 127")
-    assert "1–2 of 2" in said
+    assert "1\u20132 of 2" in said
     for search in ("EXAMPLE.com", "slot IS lost", "error"):
-        found = await get(service, "/", params={"q": search})
+        found = await get(service, "/", params={"search": search})
         assert "payments" in found.text
         assert ">orders<" not in found.text
-    assert "No source matches 2 sources are there." in words(await get(service, "/", params={"q": "%"}))
+    assert "No source matches 2 sources are there." in words(await get(service, "/", params={"search": "%"}))
 
 
 async def test_states_are_counted_and_chosen(service: Service, config: Sql) -> None:
@@ -56,16 +56,16 @@ async def test_states_are_counted_and_chosen(service: Service, config: Sql) -> N
         source = add_source(config, name=f"source {number}")
         if number < 2:
             config.execute("INSERT INTO wal_monitor (source_id, error_message) VALUES (%s, 'slot is lost')", (source,))
-    page = await get(service, "/", params={"q": "source", "sort": "name"})
+    page = await get(service, "/", params={"search": "source", "sort": "name"})
     assert "2 in error · Sources" in page.text
     chips = re.findall(r'class="chip" href="([^"]+)"[^>]*>(.*?)</a>', page.text)
     assert [re.sub(r"<[^>]*>", "", label).split() for _, label in chips] == [
         ["All", "5"], ["✕", "Error", "2"], ["?", "Unknown", "3"],
     ]  # fmt: skip
-    assert chips[1][0] == "./?q=source&amp;state=error&amp;sort=name"
-    chosen = await get(service, "/", params={"q": "source", "state": "error"})
+    assert chips[1][0] == "./?search=source&amp;state=error&amp;sort=name"
+    chosen = await get(service, "/", params={"search": "source", "state": "error"})
     assert re.findall(r">(source \d)<", chosen.text) == ["source 0", "source 1"]
-    assert "1–2 of 2" in words(chosen)
+    assert "1\u20132 of 2" in words(chosen)
 
 
 async def test_list_is_sorted_by_each_heading(service: Service, config: Sql) -> None:
@@ -81,11 +81,14 @@ async def test_list_is_sorted_by_each_heading(service: Service, config: Sql) -> 
             )
         if name == "a":
             config.execute(
-                "INSERT INTO source_details_sync_state (source_id, number, synced_at) VALUES (%s, 1, now())", (source,)
+                "INSERT INTO source_details_sync_state (source_id, number, synced_at, incarnation, source_snapshot) "
+                "VALUES (%s, 1, now(), 'server', '1:1:')",
+                (source,),
             )
-    for sort, names in {"lag": "cab", "tables": "bca", "name": "abc", "synced": "bca", "nonsense": "bac"}.items():
+    for sort, names in {"lag": "cab", "tables": "bca", "name": "abc", "synced": "bca"}.items():
         page = await get(service, "/", params={"sort": sort})
         assert "".join(re.findall(r'details">(\w)</a>', page.text)) == names, sort
+    assert (await get(service, "/", params={"sort": "nonsense"})).text == (await get(service, "/")).text
 
 
 async def test_list_without_any_source_says_how_to_add_one(service: Service) -> None:
@@ -104,13 +107,13 @@ async def test_list_has_pages(service: Service, config: Sql) -> None:
         """
     )
     first = await get(service, "/")
-    assert "1–100 of 150" in words(first)
+    assert "1\u2013100 of 150" in words(first)
     assert "source 100" in first.text
     assert "source 101" not in first.text
     (following,) = re.findall(r'rel="next" href="([^"]+)"', first.text)
     second = await get(service, following.replace("&amp;", "&"))
     assert "source 101" in second.text
-    assert "101–150 of 150" in words(second)
+    assert "101\u2013150 of 150" in words(second)
     assert len(re.findall(r'rel="prev" href="([^"]+)"', second.text)) == 1
     assert (await get(service, "/?skip=-1")).status_code == 422
 
@@ -131,7 +134,7 @@ async def test_details_show_everything_and_say_how_fresh(service: Service, confi
     assert "This copy came from the database" in text
     assert "read live from the tables" in text or "read from the materialized view" in text
     assert "lines 3 3 column added" in text
-    assert "p0 PAUSE to lake, warehouse" in text
+    assert re.search(r"Paused p0 lake \(\w+\), warehouse \(", text)
     assert "The source database does not answer" in text
     again = await get(service, f"/sources/{source}/details")
     assert "This copy came from" in words(again)
@@ -153,7 +156,7 @@ async def test_search_and_sort_work_without_scripts(service: Service, config: Sq
         return re.findall(r'<a href="../../sources/tables/\d+">([^<]+)</a>', page.text)
 
     assert await listed("") == ["aa", "ab", "c"]
-    assert await listed("?q=A") == ["aa", "ab"]
+    assert await listed("?search=A") == ["aa", "ab"]
     assert await listed("?sort=columns") == ["ab", "c", "aa"]
     assert await listed("?sort=version") == ["c", "aa", "ab"]
     assert await listed("?sort=nonsense") == ["aa", "ab", "c"]
@@ -224,7 +227,7 @@ async def test_what_people_wrote_is_text(service: Service, config: Sql) -> None:
         (table, script, script),
     )
     await service.settled(config)
-    for path in ("/", f"/?q={script}", f"/sources/{source}/details?q={script}", f"/sources/tables/{table}"):
+    for path in ("/", f"/?search={script}", f"/sources/{source}/details?search={script}", f"/sources/tables/{table}"):
         page = await get(service, path)
         assert page.status_code == 200, page.text
         assert "<script>alert" not in page.text
@@ -332,3 +335,90 @@ async def test_long_history_has_pages(service: Service, config: Sql) -> None:
     last = await get(service, f"/sources/tables/{table}?before=6")
     assert [int(number) for number in re.findall(r"Version (\d+)", last.text)] == [5, 4, 3, 2, 1]
     assert "Earlier versions" not in last.text
+
+
+async def test_two_versions_are_compared(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """In one difference, with what breaks a consumer apart; the other way round too."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    for change in ("ADD COLUMN total numeric(10, 2)", "ADD COLUMN paid boolean", "DROP COLUMN note"):
+        published.execute(f"ALTER TABLE orders {change}")
+        page = await service.sync(source)
+    (table,) = page["tables"]
+    path = f"/sources/tables/{table['id']}"
+    assert 'name="from"' in (await get(service, path)).text
+    compared = await get(service, path, params={"from": 1, "to": 4})
+    text = words(compared)
+    assert "From version 1 to 4 +2 \u22121" in text
+    assert "\u2715 Breaking note is dropped" in text
+    assert "+ added: total numeric(10,2)" in text
+    assert "\u2212 dropped: note" in text
+    back = words(await get(service, path, params={"from": 4, "to": 1}))
+    assert "total is dropped" in back
+    assert "paid is dropped" in back
+    assert "Nothing is different." in words(await get(service, path, params={"from": 2, "to": 2}))
+    assert (await get(service, path, params={"from": 1, "to": 5})).status_code == 404
+    assert (await get(service, path, params={"from": 0, "to": 1})).status_code == 404
+    assert (await get(service, path, params={"from": "x"})).status_code == 422
+
+
+async def test_change_is_marked_with_what_it_did(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """In the list of tables: the names of the columns, a few of many."""
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    published.execute("ALTER TABLE orders DROP COLUMN note, ADD a int, ADD b int, ADD c int, ADD d int, ADD e int")
+    await service.sync(source)
+    text = words(await get(service, f"/sources/{source}/details"))
+    assert re.search(r"orders 2 6 columns? \w+ \+ added: a, b, c \u2026 \u2212 dropped: note \d{4}-", text), text
+
+
+async def test_lag_over_a_longer_time_is_drawn_by_the_server(service: Service, config: Sql) -> None:
+    """Without a script as well; an unknown span is the first one."""
+    source = add_source(config)
+    config.execute(
+        "INSERT INTO source_details_lag (source_id, seen_at, lag_bytes, retained_bytes) "
+        "SELECT %s, now() - make_interval(hours => n), n * 1048576, 3221225472 FROM generate_series(0, 150) AS n",
+        (source,),
+    )
+    await service.settled(config)
+    page = await get(service, f"/sources/{source}/details", params={"span": "7d"})
+    chart = re.search(r'<svg class="lag".*?</svg>', page.text, re.DOTALL)
+    assert chart is not None
+    assert "at most 150 MB" in chart[0]
+    assert "warning (WAL kept)" in chart[0]
+    assert len(re.findall(r"<polyline points", chart[0])) == 1
+    assert 'href="?span=24h"' in page.text
+    fragment = await get(service, f"/sources/{source}/lag", params={"span": "24h"})
+    assert "at most 23 MB" in fragment.text or "at most 24 MB" in fragment.text
+    assert "last hour" in words(await get(service, f"/sources/{source}/details", params={"span": "year"}))
+    assert (await get(service, "/sources/999/lag")).status_code == 404
+    config.execute("DELETE FROM source_details_lag WHERE seen_at > now() - interval '2 hours'")
+    quiet = await get(service, f"/sources/{source}/lag")
+    assert "Nothing was measured in this time." in quiet.text
+
+
+async def test_without_a_table_the_page_says_why_and_what_to_do(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """Never synced, and a publication that holds nothing."""
+    new, empty = add_source(config), add_source(config, shop_dsn, publication_name='odd"name')
+    shop.execute('CREATE PUBLICATION "odd""name"')
+    await service.sync(empty)
+    assert "Never synced" in words(await get(service, f"/sources/{new}/details"))
+    page = await get(service, f"/sources/{empty}/details")
+    assert "No table is published" in words(page)
+    assert "ALTER PUBLICATION &#34;odd&#34;&#34;name&#34; ADD TABLE" in page.text
+    assert "No pipeline uses this source" in words(page)
+
+
+async def test_page_that_cannot_be_shown_now_tries_again(service: Service, config: Sql) -> None:
+    """A 503 reloads by itself; a 404 does not."""
+    source = add_source(config)
+    await service.settled(config)
+    config.execute("ALTER VIEW source_details_sources RENAME TO away")
+    page = await get(service, f"/sources/{source}/details")
+    config.execute("ALTER VIEW away RENAME TO source_details_sources")
+    assert page.status_code == 503
+    assert '<meta http-equiv="refresh" content="10">' in page.text
+    assert "tries again every 10 seconds" in page.text
+    assert "http-equiv" not in (await get(service, "/sources/999/details")).text

@@ -1,4 +1,4 @@
-"""All sources as the list shows them: which are in trouble, the worst first."""
+"""All sources at a look: which are in trouble, in which order to show them, and what a search finds among them."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from service.concurrency import Turnstile
 from service.database.pool import ConfigDatabase
 from service.sources.health import LEVELS, Level, Reason, health
 
-# More are counted, and found by the search, but not listed without it.
+# A deployment of more sources than this sees the first of them.
 MOST = 10_000
 
 
@@ -25,6 +25,20 @@ class Listed:
     tables: int
     lag_bytes: int | None
     synced_at: str | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "place": self.place,
+            "state": self.level,
+            "reasons": [reason.says for reason in self.reasons],
+            "tables": self.tables,
+            "lag_bytes": self.lag_bytes,
+            "synced_at": self.synced_at,
+        }
 
     @property
     def words(self) -> str:
@@ -73,7 +87,7 @@ class Overview:
         self._reads: Turnstile[None, Sequence[Listed]] = Turnstile()
 
     async def sources(self) -> Sequence[Listed]:
-        """All sources by name. ConfigDatabaseUnavailableError."""
+        """All sources by name, up to MOST. ConfigDatabaseUnavailableError."""
         return await self._reads.pass_through(None, self._read)
 
     async def _read(self) -> Sequence[Listed]:
