@@ -141,6 +141,7 @@ SELECT
                         public.source_details_time(h.created_at),
                         -- Objects are keyed by column name; of other forms no names are known.
                         CASE
+                            WHEN h.changes_type = 'INITIAL_LOAD' THEN NULL
                             WHEN jsonb_typeof(h.schema_table_old) = 'object' AND jsonb_typeof(h.schema_table_new) = 'object'
                                 THEN
                                     json_build_object(

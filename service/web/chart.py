@@ -10,14 +10,27 @@ from typing import Any
 
 from service.http.templates import amount
 
-WIDTH, HEIGHT = 640, 170
-LEFT, RIGHT, TOP, BOTTOM = 76, 630, 14, 140
-_STEPS = 4
+LEFT, RIGHT = 76, 630
+# Room for the times below the last panel.
+_BELOW = 24
 # The monitor measures every minute or so: much longer without a measurement is a gap, and no line.
 _SHORTEST_GAP_S = 180
 _GAP_OF_USUAL = 3
 # A threshold further above the highest value would press the line to the bottom. It is drawn when it comes near.
 _NEAR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a panel is, and into how many steps its axis is divided."""
+
+    top: int
+    bottom: int
+    steps: int
+
+
+_LAG = _Place(top=22, bottom=128, steps=4)
+_KEPT = _Place(top=160, bottom=214, steps=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +72,27 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """What the template draws.
+class Panel:
+    """One curve with an axis of its own. `lines` are the points of unbroken stretches."""
 
-    `lag` and `kept` are the points of unbroken stretches; `words` say the same to people who listen; `points` is JSON
-    for the readout: `[x, epoch seconds, lag, kept]` each.
+    name: str
+    top: int
+    lines: tuple[str, ...]
+    ticks: tuple[Tick, ...]
+    thresholds: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What the template draws: the lag, and below it, if it is known, the WAL that the slot retains.
+
+    `words` say the same to people who listen; `points` is JSON for the readout: `[x, epoch seconds, lag, kept]` each.
     """
 
     words: str
-    lag: tuple[str, ...]
-    kept: tuple[str, ...]
-    thresholds: tuple[Tick, ...]
-    vertical: tuple[Tick, ...]
-    horizontal: tuple[Tick, ...]
+    height: int
+    panels: tuple[Panel, ...]
+    times: tuple[Tick, ...]
     points: str
 
 
@@ -94,21 +115,14 @@ def draw(
     if until:
         first, last = until[1] - until[0].lasts, until[1]
     length = (last - first).total_seconds() or 1.0
-    highest = max(max(sample.lag, sample.kept or 0) for sample in measured)
-    near = {name: size for name, size in (thresholds or {}).items() if size <= highest * _NEAR}
-    step = _step(max(highest, *near.values()) if near else highest)
 
     def across(when: datetime) -> float:
         return LEFT + max((when - first).total_seconds(), 0) / length * (RIGHT - LEFT)
 
-    def height(value: float) -> float:
-        return BOTTOM - max(value, 0) / (step * _STEPS) * (BOTTOM - TOP)
-
-    def line(stretch: Sequence[Sample], kind: str) -> str:
-        known = [(sample.when, value) for sample in stretch if (value := getattr(sample, kind)) is not None]
-        return " ".join(f"{across(when):.1f},{height(value):.1f}" for when, value in known)
-
-    stretches = _stretches(measured)
+    stretches = [[(across(each.when), each) for each in stretch] for stretch in _stretches(measured)]
+    lag = _panel("lag", _LAG, [[(x, each.lag) for x, each in stretch] for stretch in stretches], {})
+    kept = [[(x, each.kept) for x, each in stretch if each.kept is not None] for stretch in stretches]
+    panels = (lag, _panel("WAL kept by the slot", _KEPT, kept, thresholds or {})) if any(kept) else (lag,)
     most = max(measured, key=lambda sample: sample.lag)
     how = "%H:%M" if length <= 86_400 else "%a %H:%M"
     return Chart(
@@ -116,28 +130,44 @@ def draw(
             f"Lag from {first:{how}} to {last:{how}} UTC: {amount(measured[-1].lag)} at the end, "
             f"at most {amount(most.lag)} at {most.when:{how}}."
         ),
-        lag=tuple(line(stretch, "lag") for stretch in stretches),
-        kept=tuple(drawn for stretch in stretches if (drawn := line(stretch, "kept"))),
-        thresholds=tuple(Tick(height(size), name) for name, size in near.items()),
-        vertical=tuple(Tick(height(step * number), amount(step * number)) for number in range(_STEPS + 1)),
-        horizontal=tuple(
+        height=(_KEPT if any(kept) else _LAG).bottom + _BELOW,
+        panels=panels,
+        times=tuple(
             Tick(LEFT + number / 4 * (RIGHT - LEFT), f"{first + (last - first) * number / 4:{how}}")
             for number in range(5)
         ),
         points=json.dumps(
-            [
-                [round(across(sample.when), 1), round(sample.when.timestamp()), sample.lag, sample.kept]
-                for sample in measured
-            ],
+            [[round(across(each.when), 1), round(each.when.timestamp()), each.lag, each.kept] for each in measured],
             separators=(",", ":"),
         ),
     )
 
 
-def _step(most: int) -> int:
-    """The smallest power of two of which a few make `most`."""
+def _panel(
+    name: str, place: _Place, stretches: Sequence[Sequence[tuple[float, int]]], thresholds: Mapping[str, int]
+) -> Panel:
+    highest = max(value for stretch in stretches for _, value in stretch)
+    near = {name: size for name, size in thresholds.items() if size <= highest * _NEAR}
+    step = _step(max(highest, *near.values()) if near else highest, place.steps)
+
+    def height(value: float) -> float:
+        return place.bottom - max(value, 0) / (step * place.steps) * (place.bottom - place.top)
+
+    return Panel(
+        name=name,
+        top=place.top,
+        lines=tuple(
+            " ".join(f"{x:.1f},{height(value):.1f}" for x, value in stretch) for stretch in stretches if stretch
+        ),
+        ticks=tuple(Tick(height(step * number), amount(step * number)) for number in range(place.steps + 1)),
+        thresholds=tuple(Tick(height(size), name) for name, size in near.items()),
+    )
+
+
+def _step(most: int, steps: int) -> int:
+    """The smallest power of two of which so many make `most`."""
     step = 256
-    while step * _STEPS < most:
+    while step * steps < most:
         step *= 2
     return step
 

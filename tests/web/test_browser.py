@@ -250,7 +250,7 @@ async def test_everything_works_without_scripts(browser: Browser, site: Site, co
     await page.click("#listed a")
     await expect(page.locator("h1")).to_have_text("orders")
     await expect(page.locator("main")).to_contain_text("character varying(20)")
-    await page.click("text=Back to the source")
+    await page.click("nav >> text=shop")
     await page.click("text=What the caches did")
     await page.click("text=Read past the caches")
     await expect(page.locator(".came")).to_contain_text("from the database")

@@ -14,7 +14,7 @@ function readOut(chart, number) {
   const [x, seconds, lag, kept] = points[at];
   chart.dataset.at = at;
   const cursor = chart.querySelector(".cursor");
-  cursor.setAttribute("d", `M${x} 14V140`);
+  cursor.setAttribute("d", `M${x} 22V${chart.viewBox.baseVal.height - 24}`);
   cursor.removeAttribute("hidden");
   const when = ownZone.format(new Date(seconds * 1000));
   const keptWords = kept === null ? "" : `, WAL kept ${amount(kept)}`;
