@@ -16,6 +16,7 @@ from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.health import Health
 from service.pages.details import Pages
+from service.pages.explanation import Explainer
 from service.pages.listener import Listener
 from service.pages.memory import Memory
 from service.pages.page import Answer
@@ -164,6 +165,7 @@ class Runtime(Parts):
             dsn=(settings.listener_dsn or settings.config_dsn).get_secret_value(),
             canary_interval_s=settings.canary_interval_s,
         )
+        self.explainer = Explainer(self.pages, self.cache, self.redis, self.listener, observer)
         self.metrics = Metrics(observer)
         self.health = Health(
             self.database,

@@ -24,7 +24,7 @@ def test_readme_lists_every_setting_as_help_does() -> None:
     rows = re.findall(
         r"^\| `((?:ROSETTA|CREDENTIAL)_\w+)` \| `?([^`|]+?)`? \| (.+) \|$", (PROJECT / "README.md").read_text(), re.M
     )
-    described = [tuple(line.split(None, 2)) for line in settings.describe().splitlines()]
+    described = [(setting.variable, setting.default, setting.meaning) for setting in settings.describe()]
     assert rows == described
 
 

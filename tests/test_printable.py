@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.cli.common import complain, say, table
+from service.cli.output import complain, say, show_table
 from service.http.templates import render
 from service.printable import one_line, printable, printable_json
 from service.telemetry.log_lines import configure_logging
@@ -43,7 +43,8 @@ def test_error_is_kept_as_one_short_line() -> None:
 
 def test_what_a_command_prints_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     """Also a cell of a table, whose width counts what is shown."""
-    say(STRANGE, *table(("NAME", "STATE"), [(STRANGE, "fine"), ("b", None)]))
+    say(STRANGE)
+    show_table(("NAME", "STATE"), [(STRANGE, "fine"), ("b", None)])
     complain(STRANGE)
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 4

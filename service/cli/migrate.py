@@ -1,41 +1,44 @@
 """`rosetta migrate`: makes, checks, repairs and removes the service's objects in the config database."""
 
-import argparse
 import os
 import sys
 
+import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from service.cli.common import FAILED, FINE, complain, confirmed, say
+from service.cli.output import FAILED, FINE, INTERRUPTED, complain, say
+from service.cli.output import is_confirmed as is_wanted
 from service.database import migrations
 from service.database.connection import reason
 from service.database.uninstall import losses, uninstall
 from service.errors import StartError
 
 
-def main(arguments: list[str]) -> int:
-    """0 on success; 1 if it failed, or if --check found something missing."""
-    parser = argparse.ArgumentParser(
-        prog="rosetta migrate",
-        description="Create the service's objects in the config database (ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN "
-        "for a role with more rights). Without an option: apply what is missing or has changed.",
-    )
-    action = parser.add_mutually_exclusive_group()
-    action.add_argument("--check", action="store_true", help="only list what is missing; exit 1 if anything is")
-    action.add_argument(
-        "--repair", action="store_true", help="apply every file again: restores what was dropped or disabled"
-    )
-    action.add_argument("--uninstall", action="store_true", help="remove every object of the service")
-    parser.add_argument("--yes", action="store_true", help="uninstall without asking")
-    options = parser.parse_args(arguments)
+@click.command("migrate")
+@click.option("--check", "is_check", is_flag=True, help="Only list what is missing; exit 1 if anything is.")
+@click.option("--repair", "is_repair", is_flag=True, help="Apply every file again: restores what was dropped.")
+@click.option("--uninstall", "is_uninstall", is_flag=True, help="Remove every object of the service.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="Uninstall without asking.")
+def command(is_check: bool, is_repair: bool, is_uninstall: bool, is_confirmed: bool) -> int:
+    """Create the service's objects in the config database. Without an option: apply what is missing or has changed.
+
+    The database is ROSETTA_CONFIG_DSN, or ROSETTA_MIGRATE_DSN for a role with more rights.
+
+    \b
+    Examples:
+      ROSETTA_MIGRATE_DSN=postgresql://owner@db/rosetta_config rosetta migrate
+      rosetta migrate --check
+    """
+    if is_check + is_repair + is_uninstall > 1:
+        raise click.UsageError("--check, --repair and --uninstall exclude each other")
     try:
         dsn = _dsn()
-        if options.check:
+        if is_check:
             return _check(dsn)
-        if options.uninstall:
-            return _uninstall(dsn, is_confirmed=options.yes)
-        migrations.migrate(dsn, say=say, repair=options.repair)
+        if is_uninstall:
+            return _uninstall(dsn, is_confirmed=is_confirmed)
+        migrations.migrate(dsn, say=say, repair=is_repair)
     except StartError as error:
         complain(f"rosetta migrate: {error}")
         return FAILED
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         complain("rosetta migrate: interrupted; nothing is half-applied: run it again")
-        return FAILED
+        return INTERRUPTED
     return FINE
 
 
@@ -63,7 +66,7 @@ def _uninstall(dsn: str, *, is_confirmed: bool) -> int:
     lost = losses(dsn)
     for loss in lost:
         print(f"will be lost: {loss.count} {loss.what}")
-    if lost and not is_confirmed and not confirmed("remove the service's objects?"):
+    if lost and not is_confirmed and not is_wanted("remove the service's objects?"):
         print("rosetta migrate: nothing was removed; use --yes to skip the question", file=sys.stderr)
         return FAILED
     uninstall(dsn, say=say)

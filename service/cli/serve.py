@@ -1,6 +1,5 @@
 """`rosetta serve`: runs one process of the service."""
 
-import argparse
 import asyncio
 import signal
 import socket
@@ -8,12 +7,13 @@ import sys
 from contextlib import AsyncExitStack
 from time import monotonic
 
+import click
 import structlog
 import uvicorn
 
 from service import descriptors
 from service.app import build
-from service.cli.common import complain
+from service.cli.output import FAILED, FINE, complain
 from service.concurrency import end
 from service.config import settings
 from service.errors import StartError
@@ -26,24 +26,27 @@ _GRACE_S = 10
 _START_PAUSE_S = 0.5
 
 
-def main(arguments: list[str]) -> int:
-    """Serves until SIGTERM or SIGINT, then finishes open requests. Returns 1 if it cannot start."""
-    parser = argparse.ArgumentParser(
-        prog="rosetta serve",
-        description="Run the service. Settings are environment variables:",
-        epilog=settings.describe(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args(arguments)
+@click.command("serve", epilog="Every setting is an environment variable: rosetta settings shows them.")
+@click.option("--host", help="Address to listen on. [ROSETTA_HOST; default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on. [ROSETTA_PORT; default: 8000]")
+def command(host: str | None, port: int | None) -> int:
+    """Run the service until SIGTERM or Ctrl-C; open requests are finished.
+
+    \b
+    Examples:
+      rosetta serve --port 8001
+      ROSETTA_ACCESS_TOKENS=... rosetta serve --host 0.0.0.0
+    """
+    options = {"host": host, "port": port}
     try:
-        chosen = settings.load()
+        chosen = settings.load(chosen={name: value for name, value in options.items() if value is not None})
         configure_logging(chosen.log_format, chosen.log_level, chosen.secrets)
         descriptors.raise_limit()
         _run(chosen)
     except StartError as error:
         complain(f"rosetta serve: {error}")
-        return 1
-    return 0
+        return FAILED
+    return FINE
 
 
 def _run(chosen: settings.Settings) -> None:
@@ -86,6 +89,7 @@ async def _serve(chosen: settings.Settings) -> None:
             timeout_keep_alive=chosen.keep_alive_s,
             timeout_graceful_shutdown=_GRACE_S,
         )
+        structlog.get_logger().info("serving", url=_url(bound))
         # uvicorn raises the signal that stopped it again; it must not interrupt the cleanup here.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
@@ -157,6 +161,11 @@ async def _started(chosen: settings.Settings) -> Runtime:
             await asyncio.sleep(_START_PAUSE_S)
         else:
             return runtime
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,156 +1,245 @@
 """`rosetta sources`: lists, shows, tests, adds and removes sources."""
 
-import argparse
-import asyncio
 import functools
-import getpass
 import json
 import sys
+from typing import Any
 
+import click
 import psycopg
 
-from service.cli.common import FAILED, FINE, WRONG, Workbench, complain, confirmed, run, say, show, table
+from service.cli.output import FAILED, FINE, complain, is_confirmed, say, show_json, show_table
+from service.cli.parameters import as_json, not_empty
+from service.cli.parameters import source as source_argument
+from service.cli.workbench import Workbench, run
 from service.config.credentials import encrypt
-from service.errors import EntityNotFoundError
 from service.http.templates import amount
 from service.printable import printable_json
 from service.sources.address import SourceAddress
-from service.sources.health import look
-from service.sources.overview import select
+from service.sources.health import LEVELS, look
+from service.sources.overview import SORTS, select
 from service.sources.state import read_state
 
 
-def main(arguments: list[str]) -> int:
-    """0 on success, 1 on failure, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(prog="rosetta sources", description="Manage the sources in the config database.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    listing = commands.add_parser("list", help="list all sources with their health")
-    listing.add_argument("--search", default="", help="only sources whose name, host or database contains this")
-    showing = commands.add_parser("show", help="show a source with its tables")
-    testing = commands.add_parser("test", help="connect to a source and show its publication and slot")
-    removing = commands.add_parser("remove", help="remove a source and everything recorded about it")
-    removing.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    for each in (showing, testing, removing):
-        each.add_argument("id", type=int)
-    adding = commands.add_parser("add", help="add a source; prompts for its password")
-    adding.add_argument("name")
-    for name, default in (("host", None), ("database", None), ("user", None), ("publication", "rosetta")):
-        adding.add_argument(f"--{name}", required=default is None, default=default)
-    adding.add_argument("--slot", default="rosetta_slot")
-    adding.add_argument("--port", type=int, default=5432)
-    adding.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-    for each in (listing, showing, testing, adding, removing):
-        each.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    work = {"list": _list, "show": _show, "test": _test, "add": _add, "remove": _remove}[options.command]
-    return run(f"sources {options.command}", functools.partial(work, options))
+@click.group("sources")
+def command() -> None:
+    """List, show, test, add and remove sources."""
 
 
-async def _list(options: argparse.Namespace, bench: Workbench) -> int:
-    found = select(await bench.overview.sources(), search=options.search, state="", sort="state").sources
-    rows = [
-        (
-            source.id, source.name, source.place,
-            source.level + (f" ({'; '.join(reason.says for reason in source.reasons)})" if source.reasons else ""),
-            source.tables, None if source.lag_bytes is None else amount(source.lag_bytes), source.synced_at,
-        )
-        for source in found
-    ]  # fmt: skip
-    lines = table(("ID", "NAME", "PLACE", "STATE", "TABLES", "LAG", "LAST SYNC"), rows)
-    show([source.facts for source in found], lines, as_json=options.json)
-    return FINE
+@command.command("list")
+@click.option("--search", default="", help="Only sources with this in their name, address, state or reasons.")
+@click.option("--state", type=click.Choice(LEVELS), help="Only sources in this state.")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="state", show_default=True, help="By what to sort.")
+@as_json
+def list_sources(search: str, state: str | None, sort: str, is_json: bool) -> int:
+    """List sources, the worst first. `rosetta sources show` has the reasons.
 
+    \b
+    Examples:
+      rosetta sources list --state error
+      rosetta sources list --search example.com --sort lag
+    """
 
-async def _show(options: argparse.Namespace, bench: Workbench) -> int:
-    answer = await bench.pages.reload(options.id)
-    if options.json:
-        print(printable_json(answer.page.body.decode()))
+    async def work(bench: Workbench) -> int:
+        found = select(await bench.overview.sources(), search=search, state=state or "", sort=sort).sources
+        if is_json:
+            show_json([source.facts for source in found])
+            return FINE
+        rows = [
+            (
+                source.id, source.name, source.level, source.tables,
+                None if source.lag_bytes is None else amount(source.lag_bytes), _short(source.synced_at),
+            )
+            for source in found
+        ]  # fmt: skip
+        show_table(("ID", "NAME", "STATE", "TABLES", "LAG", "LAST SYNC"), rows, right=("ID", "TABLES", "LAG"))
         return FINE
-    state = await bench.database.fetch_one("source_state", id=options.id)
-    assert state is not None
-    for key, value in state.items():
-        say(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")
-    page = json.loads(answer.page.body)
-    judged = page["meta"]["health"]
-    say(f"{'health':18}  {judged['level']}")
-    for reason in judged["reasons"]:
-        say(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()))
-    rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
-    say("", *table(("ID", "TABLE", "VERSION", "COLUMNS"), rows))
-    return FINE
+
+    return run("sources list", work, needs_key=False)
 
 
-async def _test(options: argparse.Namespace, bench: Workbench) -> int:
-    row = await bench.database.fetch_one("source_connection", id=options.id)
-    if row is None:
-        raise EntityNotFoundError("Source", str(options.id))
-    address = SourceAddress.of(row)
-    read = functools.partial(
-        read_state,
-        publication=address.publication_name,
-        slot=address.replication_name,
-        limits=bench.connections.limits,
-    )
-    seen, phases = await bench.connections.use(address, read, budget_s=bench.settings.sync_budget_ms / 1000)
-    slot = seen.slot_body()
-    facts = {
-        "publication": address.publication_name,
-        "publication_exists": seen.publication["has_publication"],
-        "published_tables": seen.publication["published_tables"],
-        "slot": address.replication_name,
-        "slot_state": slot,
-        "wal_lsn": seen.wal_lsn,
-        "server_version": seen.server["server_version"],
-        "wal_level": seen.server["wal_level"],
-        "unread": [*seen.unread.items(), *seen.not_known.items()],
-        "connect_ms": phases["connect"],
-        "asked_ms": phases["source"],
-    }
-    state = "none"
-    if slot is not None:
-        state = slot.get("unfit") or f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}"
-    words = facts | {
-        "publication_exists": "yes" if facts["publication_exists"] else "no",
-        "slot_state": state,
-        "unread": "; ".join(f"{what}: {why}" for what, why in facts["unread"]) or "nothing",
-    }
-    show(facts, [f"{key.replace('_', ' '):18}  {value}" for key, value in words.items()], as_json=options.json)
-    findings = look(address, seen)
-    for finding in findings:
-        complain(f"{finding.says}; run: {finding.remedy}")
-    return FAILED if findings else FINE
+@command.command("show")
+@source_argument
+@as_json
+def show(source: str, is_json: bool) -> int:
+    """Show SOURCE: its address, its state with every reason and remedy, and its tables.
+
+    \b
+    Example:
+      rosetta sources show shop
+    """
+
+    async def work(bench: Workbench) -> int:
+        source_id, _ = await bench.source(source)
+        answer = await bench.pages.reload(source_id)
+        if is_json:
+            print(printable_json(answer.page.body.decode()))
+            return FINE
+        state = await bench.database.fetch_one("source_state", id=source_id)
+        page = json.loads(answer.page.body)
+        facts = page["source"]
+        place = f"{facts['pg_username']}@{facts['pg_host']}:{facts['pg_port']}/{facts['pg_database']}"
+        health = page["meta"]["health"]
+        _pairs({"id": source_id, "place": place, **(state or {}), "state": health["level"]})
+        for reason in health["reasons"]:
+            say(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()))
+        rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
+        say("")
+        show_table(("ID", "TABLE", "VERSION", "COLUMNS"), rows, right=("ID", "VERSION", "COLUMNS"))
+        return FINE
+
+    # A page asks its source what it publishes; without the key it shows what the last sync found.
+    return run("sources show", work, needs_key=False)
 
 
-async def _add(options: argparse.Namespace, bench: Workbench) -> int:
-    if options.password_stdin:
+@command.command("test")
+@source_argument
+@as_json
+def test(source: str, is_json: bool) -> int:
+    """Connect to SOURCE and show its publication and slot. What is missing there is named with the SQL that makes it.
+
+    The exit code is 1 if anything is.
+
+    \b
+    Example:
+      rosetta sources test shop
+    """
+
+    async def work(bench: Workbench) -> int:
+        row = await bench.database.fetch_one("source_connection", id=(await bench.source(source))[0])
+        assert row is not None
+        address = SourceAddress.of(row)
+        read = functools.partial(
+            read_state,
+            publication=address.publication_name,
+            slot=address.replication_name,
+            limits=bench.connections.limits,
+        )
+        seen, phases = await bench.connections.use(address, read, budget_s=bench.settings.sync_budget_ms / 1000)
+        slot = seen.slot_body()
+        facts = {
+            "publication": address.publication_name,
+            "publication_exists": seen.publication["has_publication"],
+            "published_tables": seen.publication["published_tables"],
+            "slot": address.replication_name,
+            "slot_state": slot,
+            "wal_lsn": seen.wal_lsn,
+            "server_version": seen.server["server_version"],
+            "wal_level": seen.server["wal_level"],
+            "unread": [*seen.unread.items(), *seen.not_known.items()],
+            "connect_ms": phases["connect"],
+            "asked_ms": phases["source"],
+        }
+        if is_json:
+            show_json(facts)
+        else:
+            state = "none"
+            if slot is not None:
+                state = slot.get("unfit") or f"{'active' if slot['active'] else 'inactive'}, {slot['plugin']}"
+            _pairs(
+                facts
+                | {
+                    "publication_exists": "yes" if facts["publication_exists"] else "no",
+                    "slot_state": state,
+                    "unread": "; ".join(f"{what}: {why}" for what, why in facts["unread"]) or "nothing",
+                }
+            )
+        findings = look(address, seen)
+        for finding in findings:
+            complain(f"{finding.says}; run: {finding.remedy}")
+        return FAILED if findings else FINE
+
+    return run("sources test", work)
+
+
+@command.command("add")
+@click.argument("name", callback=not_empty)
+@click.option("--host", required=True, callback=not_empty, help="Its server.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=5432, show_default=True)
+@click.option("--database", required=True, callback=not_empty)
+@click.option("--user", required=True, callback=not_empty)
+@click.option("--publication", default="rosetta", show_default=True)
+@click.option("--slot", default="rosetta_slot", show_default=True)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@as_json
+def add(password_stdin: bool, is_json: bool, **values: Any) -> int:
+    """Add a source called NAME; prompts for its password. This needs the rights of the config database's owner.
+
+    \b
+    Examples:
+      rosetta sources add shop --host db.example.com --database shop --user rosetta
+      rosetta sources add shop ... --password-stdin < password
+    """
+    # Before anything is awaited: Ctrl-C at a prompt must end it.
+    if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
     elif sys.stdin.isatty():
-        password = getpass.getpass(f"password of {options.user} (empty for none): ")
+        password = click.prompt(
+            f"password of {values['user']} (empty for none)", default="", hide_input=True, show_default=False, err=True
+        )
     else:
-        complain("rosetta sources add: no terminal to ask for the password; use --password-stdin")
-        return WRONG
-    values = {name: getattr(options, name) for name in ("name", "host", "port", "database", "user")}
-    values |= {"publication": options.publication, "slot": options.slot}
-    encrypted = encrypt(bench.settings.encryption_key, password) if password else None
-    try:
-        row = await bench.database.fetch_nowait("add_source", **values, password=encrypted)
-    except psycopg.errors.UniqueViolation:
-        complain(f"rosetta sources add: a source named {options.name} already exists")
-        return FAILED
-    assert row is not None
-    show(row, [f"source {row['id']}; next: rosetta sources test {row['id']}"], as_json=options.json)
-    return FINE
+        raise click.UsageError("there is no terminal to ask for the password: use --password-stdin")
 
-
-async def _remove(options: argparse.Namespace, bench: Workbench) -> int:
-    state = await bench.database.fetch_one("source_state", id=options.id)
-    if state is None:
-        raise EntityNotFoundError("Source", str(options.id))
-    if not options.yes:
-        question = f"remove {state['name']} with its {state['registered_tables']} tables and their versions?"
-        if not await asyncio.to_thread(confirmed, question):
-            complain("rosetta sources remove: nothing was removed; use --yes to skip the question")
+    async def work(bench: Workbench) -> int:
+        encrypted = encrypt(bench.settings.encryption_key, password) if password else None
+        try:
+            row = await bench.database.fetch_nowait("add_source", **values, password=encrypted)
+        except psycopg.errors.UniqueViolation:
+            complain(f"rosetta sources add: a source named {values['name']} already exists")
             return FAILED
-    await bench.database.fetch_nowait("remove_source", id=options.id)
-    show({"id": options.id, "name": state["name"]}, [f"removed {state['name']}"], as_json=options.json)
-    return FINE
+        assert row is not None
+        if is_json:
+            show_json(row)
+        else:
+            say(f"source {row['id']}; next: rosetta sources test {values['name']}")
+        return FINE
+
+    return run("sources add", work, needs_key=bool(password))
+
+
+@command.command("remove")
+@source_argument
+@click.option("--yes", "is_wanted", is_flag=True, help="Do not ask for confirmation.")
+@as_json
+def remove(source: str, is_wanted: bool, is_json: bool) -> int:
+    """Remove SOURCE and everything recorded about it. This needs the rights of the config database's owner.
+
+    \b
+    Example:
+      rosetta sources remove shop
+    """
+    found: list[tuple[int, str, int]] = []
+
+    async def find(bench: Workbench) -> int:
+        source_id, name = await bench.source(source)
+        state = await bench.database.fetch_one("source_state", id=source_id)
+        found.append((source_id, name, state["registered_tables"] if state else 0))
+        return FINE
+
+    # Before the second part, without a loop: Ctrl-C at the question must end it.
+    if code := run("sources remove", find, needs_key=False):
+        return code
+    source_id, name, tables = found[0]
+    if not is_wanted and not is_confirmed(f"remove {name} with its {tables} tables and their versions?"):
+        complain("rosetta sources remove: nothing was removed; use --yes to skip the question")
+        return FAILED
+
+    async def work(bench: Workbench) -> int:
+        await bench.database.fetch_nowait("remove_source", id=source_id)
+        if is_json:
+            show_json({"id": source_id, "name": name})
+        else:
+            say(f"removed {name}")
+        return FINE
+
+    return run("sources remove", work, needs_key=False)
+
+
+def _short(moment: str | None) -> str | None:
+    """Without the fraction of a second: the whole is in JSON."""
+    return moment and moment[:19].replace("T", " ") + " UTC"
+
+
+def _pairs(facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        say(f"{key.replace('_', ' '):18}  {'-' if value is None else value}")

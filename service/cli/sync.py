@@ -1,50 +1,65 @@
 """`rosetta sync`: syncs one source, or all."""
 
-import argparse
-import functools
 import sys
+from time import monotonic
 from typing import Any
 
-from service.cli.common import FAILED, FINE, Workbench, one_or_all, run, say, show
-from service.errors import EntityNotFoundError, SyncError
-from service.printable import printable
+import click
+
+from service.cli.output import FAILED, FINE, Steps, progress, say, show_json
+from service.cli.parameters import as_json, check_one_or_all, source_or_all
+from service.cli.workbench import Workbench, run
+from service.errors import SyncError
 from service.sources.sync import SyncResult
 
-_BAR = 30
+
+@click.command("sync")
+@source_or_all
+@as_json
+def command(source: str | None, is_all: bool, is_json: bool) -> int:
+    """Ask SOURCE, or every source one after the other, what it publishes, and record it.
+
+    The exit code is 1 if any could not be synced.
+
+    \b
+    Examples:
+      rosetta sync shop
+      rosetta sync --all --json
+    """
+    check_one_or_all(source, is_all=is_all)
+
+    async def sync(bench: Workbench) -> int:
+        if source is None:
+            wanted = [(row["id"], row["name"]) for row in await bench.database.fetch_all("source_ids")]
+        else:
+            wanted = [await bench.source(source)]
+        started = monotonic()
+        with progress(len(wanted)) as steps:
+            reports = [await _synced(bench, steps, *each, is_told=not is_json) for each in wanted]
+        if is_json:
+            show_json(reports)
+        elif is_all:
+            say(_summary(reports, monotonic() - started))
+        return FAILED if any(report["outcome"] == "failed" for report in reports) else FINE
+
+    return run("sync", sync)
 
 
-def main(arguments: list[str]) -> int:
-    """0 if every source was synced, 1 otherwise."""
-    parser = one_or_all("sync", "Sync with source databases.", "one source", "every source, one after the other")
-    parser.add_argument("--json", action="store_true", help="print JSON: one report for each source")
-    return run("sync", functools.partial(_sync, parser.parse_args(arguments)))
-
-
-async def _sync(options: argparse.Namespace, bench: Workbench) -> int:
-    sources = await bench.database.fetch_all("source_ids")
-    if not options.all:
-        sources = [row for row in sources if row["id"] == options.id]
-        if not sources:
-            raise EntityNotFoundError("Source", str(options.id))
-    reports: list[dict[str, Any]] = []
-    failures = 0
-    for number, row in enumerate(sources, 1):
-        _progress(number - 1, len(sources), row["name"])
-        try:
-            result = await bench.synchronizer.sync(row["id"])
-            reports.append({"id": row["id"], "name": row["name"], **result.body()})
-            words = _words(result)
-        except SyncError as error:
-            failures += 1
-            reports.append({"id": row["id"], "name": row["name"], "outcome": "failed", "error": error.message})
-            words = error.message
-        _progress(number, len(sources), "")
-        if not options.json:
-            say(f"{row['name']}: {words}")
-            sys.stdout.flush()
-    if options.json:
-        show(reports, [], as_json=True)
-    return FAILED if failures else FINE
+async def _synced(bench: Workbench, steps: Steps, source_id: int, name: str, *, is_told: bool) -> dict[str, Any]:
+    steps.begin(name)
+    report: dict[str, Any] = {"id": source_id, "name": name}
+    try:
+        result = await bench.synchronizer.sync(source_id)
+        report |= result.body()
+        words = _words(result)
+    except SyncError as error:
+        report |= {"outcome": "failed", "error": error.message}
+        words = error.message
+    steps.done()
+    if is_told:
+        say(f"{name}: {words}")
+        sys.stdout.flush()
+    return report
 
 
 def _words(result: SyncResult) -> str:
@@ -54,11 +69,7 @@ def _words(result: SyncResult) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts if count)
 
 
-def _progress(done: int, total: int, name: str) -> None:
-    """A progress bar, if standard error is a terminal and there is more than one source."""
-    if total < 2 or not sys.stderr.isatty():
-        return
-    bar = "#" * (_BAR * done // total)
-    # Clears the line first, so that the next output has it alone.
-    sys.stderr.write("\r\x1b[K" + (f"[{bar:{_BAR}}] {done}/{total} {printable(name)}" if name else ""))
-    sys.stderr.flush()
+def _summary(reports: list[dict[str, Any]], took_s: float) -> str:
+    failed = sum(report["outcome"] == "failed" for report in reports)
+    changed = sum(any(report.get(key) for key in report if key.startswith("tables_")) for report in reports)
+    return f"{len(reports) - failed} synced, {changed} of them changed, {failed} failed; {took_s:.1f} s"

@@ -1,30 +1,37 @@
 """`rosetta token`: creates an access token."""
 
-import argparse
+from typing import Literal
 
-from service.cli.common import FINE, WRONG, complain, show
+import click
+
+from service.cli.output import FINE, say, show_json
+from service.cli.parameters import as_json, not_empty
 from service.config import tokens
 
 
-def main(arguments: list[str]) -> int:
-    """0 on success, 2 for an invalid name."""
-    parser = argparse.ArgumentParser(
-        prog="rosetta token", description="Create an access token. It is printed once and stored nowhere."
-    )
-    parser.add_argument("name", help="name of its user: letters, digits, '.', '_', '-'")
-    parser.add_argument("--scope", choices=["read", "operate"], default="read", help="operate also allows syncs")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+@click.command("token")
+@click.argument("name", callback=not_empty)
+@click.option("--scope", type=click.Choice(["read", "operate"]), default="read", show_default=True,
+              help="What it allows; operate includes syncs.")  # fmt: skip
+@as_json
+def command(name: str, scope: Literal["read", "operate"], is_json: bool) -> int:
+    """Create an access token for NAME (letters, digits, '.', '_', '-'). It is printed once and stored nowhere.
+
+    \b
+    Example:
+      rosetta token ci --scope operate
+    """
     try:
-        token, entry = tokens.new(options.name, options.scope)
+        token, entry = tokens.new(name, scope)
     except ValueError:
-        complain(f"rosetta token: '{options.name}' is not a valid name")
-        return WRONG
-    lines = [
-        "for the caller, as Authorization: Bearer or as the password in a browser:",
-        f"  {token}",
-        "for ROSETTA_ACCESS_TOKENS, separated from others by commas:",
-        f"  {entry}",
-    ]
-    show({"token": token, "entry": entry}, lines, as_json=options.json)
+        raise click.BadParameter(f"'{name}' is not a valid name", param_hint="NAME") from None
+    if is_json:
+        show_json({"token": token, "entry": entry})
+    else:
+        say(
+            "for the caller, as Authorization: Bearer or as the password in a browser:",
+            f"  {token}",
+            "for ROSETTA_ACCESS_TOKENS, separated from others by commas:",
+            f"  {entry}",
+        )
     return FINE

@@ -3,7 +3,8 @@
 import ipaddress
 import os
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -47,6 +48,11 @@ _WAYS = "(password|md5|scram-sha-256|none)"
 _OTHER_DESCRIPTORS = 200
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
 _ENDPOINT = re.compile(r"https?://[^\s@/]+(/\S*)?")
+
+# For commands that read no password: no password was encrypted with it.
+_NO_KEY: Final = "0" * 32
+# Those whose values are no SecretStr, and nobody's business.
+_SECRET_FIELDS = ("access_tokens",)
 
 Milliseconds = Annotated[int, Field(gt=0, le=600_000)]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
@@ -296,10 +302,16 @@ def variable(field: str) -> str:
     return alias if isinstance(alias, str) else f"{_PREFIX}{field.upper()}"
 
 
-def load() -> Settings:
-    """The settings of this process; StartError with one line that names the first missing or wrong variable."""
+def load(*, needs_key: bool = True, chosen: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this process; StartError with one line that names the first missing or wrong variable.
+
+    What is `chosen` by an option takes precedence. Without `needs_key` the key for source passwords may be missing.
+    """
+    values: dict[str, Any] = dict(chosen or {})
+    if not needs_key and "CREDENTIAL_ENCRYPTION_KEY" not in os.environ:
+        values["CREDENTIAL_ENCRYPTION_KEY"] = _NO_KEY
     try:
-        return Settings()
+        return Settings(**values)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         message = problem["msg"].removeprefix("Value error, ")
@@ -316,11 +328,21 @@ def load() -> Settings:
         raise StartError(f"{name}: {message}" if name else message) from None
 
 
-def describe() -> str:
-    """One line per variable, with its default and meaning, for `rosetta serve --help`."""
-    lines = []
+class Described(NamedTuple):
+    """What a person reads of a setting; `default` is "required" or "-" (none) if there is no value."""
+
+    variable: str
+    default: str
+    meaning: str
+    is_secret: bool
+
+
+def describe() -> list[Described]:
+    """Every setting, in the order of the documentation."""
+    described = []
     for field, info in Settings.model_fields.items():
         default = info.default.get_secret_value() if isinstance(info.default, SecretStr) else info.default
         shown = "required" if info.is_required() else "-" if default in (None, "") else str(default)
-        lines.append(f"  {variable(field):38}  {shown:26}  {info.description}")
-    return "\n".join(lines)
+        is_secret = "Secret" in str(info.annotation) or field in _SECRET_FIELDS
+        described.append(Described(variable(field), shown, info.description or "", is_secret))
+    return described

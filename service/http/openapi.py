@@ -152,6 +152,18 @@ EXAMPLES: dict[Any, Any] = {
     },
     str: 'event: changed\nid: 1f0c\ndata: {"version":"1f0c","as_of":"...","changed":["table-17"]}\n\n',
     list[str]: ["customers", "invoices", "orders"],
+    dict[str, Any]: {
+        "id": 1, "name": "shop", "read_live_since": None, "view_refreshed_at": _THEN, "synced_at": _THEN,
+        "failing_since": None, "last_error": None, "published_tables": 1, "registered_tables": 1,
+        "process": {
+            "name": "host:4711", "page": None, "last_known_age_s": 31, "uses_redis": True, "hears_notifications": True,
+        },
+        "redis": {
+            "page": {"bytes": 1290, "as_of": _THEN, "ttl_s": 12.5, "differs": []}, "is_being_computed": False,
+            "publication_tables": 1, "publication_ttl_s": 12.5,
+        },
+        "evictions": [{"at": _THEN, "cause": "notification", "of_all": False}],
+    },
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The API of sources. Each handler reads as the list of its steps."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from litestar import MediaType, Response, post, route
@@ -179,4 +179,24 @@ async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[b
     return _finished(msgspec.json.encode(result.body()))
 
 
-HANDLERS = [list_sources, get_source, get_details, refresh_source]
+@route(
+    "/api/v1/sources/{source_id:str}/explanation",
+    http_method=_READ,
+    summary="Why the page is as it is",
+    **named("explain_source", "operations"),
+    **described(dict[str, Any], 404, 422, 503),
+)
+async def explain_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
+    """What this process and Redis hold of the page, in which parts the database says otherwise, and the last evictions.
+
+    Each process answers for itself.
+    """
+    runtime = runtime_of(request)
+    wanted = parameters.identifier("Source", source_id)
+    state = await runtime.database.fetch_one("source_state", id=wanted)
+    if state is None:
+        raise EntityNotFoundError("Source", str(wanted))
+    return _finished(msgspec.json.encode({"id": wanted, **state, **await runtime.explainer.explain(wanted)}))
+
+
+HANDLERS = [explain_source, list_sources, get_source, get_details, refresh_source]

@@ -1,6 +1,6 @@
 """Checks that served pages agree with the database: compares a share of the reads, after they were answered.
 
-Values that may be as old as the TTL (timestamps, LSNs, lags) are left out. A difference may be a change whose
+A difference may be a change whose
 notification is on its way. So it counts only if the same page is still served `_ON_ITS_WAY_S` later; then the page is
 evicted, and one log line reports it.
 """
@@ -9,27 +9,17 @@ import asyncio
 import random
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
-
-import msgspec
 
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
+from service.pages.comparison import differences
 from service.pages.details import Pages
 from service.pages.page import Page
-from service.sources.table_names import key_of
 from service.telemetry.events import Observer, Sampled
 
 _ON_ITS_WAY_S = 1.0
 # Comparing takes at most this share of the time, however many pages are read.
 _LARGEST_SHARE = 0.01
 _MOST_AT_ONCE = 2
-_TICKING = {
-    "source": {"updated_at", "last_check_replication_publication"},
-    "wal_monitor": {
-        "wal_lsn", "wal_position", "last_wal_received", "last_transaction_time", "replication_lag_bytes",
-        "total_wal_size", "wal_size_bytes", "updated_at", "source",
-    },
-}  # fmt: skip
 
 
 class Sampler:
@@ -90,29 +80,6 @@ class Sampler:
     async def _agrees(self, source_id: int, page: Page) -> bool:
         started = monotonic()
         try:
-            return await self._is_same(source_id, page)
+            return await differences(self._pages, source_id, page.body) == []
         finally:
             self._rests_until = monotonic() + (monotonic() - started) * (1 / _LARGEST_SHARE - 1)
-
-    async def _is_same(self, source_id: int, page: Page) -> bool:
-        try:
-            served = msgspec.json.decode(page.body)
-            names = None
-            if served["meta"]["tables_from"] == "source":
-                names = sorted(
-                    key_of(table.get("schema_name", "public"), table["table_name"]) for table in served["tables"]
-                )
-        except (ValueError, KeyError, TypeError):
-            # Another program wrote something else under the page's key.
-            return False
-        head = await self._pages.read_head(source_id, names)
-        return head is not None and _lasting(served) == _lasting(msgspec.json.decode(head + b"}"))
-
-
-def _lasting(page: dict[str, Any]) -> dict[str, Any]:
-    """A page without `meta` and without the values that tick."""
-    lasting = {key: value for key, value in page.items() if key != "meta"}
-    for part, ticking in _TICKING.items():
-        if isinstance(lasting.get(part), dict):
-            lasting[part] = {key: value for key, value in lasting[part].items() if key not in ticking}
-    return lasting

@@ -33,7 +33,12 @@ def test_doctor_finds_nothing_where_all_is_well(rosetta: Command, config: Sql, s
 @pytest.mark.parametrize(
     ("broken", "changes", "says", "remedy"),
     [
-        ("", {"CREDENTIAL_ENCRYPTION_KEY": None}, "CREDENTIAL_ENCRYPTION_KEY: is not set", "see rosetta serve --help"),
+        (
+            "",
+            {"CREDENTIAL_ENCRYPTION_KEY": None},
+            "CREDENTIAL_ENCRYPTION_KEY: is not set",
+            "rosetta settings shows every setting",
+        ),
         (
             "",
             {"ROSETTA_CONFIG_DSN": "postgresql://127.0.0.1:1/x"},

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import migrate as command
+from service.cli.migrate import command
 from service.database import migrations as migrate
 from service.database.queries import folder
 from service.errors import StartError
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_source
+
+def run(*arguments: str) -> int:
+    """The command's exit code."""
+    code: int = command.main(list(arguments), "rosetta migrate", standalone_mode=False)
+    return code
+
 
 NUMBERED = [path.name for path in migrate.numbered()]
 MISSING = [*NUMBERED, migrate.PRESENT]
@@ -68,16 +74,16 @@ def test_check_says_what_is_missing(
 ) -> None:
     """Exit 1 with the names, or 0 if nothing is missing."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", databases.create())
-    assert command.main(["--check"]) == 1
+    assert run("--check") == 1
     told = [*(f"missing: {name}" for name in MISSING), "run rosetta migrate"]
     assert capsys.readouterr().out.splitlines() == told
-    assert command.main([]) == 0
+    assert run() == 0
     assert capsys.readouterr().out.splitlines() == SAID
-    assert command.main(["--check"]) == 0
-    assert command.main([]) == 0
+    assert run("--check") == 0
+    assert run() == 0
     assert capsys.readouterr().out.splitlines() == ["nothing is missing", "nothing to apply"]
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", "postgresql://nobody:hidden-word@127.0.0.1:1/none")
-    assert command.main([]) == 1
+    assert run() == 1
     error = capsys.readouterr().err
     assert error.startswith("rosetta migrate: cannot reach the config database")
     assert len(error.splitlines()) == 1
@@ -112,12 +118,12 @@ def test_check_names_the_remedy_for_what_was_dropped(
     """One command repairs everything."""
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
     config.execute("DROP VIEW source_details_sources")
-    assert command.main(["--check"]) == 1
+    assert run("--check") == 1
     told = ["missing: view source_details_sources", "run rosetta migrate --repair"]
     assert capsys.readouterr().out.splitlines() == told
-    assert command.main(["--repair"]) == 0
+    assert run("--repair") == 0
     assert capsys.readouterr().out.splitlines() == SAID
-    assert command.main(["--check"]) == 0
+    assert run("--check") == 0
 
 
 def test_uninstalling_says_what_is_lost_and_asks(
@@ -127,12 +133,12 @@ def test_uninstalling_says_what_is_lost_and_asks(
     monkeypatch.setenv("ROSETTA_CONFIG_DSN", config_dsn)
     source = add_source(config)
     config.execute("INSERT INTO source_details_lag (source_id, lag_bytes) VALUES (%s, 1)", (source,))
-    assert command.main(["--uninstall"]) == 1
+    assert run("--uninstall") == 1
     out, error = capsys.readouterr()
     assert out.splitlines() == ["will be lost: 1 measurements of replication lag"]
     assert error.startswith("rosetta migrate: nothing was removed")
-    assert command.main(["--check"]) == 0
-    assert command.main(["--uninstall", "--yes"]) == 0
-    assert command.main(["--check"]) == 1
-    assert command.main([]) == 0
-    assert command.main(["--uninstall"]) == 0
+    assert run("--check") == 0
+    assert run("--uninstall", "--yes") == 0
+    assert run("--check") == 1
+    assert run() == 0
+    assert run("--uninstall") == 0
