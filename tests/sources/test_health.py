@@ -1,5 +1,6 @@
 """The rules of a source's health: each row of the table in docs/health.md is a case here."""
 
+import html
 import re
 from typing import Any
 
@@ -171,7 +172,7 @@ async def test_one_verdict_for_page_list_meta_and_metrics(service: Service, conf
     for said in (reason["says"] for reason in meta["reasons"]):
         found = await service.client.get("/", params={"search": said, "state": meta["level"]})
         assert f'href="sources/{source}/details"' in found.text
-        assert meta["reasons"][0]["says"] in found.text
+        assert meta["reasons"][0]["says"] in html.unescape(found.text)
     await service.runtime.health.look_at_sources()
     assert f'rosetta_sources{{health="{meta["level"]}"}} 1.0' in (await service.client.get("/metrics")).text
 
