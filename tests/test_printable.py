@@ -81,6 +81,6 @@ def test_log_for_people_has_one_line_for_an_event() -> None:
 
 def test_page_shows_what_would_turn_the_text() -> None:
     """A name that reads backwards could pass for another."""
-    text = render("sources.html", sources=[], search="invoice\u202efdp", matching=0, before=None, after=None)
+    text = render("error.html", root="./", title="Not found", message="invoice\u202efdp", retry_s=None)
     assert "invoice\\u202efdp" in text
     assert "\u202e" not in text

@@ -85,7 +85,7 @@ async def test_failing_source_is_left_alone_longer_each_time_and_its_reason_show
         assert "cannot be queried" in row["last_error"]
         assert 100 * 2 ** (failures - 1) - 10 < row["pause"] <= 100 * 2 ** (failures - 1)
     page = await service.client.get(f"/sources/{source}/details?fresh=true")
-    assert "its syncs fail: " in page.text
+    assert "Its syncs fail: " in page.text
     assert "(since 20" in page.text
     assert "cannot be queried" in page.text
 
@@ -107,7 +107,7 @@ async def test_failure_after_a_manual_sync_is_the_first(start: Start, config: Sq
     (row,) = rows(config, "SELECT failures FROM source_details_schedule")
     assert row["failures"] == 1
     page = await service.client.get(f"/sources/{source}/details?fresh=true")
-    assert "its syncs fail: " in page.text
+    assert "Its syncs fail: " in page.text
 
 
 async def test_no_two_processes_sync_one_source(start: Start, config: Sql, shop_dsn: str, published: Sql) -> None:
