@@ -167,7 +167,7 @@ def add(password_stdin: bool, is_json: bool, **values: Any) -> int:
 
     \b
     Examples:
-      rosetta sources add shop --host db.example.com --database shop --user rosetta
+      rosetta sources add shop --host db.example.com --database shop --user me
       rosetta sources add shop ... --password-stdin < password
     """
     # Before anything is awaited: Ctrl-C at a prompt must end it.

@@ -13,6 +13,7 @@ from service.errors import StartError
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_source
 
+
 def run(*arguments: str) -> int:
     """The command's exit code."""
     code: int = command.main(list(arguments), "rosetta migrate", standalone_mode=False)
