@@ -82,20 +82,11 @@ def test_sources_are_called_by_name_or_id_everywhere(rosetta: Command, config: S
     assert json.loads(rosetta("evict", first, "--json").stdout) == {"evicted": first}
     assert json.loads(rosetta("evict", second, "--json").stdout) == {"evicted": second}
     assert json.loads(rosetta("evict", "12345", "--json").stdout) == {"evicted": third}
-    for arguments in (
-        ("evict",),
-        ("sync",),
-        ("explain",),
-        ("sources", "show"),
-        ("sources", "test"),
-        ("sources", "remove"),
-    ):
-        unknown = rosetta(*arguments, "shopp")
+    for command in ("evict", "sync", "explain", "sources show", "sources test", "sources remove"):
+        unknown = rosetta(*command.split(), "shopp")
         assert (unknown.returncode, unknown.stdout) == (1, "")
-        assert unknown.stderr == (
-            f"rosetta {' '.join(arguments)}: no source has the name or id 'shopp'; did you mean shop?\n"
-        )
-        empty = rosetta(*arguments, "")
+        assert unknown.stderr == f"rosetta {command}: no source has the name or id 'shopp'; did you mean shop?\n"
+        empty = rosetta(*command.split(), "")
         assert empty.returncode == 2
         assert "must not be empty" in empty.stderr
     far = rosetta("evict", "9" * 30)

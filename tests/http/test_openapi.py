@@ -46,6 +46,7 @@ async def test_every_endpoint_is_described_with_examples_and_errors(service: Ser
         f"GET {_PREFIX}",
         f"GET {_PREFIX}/{{source_id}}",
         f"GET {_PREFIX}/{{source_id}}/details",
+        f"GET {_PREFIX}/{{source_id}}/explanation",
         f"POST {_PREFIX}/{{source_id}}/refresh",
         f"GET {_PREFIX}/{{source_id}}/events",
         f"GET {_PREFIX}/{{source_id}}/available_tables",
