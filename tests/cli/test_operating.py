@@ -108,8 +108,9 @@ def answer(command: str, shell: dict[str, str]) -> str:
 
 
 def comparable(text: str) -> str:
-    """Without what differs from run to run: figures, LSNs, and the widths of columns."""
+    """Without what differs from run to run: figures, LSNs, the machine's name, and the widths of columns."""
     text = re.sub(r"\b[0-9A-F]+/[0-9A-F]+\b", "0/0", text)
+    text = re.sub(r"process \S+:\d+", "process host:0", text)
     text = re.sub(r"\d+(\.\d+)?", "0", text)
     return re.sub(r"[ -]+", " ", text)
 
