@@ -18,11 +18,12 @@ def what_to_try(demo: Demo) -> str:
     alter = "ALTER TABLE orders ADD COLUMN gift_note text"
     refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
     return f"""
-Open:
-
-  {demo.url}/
-
 Try in another terminal; an open page follows:
+
+  the commands, after this line
+    source {demo.write_settings()}
+    rosetta sources list
+    rosetta explain shop
 
   the page's headers: computed the first time, then cached (see cache-status)
     {_headers(page)}
@@ -44,9 +45,11 @@ Try in another terminal; an open page follows:
 
   health, and the API
     {_end_of(f"{demo.url}/health/ready", 2000)}
-    {demo.url}/schema/openapi.json
+    {demo.url}/docs
 
-psql comes from the wheel; logs are in {demo.reaper.folder}. Ctrl-C stops everything.
+psql comes from the wheel; logs are in {demo.reaper.folder}. Ctrl-C stops everything. Open:
+
+  {demo.url}/
 """
 
 

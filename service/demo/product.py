@@ -2,9 +2,11 @@
 
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -103,19 +105,33 @@ class Demo:
             """
         )
 
-    def _serve(self) -> None:
-        environment = os.environ | {
+    def write_settings(self) -> Path:
+        """A file for a shell to source: commands in it then work with this demo."""
+        path = self.reaper.folder / "settings.sh"
+        commands = Path(sys.executable).parent
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in self._settings.items()]
+        path.write_text("\n".join([*lines, f'export PATH={shlex.quote(str(commands))}:"$PATH"', ""]))
+        path.chmod(0o600)
+        return path
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {
             "ROSETTA_CONFIG_DSN": self.config_dsn,
             "ROSETTA_REDIS_URL": self.redis.url,
             "CREDENTIAL_ENCRYPTION_KEY": self.key,
             "ROSETTA_PORT": str(self._http_port),
         }
+
+    def _serve(self) -> None:
         log_path = self.reaper.folder / "service.log"
         with log_path.open("ab") as log:
             self._service = subprocess.Popen(
                 # -P: not what the folder that a person is in happens to hold.
                 [sys.executable, "-P", "-m", "service", "serve"],
-                env=environment,
+                env=os.environ | self._settings,
+                # Not in the folder that a person is in: its .env is not the demo's.
+                cwd=self.reaper.folder,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it; nothing is left of it, however it ends."""
 
+import json
 import os
 import pwd
 import re
@@ -147,12 +148,20 @@ def test_nothing_is_left_however_it_ends(environment: dict[str, str], number: si
         watchdog = Timer(60, demo.terminate)
         watchdog.start()
         printed = ""
-        while "Ctrl-C" not in printed:
+        address = f"\n  http://127.0.0.1:{port}/\n"
+        while address not in printed:
             line = demo.stdout.readline()
             assert line, printed
             printed += line
         watchdog.cancel()
         assert httpx.get(f"http://127.0.0.1:{port}/api/v1/sources/1").json()["name"] == "shop"
+        (settings,) = re.findall(r"^    source (\S+)$", printed, re.MULTILINE)
+        assert os.stat(settings).st_mode & 0o077 == 0
+        listed = subprocess.run(
+            ["bash", "-c", f"source {settings} && rosetta sources list --json"],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert {source["name"] for source in json.loads(listed.stdout)} >= {"shop", "shop, archive"}
         pids = descendants(demo.pid)
         assert len(pids) > 4
         demo.send_signal(signal.SIGHUP)
@@ -178,7 +187,7 @@ def test_wrong_port_is_named(environment: dict[str, str], port: str) -> None:
     """Before anything starts."""
     result = subprocess.run([*DEMO, "--port", port], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "is no port: a number from 1 to 65535" in result.stderr
+    assert result.stderr.startswith("rosetta demo: error: Invalid value for '--port': ")
     assert "Traceback" not in result.stderr
 
 
