@@ -43,6 +43,10 @@ _MEANINGS: dict[int, tuple[str, dict[str, Any]]] = {
             "details": {"entity_type": "Source", "entity_id": "999"},
         },
     ),
+    414: (
+        "the URL is too long, or has too many parameters",
+        {"error": "Request-URITooLong", "message": "URI is too long"},
+    ),
     422: (
         "a parameter is invalid",
         {
@@ -194,7 +198,7 @@ def described(
 ) -> dict[str, Any]:
     """The responses of a handler: 200 with that shape, 304 if it is among `statuses`, and an error for each other one.
 
-    401 is added unless the handler `is_open` to everybody, and 403 if it may sync (then 429 is among `statuses`).
+    414 is added, 401 unless the handler `is_open` to everybody, and 403 if it may sync (then 429 is among `statuses`).
     """
     responses = {
         200: ResponseSpec(
@@ -208,7 +212,7 @@ def described(
     if 304 in statuses:
         responses[304] = ResponseSpec(None, generate_examples=False, description="the client already has this page")
     refusals = ([] if is_open else [401]) + ([403] if 429 in statuses else [])
-    responses |= errors(*refusals, *(status for status in statuses if status != 304))
+    responses |= errors(*refusals, 414, *(status for status in statuses if status != 304))
     return {"responses": responses, "operation_class": Answered}
 
 

@@ -28,14 +28,14 @@ async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(star
     assert report["background"]["slots_in_error"] == 0
     assert 'rosetta_scheduled_syncs_total{outcome="failed"} 1.0' in (await service.client.get("/metrics")).text
     for path in ("/", "/sources/1/details?fresh=true"):
-        assert "its syncs fail: " in (await service.client.get(path)).text, path
+        assert "ts syncs fail: " in (await service.client.get(path)).text, path
     # A sync by hand ends the failure, even before the source's next turn.
     config.execute(
         "INSERT INTO source_details_sync_state (source_id, synced_at, incarnation, source_snapshot) "
         "VALUES (1, now(), 'x', pg_current_snapshot())"
     )
     for path in ("/", "/sources/1/details?fresh=true"):
-        assert "its syncs fail: " not in (await service.client.get(path)).text, path
+        assert "ts syncs fail: " not in (await service.client.get(path)).text, path
     config.execute(
         "UPDATE source_details_schedule SET due_at = now() - interval '1 hour', claimed_until = NULL;"
         "UPDATE source_details_wal_round SET due_at = now() - interval '1 hour'"
