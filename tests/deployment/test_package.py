@@ -70,7 +70,8 @@ def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn
     )  # fmt: skip
     assert where.stdout.startswith(str(site))
     assert run("migrate", "--check").stdout == "nothing is missing\n"
-    assert "ROSETTA_CACHE_TTL_S" in run("serve", "--help").stdout
+    assert "ROSETTA_PORT" in run("serve", "--help").stdout
+    assert "ROSETTA_CACHE_TTL_S" in run("settings").stdout
     assert run("--version").returncode == 0
     missing = run("serve")
     assert missing.returncode == 1
