@@ -81,7 +81,8 @@ class Steps:
     def begin(self, name: str) -> None:
         """Names what is being done now."""
         if self._progress and self._task is not None:
-            self._progress.update(self._task, description=printable(name))
+            # At once: a step may be over before the bar is drawn anew by itself.
+            self._progress.update(self._task, description=printable(name), refresh=True)
 
     def done(self) -> None:
         """One more is done."""
