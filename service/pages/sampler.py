@@ -1,8 +1,7 @@
 """Checks that served pages agree with the database: compares a share of the reads, after they were answered.
 
-A difference may be a change whose
-notification is on its way. So it counts only if the same page is still served `_ON_ITS_WAY_S` later; then the page is
-evicted, and one log line reports it.
+A difference may be a change whose notification is on its way. So it counts only if the same page is still served
+`_ON_ITS_WAY_S` later; then the page is evicted, and one log line reports it.
 """
 
 import asyncio

@@ -79,7 +79,7 @@ def select(sources: Sequence[Listed], *, search: str, state: str, sort: str) -> 
 
 
 class Overview:
-    """Reads and judges every source; whoever asks at the same time shares one read that starts after asking."""
+    """Reads and judges every source. Callers who wait at the same time share one read; it starts after their calls."""
 
     def __init__(self, database: ConfigDatabase, failing: Callable[[], Mapping[int, str]]) -> None:
         self._database = database

@@ -13,7 +13,7 @@ _SPACING_S = 1.0
 
 
 class Lobby:
-    """Streams of events without content: whoever reads the list after one sees what caused it."""
+    """Streams of events without content. After an event, a client reads the list again and sees what changed."""
 
     def __init__(self, seats: Seats, observer: Observer) -> None:
         self._seats = seats

@@ -50,7 +50,7 @@ async function readSpan() {
 
 main.addEventListener("click", (event) => {
   const link = event.target.closest(".spans a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!link || !isPlain(event)) return;
   event.preventDefault();
   const here = new URL(location.href);
   here.searchParams.set("span", new URL(link.href).searchParams.get("span"));

@@ -4,6 +4,18 @@
 
 const main = document.getElementById("main");
 const byId = (id) => document.getElementById(id);
+// A click that is to open the link elsewhere is the browser's.
+const isPlain = (event) => !(event.ctrlKey || event.metaKey || event.shiftKey);
+
+function closeButton(act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "close";
+  button.textContent = "Close";
+  button.addEventListener("click", act);
+  return button;
+}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // ---- times: how long ago; exact in the tooltip, and on a click in the reader's own zone

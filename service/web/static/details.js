@@ -157,11 +157,7 @@ async function showSchema(table, wantedVersion) {
   const answer = await fetch(`../../sources/tables/${table}?fragment=true`, { headers: { Accept: "text/html" } });
   dialog.innerHTML = await answer.text();
   tellTimes(dialog);
-  const close = document.createElement("button");
-  close.className = "close";
-  close.textContent = "Close";
-  close.addEventListener("click", () => dialog.close());
-  dialog.prepend(close);
+  dialog.prepend(closeButton(() => dialog.close()));
   dialog.dataset.table = table;
   if (!dialog.open) dialog.showModal();
   if (wantedVersion) dialog.querySelector(`#version-${wantedVersion}`)?.scrollIntoView();
@@ -171,8 +167,6 @@ const show = (table, wantedVersion) => {
   history.replaceState(null, "", `#schema-${table}${wantedVersion ? `-${wantedVersion}` : ""}`);
   showSchema(table, wantedVersion);
 };
-
-const isPlain = (event) => !(event.ctrlKey || event.metaKey || event.shiftKey);
 
 byId("listed").addEventListener("click", (event) => {
   const link = event.target.closest("a");

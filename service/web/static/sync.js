@@ -46,11 +46,7 @@ async function refresh(form) {
 
 // What is over goes away: a failure when a person closes it, a success also after a while that nobody points at it.
 function offerClosing(progress) {
-  const close = document.createElement("button");
-  close.type = "button";
-  close.className = "close";
-  close.textContent = "Close";
-  close.addEventListener("click", () => (progress.hidden = true));
+  const close = closeButton(() => (progress.hidden = true));
   progress.prepend(close);
   if (!progress.querySelector("[data-outcome=ok]")) return;
   const leave = () => {
