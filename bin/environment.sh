@@ -1,6 +1,8 @@
-# Sourced by the commands beside it: makes .venv in the checkout, once, and again when the lock changes.
+# Sourced by the commands beside it: makes .venv in the checkout, once, and again when a lock changes. With `packages=all`
+# it has what the tests need, otherwise what the service and the demo need: a twentieth of that.
 # Needs Python 3.11 or later with venv; no root, nothing outside the checkout.
 set -euo pipefail
+packages=${packages:-few}
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$project/.venv/bin/python
 stamp=$project/.venv/installed
@@ -11,8 +13,12 @@ unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP
 
 is_recent() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
+locks() { cd "$project" && cksum requirements.lock requirements-demo.lock pyproject.toml; }
+
+# The stamp has which packages are there, and the locks that they are from.
 is_installed() {
-    [[ -x $python && -f $stamp ]] && cksum "$project/requirements.lock" "$project/pyproject.toml" | cmp -s - "$stamp"
+    [[ -x $python && -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp") &&
+        { [[ $packages == few ]] || [[ $(head -n 1 "$stamp") == all ]]; }
 }
 
 find_python() {
@@ -30,16 +36,26 @@ find_python() {
 install_environment() {
     # Another first command may have installed while this one waited for the lock.
     if is_installed; then return; fi
-    echo "installing into .venv (once; about a minute)" >&2
-    rm -rf "$project/.venv"
-    "$1" -m venv "$project/.venv"
-    # The lock first, by hash; then the project itself, which needs nothing more.
-    local pip=("$python" -m pip --disable-pip-version-check install --no-user -q)
-    "${pip[@]}" --require-hashes -r "$project/requirements.lock" >&2
+    local lock=requirements-demo.lock
+    if [[ $packages == all ]]; then lock=requirements.lock; fi
+    local count
+    count=$(grep -c == "$project/$lock")
+    # What the demo has installed is a part of what the tests need.
+    if ! { [[ -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp"); }; then
+        rm -rf "$project/.venv"
+        echo "making .venv with $("$1" --version)" >&2
+        "$1" -m venv "$project/.venv"
+    fi
+    # The lock first, by hash; then the project itself, which needs nothing more. On a terminal pip shows how far it is.
+    local pip=("$python" -m pip --disable-pip-version-check install --no-user)
+    if ! [[ -t 2 ]]; then pip+=(-q); fi
+    echo "installing up to $count packages of $lock into .venv (once)" >&2
+    "${pip[@]}" --require-hashes -r "$project/$lock" >&2
     "${pip[@]}" --no-deps --no-build-isolation -e "$project" >&2
-    cksum "$project/requirements.lock" "$project/pyproject.toml" >"$stamp"
+    { echo "$packages" && locks; } >"$stamp"
 }
 
+export packages
 if [[ ${1:-} == --install && ${BASH_SOURCE[0]} == "$0" ]]; then
     install_environment "$2"
 elif ! is_installed; then
