@@ -1,8 +1,8 @@
-# Sourced by the commands beside it: makes .venv in the checkout, once, and again when a lock changes. With `packages=all`
-# it has what the tests need, otherwise what the service and the demo need: a twentieth of that.
+# Sourced by the commands beside it: makes .venv in the checkout, once, and again when a lock changes. It has what the
+# service and the demo need; with `rosetta_packages=all` what the tests need, too.
 # Needs Python 3.11 or later with venv; no root, nothing outside the checkout.
 set -euo pipefail
-packages=${packages:-few}
+packages=${rosetta_packages:-few}
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$project/.venv/bin/python
 stamp=$project/.venv/installed
@@ -55,13 +55,13 @@ install_environment() {
     { echo "$packages" && locks; } >"$stamp"
 }
 
-export packages
 if [[ ${1:-} == --install && ${BASH_SOURCE[0]} == "$0" ]]; then
+    packages=$3
     install_environment "$2"
 elif ! is_installed; then
     base=$(find_python)
     # One at a time. The system frees the lock however its holder ends.
-    "$base" - "$project/.venv.lock" bash "${BASH_SOURCE[0]}" --install "$base" <<'PYTHON'
+    "$base" - "$project/.venv.lock" bash "${BASH_SOURCE[0]}" --install "$base" "$packages" <<'PYTHON'
 import fcntl, subprocess, sys
 
 with open(sys.argv[1], "w") as lock:

@@ -135,9 +135,12 @@ def _answer_error(request: AppRequest, error: ServiceError) -> Response[bytes]:
 def _answer_http_error(request: AppRequest, error: HTTPException) -> Response[bytes]:
     status = 422 if error.status_code == 400 else error.status_code
     message = error.detail
-    if status == 405 and request.scope["path"].startswith("/api"):
+    is_api = request.scope["path"].startswith("/api")
+    if status == 405 and is_api:
         # The platform's application answers 404 to every method that a path does not have.
         status, message = 404, "Not Found"
+    elif status == 404 and not is_api:
+        message = "there is no page at this address"
     kinds = {404: "NotFound", 405: "MethodNotAllowed"}
     kind = kinds.get(status, "ValidationError" if status < 500 else "InternalError")
     return _answer(request, status, {"error": kind, "message": message}, error.headers or {})

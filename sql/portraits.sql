@@ -78,10 +78,10 @@ WHERE s.id = %(id)s::int
 
 -- name: portrait_extras
 -- What a source's web page shows besides its details: when it was last synced, and what was seen of its server and slot
--- then; the lag as the WAL monitor recently measured it, and the thresholds of the WAL that a slot retains; the slot at the monitor's last check,
--- with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their destinations; and
--- for each table whose newest version is of the last `days` days, what it changed (with up to four names of
--- new and of dropped columns) and when. No row for an unknown id.
+-- then; the lag as the WAL monitor recently measured it, and the thresholds of the WAL that a slot retains; the slot at the
+-- monitor's last check, with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their
+-- destinations, and why one fails; and for each table whose newest version is of the last `days` days, what it changed
+-- (with up to four names of new and of dropped columns) and when. No row for an unknown id.
 SELECT
     public.source_details_time(y.synced_at) AS synced_at,
     y.seen,
@@ -120,7 +120,16 @@ SELECT
                 p.status,
                 coalesce(bool_or(pd.is_error), false) AS is_error,
                 coalesce(
-                    json_agg(json_build_object('name', d.name, 'type', d.type) ORDER BY d.name COLLATE "C")
+                    json_agg(
+                        json_build_object(
+                            'name', d.name,
+                            'type', d.type,
+                            'is_error', pd.is_error,
+                            'error', CASE WHEN pd.is_error THEN left(pd.error_message, 300) END,
+                            'error_at', CASE WHEN pd.is_error THEN public.source_details_time(pd.last_error_at) END
+                        )
+                        ORDER BY d.name COLLATE "C"
+                    )
                     FILTER (WHERE d.name IS NOT NULL),
                     '[]'
                 ) AS destinations

@@ -12,6 +12,12 @@ from service.demo.embedded import EmbeddedServerError, free_port
 from service.demo.product import Demo, DemoError
 from service.demo.reaper import Reaper, ReaperError
 
+_CHECK = """\
+A check of the whole product, in about half a minute. It starts two PostgreSQL servers, Valkey and the service on
+127.0.0.1, with their files in {folder}. {plan}
+Then it ends everything. Nothing else on this machine is touched.
+"""
+
 
 @click.command("demo")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port of the service. [default: 8000, or a free one]")
@@ -39,7 +45,7 @@ def command(port: int | None, keep: Path | None, is_check: bool) -> int:
         return 1
     try:
         with Reaper(keep) as reaper:
-            return _run(Demo(reaper, free), check=is_check)
+            return _run(Demo(reaper, free, is_alive=not is_check), check=is_check)
     except (DemoError, EmbeddedServerError, ReaperError) as error:
         print(f"rosetta demo: {error}", file=sys.stderr)
         return 1
@@ -53,6 +59,8 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _run(demo: Demo, *, check: bool) -> int:
+    if check:
+        print(_CHECK.format(folder=demo.reaper.folder, plan=story.plan()), flush=True)
     print("Rosetta source details: starting on embedded servers", flush=True)
     try:
         demo.start()

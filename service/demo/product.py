@@ -14,7 +14,8 @@ from psycopg import sql
 
 from service.config.credentials import encrypt
 from service.database.migrations import migrate
-from service.demo import shop
+from service.demo import catalog, shop
+from service.demo.life import Life
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
 
@@ -26,17 +27,18 @@ class DemoError(Exception):
 
 
 class Demo:
-    """The servers of the demo, and the service over them."""
+    """The servers of the demo, and the service over them. If it `is_alive`, the sources are written to and change."""
 
-    def __init__(self, reaper: Reaper, http_port: int) -> None:
+    def __init__(self, reaper: Reaper, http_port: int, *, is_alive: bool) -> None:
         self.reaper = reaper
         self.key = secrets.token_hex(16)
         self.config = Postgres(reaper, "config", port=5433)
-        self.source = Postgres(reaper, "source", settings={"wal_level": "logical"})
+        self.source = Postgres(reaper, "source", settings={"wal_level": "logical", "max_wal_size": "64MB"})
         self.redis = Valkey(reaper, "redis", port=6379)
         self.url = f"http://127.0.0.1:{http_port}"
         self._http_port = http_port
         self._service: subprocess.Popen[bytes] | None = None
+        self._life = Life(reaper, self.source, self.url) if is_alive else None
         self._started = time.monotonic()
 
     @property
@@ -47,7 +49,7 @@ class Demo:
     @property
     def source_dsn(self) -> str:
         """The database that is a source."""
-        return self.source.dsn("shop")
+        return self.source.dsn(shop.DATABASE)
 
     def step(self, text: str) -> None:
         """Prints a step, with the seconds since the start."""
@@ -59,9 +61,12 @@ class Demo:
             server.start()
             self.step(f"{name} on port {server.port}")
         _create_database(self.config, "rosetta_config")
-        _create_database(self.source, "shop")
+        for database in (shop.DATABASE, catalog.DATABASE):
+            _create_database(self.source, database)
         with psycopg.connect(self.source_dsn, autocommit=True) as connection:
             self.step(f"source has {shop.create(connection)} published tables and a slot")
+        with psycopg.connect(self.source.dsn(catalog.DATABASE), autocommit=True) as connection:
+            catalog.create(connection)
         applied = migrate(self.config_dsn, say=lambda _: None)
         self.step(f"{len(applied)} migrations applied")
         with psycopg.connect(self.config_dsn, autocommit=True) as connection:
@@ -70,15 +75,19 @@ class Demo:
         self.step(f"service on {self.url}")
         report = httpx.post(f"{self.url}/api/v1/sources/1/refresh", timeout=_START_S).raise_for_status().json()
         self.step(f"first sync with the source: {len(report['tables_added'])} tables registered")
+        if self._life:
+            self._life.start()
+            self.step("the sources are written to, their slots are read")
 
     def _seed(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-        """Three sources: one that works, one without a server, one with another publication."""
+        """A shop and a catalog that work, one without a server, one whose publication does not exist."""
         password = encrypt(self.key.encode(), self.source.password)
-        place = ("127.0.0.1", self.source.port, "shop", "postgres", password)
+        address, login = ("127.0.0.1", self.source.port), ("postgres", password)
         rows = [
-            ("shop", *place, shop.PUBLICATION, shop.SLOT),
+            (shop.DATABASE, *address, shop.DATABASE, *login, shop.PUBLICATION, shop.SLOT),
             ("warehouse (unreachable)", "127.0.0.1", 1, "warehouse", "rosetta", password, "warehouse", "warehouse"),
-            ("shop, archive", *place, "archive", "archive"),
+            ("shop, archive", *address, shop.DATABASE, *login, "archive", "archive"),
+            (catalog.DATABASE, *address, catalog.DATABASE, *login, catalog.PUBLICATION, catalog.SLOT),
         ]
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -121,6 +130,8 @@ class Demo:
             "ROSETTA_REDIS_URL": self.redis.url,
             "CREDENTIAL_ENCRYPTION_KEY": self.key,
             "ROSETTA_PORT": str(self._http_port),
+            # Not while the story measures: it would find that nobody reads the slots, and evict.
+            "ROSETTA_WAL_INTERVAL_S": "2" if self._life else "0",
         }
 
     def _serve(self) -> None:
@@ -162,6 +173,8 @@ class Demo:
 
     def stop(self) -> None:
         """Stops everything in order."""
+        if self._life:
+            self._life.stop()
         if self._service is not None:
             self._service.terminate()
             self._service.wait(timeout=_START_S)

@@ -2,6 +2,7 @@
 
 import psycopg
 
+DATABASE = "shop"
 PUBLICATION = "rosetta_publication"
 SLOT = "rosetta_slot"
 

@@ -29,6 +29,11 @@ class StoryError(Exception):
     """A step failed."""
 
 
+def plan() -> str:
+    """What `tell` will do, for a person to read before it."""
+    return "\n".join(["It will", *(f"  {number:2}. {what}" for number, (what, _) in enumerate(_PARTS, 1))])
+
+
 def tell(demo: Demo) -> int:
     """Runs the story against the running demo; 0, or 1 after printing what failed."""
     story = _Story(demo)
@@ -68,16 +73,8 @@ class _Story:
             client.close()
 
     def tell(self) -> None:
-        self._read_and_cache()
-        self._measure_reads()
-        self._change_by_sql()
-        self._delete_by_hand()
-        self._change_at_the_source()
-        self._widen_a_column()
-        self._refresh_by_hand()
-        self._measure_evictions()
-        self._lose_the_source()
-        self._lose_redis()
+        for _, part in _PARTS:
+            part(self)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[Callable[[str], None]]:
@@ -234,3 +231,17 @@ class _Story:
             deadline = time.perf_counter() + _PATIENCE_S
             while "without redis" not in self._page().json()["destinations"]:
                 _expect(time.perf_counter() < deadline, "the old name is still shown")
+
+
+_PARTS: tuple[tuple[str, Callable[[_Story], None]], ...] = (
+    ("read a page, from the database, from the cache, and as unchanged", _Story._read_and_cache),
+    (f"measure {_READS} misses and hits", _Story._measure_reads),
+    ("rename a destination by SQL, and see the page evicted", _Story._change_by_sql),
+    ("delete the page's key in Redis", _Story._delete_by_hand),
+    ("alter, add and publish tables at the source, and find them by force_refresh", _Story._change_at_the_source),
+    ("widen a column there", _Story._widen_a_column),
+    ("refresh the materialized view by SQL", _Story._refresh_by_hand),
+    (f"rename {_CHANGES} times, and measure the time to each eviction", _Story._measure_evictions),
+    ("stop the source, and see pages answer in their time", _Story._lose_the_source),
+    ("stop Redis, and see pages answer from the database", _Story._lose_redis),
+)

@@ -24,6 +24,9 @@ MONITOR_OLD_S = 300
 # Syncs come every few minutes, or after failures every hour; the platform's replication monitor looks each minute.
 LOOKED_OLD_S = 2 * 3600
 _UNREACHABLE = "the source database cannot be queried: "
+# What the WAL monitor writes, and this page has a remedy for.
+NO_SLOT = "its replication slot does not exist"
+NO_PUBLICATION = "its publication does not exist"
 LEVELS: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
 _AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
 
@@ -69,7 +72,8 @@ def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) ->
     elif is_old:
         reasons.append(Reason("unknown", f"it was last synced {_age(facts['looked_age_s'])} ago", sync))
     else:
-        reasons += [*_flags(facts), *_drift(facts)]
+        told = {reason.remedy for reason in reasons}
+        reasons += [*(flag for flag in _flags(facts) if flag.remedy not in told), *_drift(facts)]
     reasons.sort(key=lambda reason: LEVELS.index(reason.level))
     return Health(reasons[0].level if reasons else "ok", tuple(reasons))
 
@@ -121,7 +125,12 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
             yield Reason("warning", message or "its slot is inactive", remedies.look_at_slot(facts["replication_name"]))
     elif (message or monitor["status"] == "ERROR") and not _is_in_seen(facts):
         says = f"replication fails: {message}" if message else "replication fails"
-        yield Reason("error", says, f"rosetta sources test {facts['id']}")
+        remedy = f"rosetta sources test {facts['id']}"
+        if message == NO_SLOT:
+            remedy = remedies.create_slot(facts["replication_name"], facts["id"])
+        elif message == NO_PUBLICATION:
+            remedy = remedies.create_publication(facts["publication_name"])
+        yield Reason("error", says, remedy)
     if monitor["threshold"] == "ERROR":
         yield Reason("error", "its slot retains too much WAL", remedies.limit_wal())
     elif monitor["threshold"] == "WARNING":

@@ -18,6 +18,7 @@ from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
 from service.sources.address import SourceAddress
 from service.sources.connections import Connections
+from service.sources.health import NO_PUBLICATION, NO_SLOT
 from service.sources.questions import Answers, ask
 from service.sources.slots import is_idle_by_nature, lost, unfit
 from service.telemetry.events import Observer, WalRound
@@ -44,7 +45,7 @@ def judge(answers: Answers, confirmed_before: str | None) -> State:
         return State("IDLE", f"its slot cannot be read: {why}")
     slot = answers.one("remote_slot")
     if slot is None:
-        return State("ERROR", "its replication slot does not exist")
+        return State("ERROR", NO_SLOT)
     if said := unfit(slot) or lost(slot):
         return State("ERROR", f"its slot {said}")
     if slot["wal_status"] == "unreserved":
@@ -54,7 +55,7 @@ def judge(answers: Answers, confirmed_before: str | None) -> State:
     publication = answers.one("remote_publication")
     assert publication is not None
     if not publication["has_publication"]:
-        return State("ERROR", "its publication does not exist")
+        return State("ERROR", NO_PUBLICATION)
     if not publication["published_tables"]:
         return State("ERROR", "its publication exists but is empty")
     return _judge_activity(slot, answers, confirmed_before)

@@ -60,12 +60,13 @@ def test_settings_in_deployment_files_exist(name: str) -> None:
     assert named - known <= {"ROSETTA_DB_PASSWORD"}
 
 
-def test_what_an_image_installs_is_what_was_tested() -> None:
-    """The lock for serving is a proper subset of the whole lock."""
+@pytest.mark.parametrize("name", ["requirements-serve.lock", "requirements-demo.lock"])
+def test_what_is_installed_elsewhere_is_what_was_tested(name: str) -> None:
+    """The lock of an image, and that of the demo, is a proper subset of the whole lock."""
 
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^([A-Za-z0-9._-]+==\S+)", (PROJECT / name).read_text(), re.M))
 
-    served = pins("requirements-serve.lock")
-    assert len(served) > 20
-    assert served < pins("requirements.lock")
+    installed = pins(name)
+    assert len(installed) > 20
+    assert installed < pins("requirements.lock")

@@ -210,8 +210,8 @@ def install(folder: Path) -> tuple[Path, Path]:
     calls = folder / "calls"
     (folder / "bin").mkdir()
     shutil.copy(PROJECT / "bin" / "environment.sh", folder / "bin")
-    for name in ("requirements.lock", "pyproject.toml"):
-        (folder / name).write_text(name)
+    for name in ("requirements.lock", "requirements-demo.lock", "pyproject.toml"):
+        (folder / name).write_text(f"{name}==1")
     python = folder / "python"
     python.write_text(
         f"""#!/usr/bin/env bash
@@ -219,7 +219,8 @@ if [[ $1 == -m && $2 == venv ]]; then
     echo venv >>"{calls}"
     mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
 elif [[ $1 == -m ]]; then
-    echo "pip ${{PIP_CONSTRAINT-}}${{PIP_USER-}}${{PYTHONPATH-}}" >>"{calls}"
+    lock=$(basename "${{*: -1}}")
+    echo "pip ${{lock#{folder.name}}}${{PIP_CONSTRAINT-}}${{PIP_USER-}}${{PYTHONPATH-}}" | sed 's/ $//' >>"{calls}"
     sleep 0.3
 else
     exec "{sys.executable}" "$@"
@@ -242,7 +243,27 @@ def test_two_first_commands_at_once_install_once(tmp_path: Path) -> None:
     command = ["bash", str(tmp_path / "bin" / "command"), "an argument"]
     running = [subprocess.Popen(command, env=environment) for _ in range(4)]
     assert [child.wait(60) for child in running] == [0] * 4
-    assert calls.read_text().splitlines() == ["venv", "pip ", "pip "]
+    assert calls.read_text().splitlines() == ["venv", "pip requirements-demo.lock", "pip"]
+
+
+def test_demo_installs_less_than_the_tests(tmp_path: Path) -> None:
+    """What the demo has installed stays when the tests come; a changed lock begins anew."""
+    python, calls = install(tmp_path)
+    environment = os.environ | {"ROSETTA_PYTHON": str(python)}
+
+    def run(**packages: str) -> list[str]:
+        """What was called, and with which lock."""
+        calls.unlink(missing_ok=True)
+        subprocess.run(["bash", str(tmp_path / "bin" / "command")], env=environment | packages, check=True)
+        return calls.read_text().splitlines() if calls.exists() else []
+
+    few, more = ["pip requirements-demo.lock", "pip"], ["pip requirements.lock", "pip"]
+    assert run() == ["venv", *few]
+    assert run() == []
+    assert run(rosetta_packages="all") == more
+    assert run() == run(rosetta_packages="all") == []
+    (tmp_path / "requirements.lock").write_text("changed==2")
+    assert run(rosetta_packages="all") == ["venv", *more]
 
 
 def test_python_without_venv_is_named_with_its_remedy(tmp_path: Path) -> None:

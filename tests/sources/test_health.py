@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.sources.health import FAILURES, LOOKED_OLD_S, MONITOR_OLD_S, health
+from service.sources.health import FAILURES, LOOKED_OLD_S, MONITOR_OLD_S, NO_PUBLICATION, NO_SLOT, health
 from tests import PROJECT
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -85,6 +85,15 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
         monitor(status="ERROR", error_message="its publication exists but is empty"), "error",
         ["replication fails: its publication exists but is empty"],
     ),
+    "the monitor finds no slot": (
+        monitor(status="ERROR", error_message=NO_SLOT)
+        | {"is_replication_enabled": False, "seen": SEEN | {"slot": None}},
+        "error", ["replication fails: its replication slot does not exist"],
+    ),
+    "the monitor finds no publication": (
+        monitor(status="ERROR", error_message=NO_PUBLICATION) | {"is_publication_enabled": False}, "error",
+        ["replication fails: its publication does not exist"],
+    ),
     "the slot is inactive": (
         monitor(status="IDLE", error_message="its slot is inactive and retains WAL"), "warning",
         ["its slot is inactive and retains WAL"],
@@ -138,6 +147,16 @@ def test_rule(rule: str) -> None:
     judged = health(None if changes is None else FINE | changes)
     assert (judged.level, [reason.says for reason in judged.reasons]) == (level, reasons)
     assert all(reason.remedy for reason in judged.reasons)
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [(NO_SLOT, "pg_create_logical_replication_slot('slot'"), (NO_PUBLICATION, "CREATE PUBLICATION")],
+)
+def test_what_the_monitor_misses_is_made_by_the_remedy(message: str, remedy: str) -> None:
+    """And not only looked for again."""
+    (reason,) = health(FINE | monitor(status="ERROR", error_message=message)).reasons
+    assert remedy in (reason.remedy or "")
 
 
 def test_every_rule_is_documented() -> None:

@@ -1,6 +1,7 @@
 """The web pages without scripts: their content, their caching, and what they refuse."""
 
 import asyncio
+import html
 import re
 from typing import Any
 
@@ -135,6 +136,13 @@ async def test_details_show_everything_and_say_how_fresh(service: Service, confi
     assert "read live from the tables" in text or "read from the materialized view" in text
     assert "lines 3 3 column added" in text
     assert re.search(r"Paused p0 lake \(\w+\), warehouse \(", text)
+    config.execute(
+        "UPDATE pipelines_destination SET is_error = true, error_message = '<b>refused', last_error_at = now() "
+        "WHERE destination_id = (SELECT id FROM destinations WHERE name = 'lake')"
+    )
+    await service.settled(config)
+    failing = await get(service, f"/sources/{source}/details")
+    assert re.search(r"Error p0 lake \(\w+\), warehouse \(\w+\) ✕ lake: <b>refused, ", html.unescape(words(failing)))
     assert "The source database does not answer" in text
     again = await get(service, f"/sources/{source}/details")
     assert "This copy came from" in words(again)
@@ -400,14 +408,17 @@ async def test_lag_over_a_longer_time_is_drawn_by_the_server(service: Service, c
 async def test_without_a_table_the_page_says_why_and_what_to_do(
     service: Service, config: Sql, shop: Sql, shop_dsn: str
 ) -> None:
-    """Never synced, and a publication that holds nothing."""
+    """Never synced, a publication that holds nothing, and none."""
     new, empty = add_source(config), add_source(config, shop_dsn, publication_name='odd"name')
+    bare = add_source(config, shop_dsn, publication_name="nothing")
     shop.execute('CREATE PUBLICATION "odd""name"')
     await service.sync(empty)
     assert "Never synced" in words(await get(service, f"/sources/{new}/details"))
     page = await get(service, f"/sources/{empty}/details")
     assert "No table is published" in words(page)
     assert "ALTER PUBLICATION &#34;odd&#34;&#34;name&#34; ADD TABLE" in page.text
+    await service.sync(bare)
+    assert "CREATE PUBLICATION &#34;nothing&#34; FOR TABLE" in (await get(service, f"/sources/{bare}/details")).text
     assert "No pipeline uses this source" in words(page)
 
 
