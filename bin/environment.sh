@@ -47,7 +47,7 @@ install_environment() {
         "$1" -m venv "$project/.venv"
     fi
     # The lock first, by hash; then the project itself, which needs nothing more. On a terminal pip shows how far it is.
-    local pip=("$python" -m pip --disable-pip-version-check install --no-user)
+    local pip=("$python" -m pip --disable-pip-version-check install --no-user --no-compile)
     if ! [[ -t 2 ]]; then pip+=(-q); fi
     echo "installing up to $count packages of $lock into .venv (once)" >&2
     "${pip[@]}" --require-hashes -r "$project/$lock" >&2
