@@ -3,6 +3,7 @@
 The responses themselves are made as bytes in SQL; a test validates them against these schemas.
 """
 
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -12,6 +13,37 @@ _MOMENT = "ISO 8601, UTC, with a numeric offset"
 
 class Shape(BaseModel):
     """Every listed key is present; clients must accept additional ones."""
+
+
+class WalThreshold(StrEnum):
+    """Whether the WAL that a slot retains is too much."""
+
+    OK = "OK"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class Identity(StrEnum):
+    """How an identity column gets its values."""
+
+    ALWAYS = "always"
+    BY_DEFAULT = "by default"
+
+
+class Generated(StrEnum):
+    """When a generated column is computed."""
+
+    STORED = "stored"
+    VIRTUAL = "virtual"
+
+
+class HealthLevel(StrEnum):
+    """How a source is: ok if somebody looked and nothing is wrong."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class Source(Shape):
@@ -44,7 +76,7 @@ class WalMonitor(Shape):
     replication_lag_bytes: int | None
     total_wal_size: str | None = Field(description="for display: 16 MB")
     wal_size_bytes: int | None
-    wal_threshold_status: Literal["OK", "WARNING", "ERROR"] | None
+    wal_threshold_status: WalThreshold | None
     status: str
     error_message: str | None
     id: int
@@ -72,8 +104,8 @@ class Column(Shape):
     key_position: int | None = Field(
         None, description="1 is the first column of the primary key; left out if not in it"
     )
-    identity: Literal["always", "by default"] | None = Field(None, description="left out if it is no identity column")
-    generated: Literal["stored", "virtual"] | None = Field(None, description="left out if it is not generated")
+    identity: Identity | None = Field(None, description="left out if it is no identity column")
+    generated: Generated | None = Field(None, description="left out if it is not generated")
     generation_expression: str | None = Field(None, description="left out if it is not generated")
     is_published: bool | None = Field(None, description="false if it does not arrive; left out if it does")
 
@@ -113,7 +145,7 @@ class Drift(Shape):
 class HealthReason(Shape):
     """One finding about a source."""
 
-    level: Literal["error", "warning", "unknown"]
+    level: HealthLevel = Field(description="never ok")
     says: str = Field(description="a sentence for a person")
     remedy: str | None = Field(description="SQL or a command, ready to copy")
 
@@ -121,7 +153,7 @@ class HealthReason(Shape):
 class SourceHealth(Shape):
     """The health of a source's replication."""
 
-    level: Literal["ok", "warning", "error", "unknown"] = Field(description="that of the worst reason; ok without any")
+    level: HealthLevel = Field(description="that of the worst reason; ok without any")
     reasons: list[HealthReason]
 
 
