@@ -1,74 +1,21 @@
 """The console command for a person: help, names, tables that fit a terminal, Ctrl-C, settings and `.env`."""
 
 import json
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fixtures.commands import Command
-from tests.fixtures.databases import Sql, as_service
-from tests.fixtures.metadata import KEY, SECRET, add_source, add_table
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import SECRET, add_source, add_table
 from tests.fixtures.process import StartProcess
+from tests.fixtures.terminal import Terminal
 
 pytestmark = pytest.mark.operations
 
 _PASSWORD_PROMPT = ("sources", "add", "shop", "--host", "h", "--database", "d", "--user", "u")
-
-
-class Terminal:
-    """A command in a terminal of so many columns."""
-
-    def __init__(self, config_dsn: str, arguments: tuple[str, ...], columns: int = 80, **variables: str) -> None:
-        self.ours, theirs = pty.openpty()
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
-            "ROSETTA_CONFIG_DSN": as_service(config_dsn),
-            "CREDENTIAL_ENCRYPTION_KEY": KEY,
-            "TERM": "xterm",
-            "COLUMNS": str(columns),
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "service", *arguments],
-            env=environment | variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        )  # fmt: skip
-        os.close(theirs)
-        self.shown = ""
-
-    def until(self, words: str) -> None:
-        """Waits until the terminal shows these."""
-        while words not in self.shown:
-            assert select.select([self.ours], [], [], 60)[0], self.shown
-            self.shown += os.read(self.ours, 65536).decode()
-
-    def interrupt(self) -> None:
-        """Sends Ctrl-C's signal, again if it does not end.
-
-        Python's input() does not hear a signal between its prompt and its read; a person presses the keys again.
-        """
-        for _ in range(5):
-            self.process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
-                return
-
-    def end(self) -> int:
-        """Reads the rest; returns the exit code."""
-        try:
-            while select.select([self.ours], [], [], 60)[0] and (more := os.read(self.ours, 65536)):
-                self.shown += more.decode()
-        except OSError:
-            # The other end is closed.
-            pass
-        os.close(self.ours)
-        return self.process.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +74,9 @@ def test_list_fits_the_terminal(config: Sql, config_dsn: str, columns: int) -> N
     terminal = Terminal(config_dsn, ("sources", "list"), columns)
     assert terminal.end() == 0
     assert "\x1b[31merror" in terminal.shown
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in terminal.shown.splitlines()]
-    assert max(map(len, plain)) <= columns
-    assert "ID" in plain[0]
-    assert "LAST SYNC" in plain[0]
+    assert max(map(len, terminal.plain)) <= columns
+    assert "ID" in terminal.plain[0]
+    assert "LAST SYNC" in terminal.plain[0]
     quiet = Terminal(config_dsn, ("sources", "list"), columns, NO_COLOR="1")
     assert quiet.end() == 0
     assert "\x1b[31m" not in quiet.shown
