@@ -147,6 +147,7 @@ class Runtime(Parts):
             observer,
             interval_s=settings.wal_interval_s,
             budget_s=(settings.source_connect_timeout_ms + settings.source_statement_timeout_ms) / 1000,
+            disk_bytes=settings.wal_disk_gb * 2**30 or None,
         )
         self.schedule = Schedule(
             self.database,

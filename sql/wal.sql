@@ -22,9 +22,9 @@ LEFT JOIN LATERAL (
 ORDER BY c.id
 
 -- name: record_wal
--- Writes what was measured into the platform's table, and into the history. That keeps everything for a day, and then one
--- measurement of every ten minutes up to a week. If the source could
--- not be queried, only its status and the error are written. No row for a source that is gone.
+-- Writes what was measured into the platform's table, and into the history, with what the history tells of it. That keeps
+-- everything for a day, and then one measurement of every ten minutes up to a week. If the source could not be queried,
+-- only its status and the error are written. No row for a source that is gone.
 WITH source AS (
     SELECT s.id
     FROM public.sources AS s
@@ -51,9 +51,102 @@ pruned AS (
         )
 ),
 
+-- The lag in seconds: since when the server's WAL is beyond what is confirmed now. That was between the last measurement
+-- that found its end before there, and the one after it; in between the WAL is taken to have grown evenly. An idle server
+-- has nothing beyond, however long ago its client confirmed something.
+behind AS (
+    SELECT
+        extract(EPOCH FROM now() - (before.seen_at + (next.seen_at - before.seen_at) * next.share)) AS lag_s,
+        extract(EPOCH FROM now() - before.seen_at) AS lag_most_s
+    FROM (
+        SELECT
+            l.seen_at,
+            (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes AS wal_end
+        FROM public.source_details_lag AS l
+        WHERE
+            l.source_id = %(id)s::int
+            AND l.seen_at < now()
+            AND (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes <= %(wal_position)s::bigint - %(lag_bytes)s::bigint
+        ORDER BY l.seen_at DESC
+        LIMIT 1
+    ) AS before
+    CROSS JOIN LATERAL (
+        SELECT
+            beyond.seen_at,
+            (%(wal_position)s::bigint - %(lag_bytes)s::bigint - before.wal_end)
+            / (beyond.wal_end - before.wal_end) AS share
+        FROM (
+            (
+                SELECT
+                    l.seen_at,
+                    (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes AS wal_end
+                FROM public.source_details_lag AS l
+                WHERE l.source_id = %(id)s::int AND l.seen_at > before.seen_at AND l.seen_at < now()
+                ORDER BY l.seen_at
+                LIMIT 1
+            )
+            UNION ALL
+            SELECT
+                now(),
+                %(wal_position)s::bigint
+        ) AS beyond
+        WHERE beyond.wal_end > before.wal_end
+        ORDER BY beyond.seen_at
+        LIMIT 1
+    ) AS next
+    WHERE %(lag_bytes)s::bigint > 0
+    UNION ALL
+    SELECT
+        0,
+        0
+    WHERE %(lag_bytes)s::bigint <= 0
+),
+
+-- When the slot is lost, or the disk is full, if that comes nearer as it did. Only a line that the measurements follow
+-- says so: a reader that catches up now and then makes none.
+outlook AS (
+    SELECT
+        greatest(fitted.left_now, 0) / -fitted.slope AS lost_in_s,
+        -fitted.slope AS rate_bytes,
+        fitted.over_s,
+        fitted.is_disk_limit
+    FROM (
+        SELECT
+            regr_slope(seen.left_bytes, extract(EPOCH FROM seen.at)) AS slope,
+            regr_r2(seen.left_bytes, extract(EPOCH FROM seen.at)) AS fit,
+            count(*) AS measurements,
+            extract(EPOCH FROM max(seen.at) - min(seen.at)) AS over_s,
+            (array_agg(seen.left_bytes ORDER BY seen.at DESC))[1] AS left_now,
+            %(safe_wal_size)s::bigint IS NULL AS is_disk_limit
+        FROM (
+            SELECT
+                l.seen_at AS at,
+                CASE
+                    WHEN %(safe_wal_size)s::bigint IS NULL THEN %(disk_bytes)s::bigint - l.retained_bytes
+                    ELSE l.safe_wal_size
+                END AS left_bytes
+            FROM public.source_details_lag AS l
+            WHERE l.source_id = %(id)s::int AND l.seen_at > now() - interval '15 minutes' AND l.seen_at < now()
+            UNION ALL
+            SELECT
+                now(),
+                coalesce(%(safe_wal_size)s::bigint, %(disk_bytes)s::bigint - %(retained_bytes)s::bigint)
+        ) AS seen
+        WHERE seen.left_bytes IS NOT NULL
+    ) AS fitted
+    WHERE
+        fitted.measurements >= 5
+        AND fitted.over_s >= 20
+        AND fitted.slope < 0
+        AND fitted.fit >= 0.8
+        -- Nobody knows a rate for longer.
+        AND fitted.left_now / -fitted.slope < 30 * 86400
+),
+
 noted AS (
     INSERT INTO public.source_details_lag (
-        source_id, lag_bytes, retained_bytes, confirmed_lsn, restart_lsn, wal_status, safe_wal_size, inactive_since
+        source_id, lag_bytes, retained_bytes, confirmed_lsn, restart_lsn, wal_status, safe_wal_size, inactive_since,
+        lag_s, lag_most_s, lost_in_s, rate_bytes, rate_over_s, is_disk_limit
     )
     SELECT
         s.id,
@@ -63,8 +156,16 @@ noted AS (
         %(restart_lsn)s::pg_lsn,
         %(wal_status)s::text,
         %(safe_wal_size)s::bigint,
-        %(inactive_since)s::timestamptz
+        %(inactive_since)s::timestamptz,
+        b.lag_s,
+        b.lag_most_s,
+        o.lost_in_s,
+        o.rate_bytes,
+        o.over_s,
+        o.is_disk_limit
     FROM source AS s
+    LEFT JOIN behind AS b ON true
+    LEFT JOIN outlook AS o ON true
     WHERE %(is_seen)s
     ON CONFLICT DO NOTHING
 )

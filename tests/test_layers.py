@@ -25,7 +25,7 @@ ROOMS = [
     {"cache", "database"},
     {"telemetry"},
     {"config"},
-    {"errors", "concurrency", "descriptors", "printable"},
+    {"errors", "concurrency", "descriptors", "printable", "units"},
 ]
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 # Who may import a library: everybody else asks these.

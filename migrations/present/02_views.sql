@@ -172,6 +172,23 @@ BEGIN
                     ORDER BY w.id
                     LIMIT 1
                 ),
+                -- What the WAL monitor concludes from its history, if it has looked lately.
+                'outlook', (
+                    SELECT row_to_json(newest)
+                    FROM (
+                        SELECT
+                            round(l.lag_s::numeric, 1) AS lag_s,
+                            round(l.lag_most_s::numeric, 1) AS lag_most_s,
+                            round(l.lost_in_s) AS lost_in_s,
+                            round(l.rate_bytes) AS rate_bytes,
+                            round(l.rate_over_s) AS rate_over_s,
+                            l.is_disk_limit
+                        FROM public.source_details_lag AS l
+                        WHERE l.source_id = s.id AND l.seen_at > clock_timestamp() - interval '5 minutes'
+                        ORDER BY l.seen_at DESC
+                        LIMIT 1
+                    ) AS newest
+                ),
                 'unpublished', (
                     SELECT coalesce(json_agg(t.key ORDER BY t.key COLLATE "C"), '[]')
                     FROM public.source_details_registered AS t

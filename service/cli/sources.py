@@ -13,12 +13,12 @@ from service.cli.parameters import as_json, not_empty
 from service.cli.parameters import source as source_argument
 from service.cli.workbench import Workbench, run
 from service.config.credentials import encrypt
-from service.http.templates import amount
 from service.printable import printable_json
 from service.sources.address import SourceAddress
 from service.sources.health import LEVELS, look
 from service.sources.overview import SORTS, select
 from service.sources.state import read_state
+from service.units import amount, duration
 
 
 @click.group("sources")
@@ -62,7 +62,7 @@ def list_sources(search: str, state: str | None, sort: str, is_json: bool) -> in
 @source_argument
 @as_json
 def show(source: str, is_json: bool) -> int:
-    """Show SOURCE: its address, its state with every reason and remedy, and its tables.
+    """Show SOURCE: address, state with reasons, tables.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def show(source: str, is_json: bool) -> int:
         facts = page["source"]
         place = f"{facts['pg_username']}@{facts['pg_host']}:{facts['pg_port']}/{facts['pg_database']}"
         health = page["meta"]["health"]
-        _pairs({"id": source_id, "place": place, **(state or {}), "state": health["level"]})
+        _pairs({"id": source_id, "place": place, **(state or {}), **_outlook(page), "state": health["level"]})
         for reason in health["reasons"]:
             say(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()))
         rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
@@ -233,6 +233,21 @@ def remove(source: str, is_wanted: bool, is_json: bool) -> int:
         return FINE
 
     return run("sources remove", work, needs_key=False)
+
+
+def _outlook(page: dict[str, Any]) -> dict[str, str]:
+    """The lag, and when the slot is lost; only what is known."""
+    wal, outlook = page["wal_monitor"] or {}, page["meta"].get("outlook") or {}
+    facts = {}
+    if (lag := wal.get("replication_lag_bytes")) is not None:
+        facts["lag"] = amount(lag)
+    if outlook.get("lag_s") is not None:
+        facts["lag in time"] = f"about {duration(outlook['lag_s'])}, at most {duration(outlook['lag_most_s'])}"
+    if outlook.get("lost_in_s") is not None:
+        rate = f"{amount(outlook['rate_bytes'])}/s over {duration(outlook['rate_over_s'])}"
+        name = "disk full" if outlook["is_disk_limit"] else "slot lost"
+        facts[name] = f"in about {duration(outlook['lost_in_s'])}, at this rate: {rate}"
+    return facts
 
 
 def _short(moment: str | None) -> str | None:

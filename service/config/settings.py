@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         le=86_400,
         description="how often every source's slot is checked; 0: the platform's monitor does that",
     )
+    wal_disk_gb: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="size of the disk that a source without max_slot_wal_keep_size keeps WAL on; 0: not known",
+    )
     source_rest_s: Seconds = Field(30, description="how long page loads skip a source that failed")
     source_idle_s: Seconds = Field(60, description="how long an idle connection to a source is kept open")
     source_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(

@@ -129,6 +129,10 @@ EXAMPLES: dict[Any, Any] = {
             "as_of": "2026-11-23T22:54:00.000000+00:00", "tables_from": "source", "read_from": "view",
             "publication_check": "remembered", "unregistered_tables": [],
             "drift": {"published": 1, "registered": 2, "carried": 1, "not_registered": [], "not_published": ["old"]},
+            "outlook": {
+                "lag_s": 1.5, "lag_most_s": 60.0, "lost_in_s": 10_800, "rate_bytes": 1_048_576, "rate_over_s": 840,
+                "is_disk_limit": False,
+            },
             "health": {
                 "level": "warning",
                 "reasons": [

@@ -157,6 +157,21 @@ class SourceHealth(Shape):
     reasons: list[HealthReason]
 
 
+class Outlook(Shape):
+    """What the WAL monitor concludes from its history; null where that says nothing."""
+
+    lag_s: float | None = Field(description="seconds since the server's WAL is beyond what the slot's reader confirmed")
+    lag_most_s: float | None = Field(description="seconds; surely no longer than that")
+    lost_in_s: float | None = Field(
+        description="seconds until the slot is lost if WAL grows as lately; null: it is not"
+    )
+    rate_bytes: float | None = Field(description="by which that comes nearer, in bytes a second")
+    rate_over_s: float | None = Field(description="seconds over which that rate was measured")
+    is_disk_limit: bool | None = Field(
+        description="the disk of ROSETTA_WAL_DISK_GB is full then, and the slot not lost"
+    )
+
+
 class Meta(Shape):
     """How the page was read."""
 
@@ -166,6 +181,7 @@ class Meta(Shape):
     publication_check: str = Field(description="asked, remembered, or why the source did not answer")
     unregistered_tables: list[str] = Field(description="published, but not synced yet")
     drift: Drift
+    outlook: Outlook | None = Field(description="null unless the service's own WAL monitor has looked lately")
     health: SourceHealth
     sync: dict[str, Any] | None = Field(None, description="after a force_refresh: what the sync did")
 

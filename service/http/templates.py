@@ -13,6 +13,7 @@ import service
 from service.printable import printable
 from service.sources.column_types import type_name
 from service.sources.slots import slot_words
+from service.units import amount, duration
 
 _WEB = Path(service.__file__).resolve().parent / "web"
 _STATIC = _WEB / "static"
@@ -40,7 +41,6 @@ _CHANGES = {
 _DESTINATIONS = {"SNOWFLAKE": "Snowflake", "POSTGRES": "PostgreSQL"}
 # Bytes per minute: an idle server writes that much anyway.
 _STEADY = 10 * 1024
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 # One file for each page: a page is painted when its script has run, and over a slow line each file more takes time.
@@ -73,16 +73,6 @@ def root_of(path: str) -> str:
 def _moment(text: str) -> str:
     """`2026-11-25T10:32:11.5+00:00` as `2026-11-25 10:32:11 UTC`."""
     return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def amount(number: int) -> str:
-    """Formats bytes as PostgreSQL's pg_size_pretty rounds them."""
-    size = float(number)
-    for unit in _UNITS:
-        if abs(size) < 1024 or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == "bytes" or abs(size) >= 10 else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError
 
 
 def _type_written(name: str) -> str:
@@ -118,6 +108,7 @@ def _environment() -> Environment:
     environment.filters.update(
         moment=_moment,
         bytes=amount,
+        duration=duration,
         trend=_trend,
         slot=slot_words,
         number=lambda number: f"{number:,}",

@@ -110,6 +110,7 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
     registered = row["registered_names"]
     unknown = names.difference(registered) if names is not None and registered is not None else ()
     unregistered = sorted(map(display, unknown))
+    facts = row["health_facts"]
     meta = {
         "as_of": row["as_of"],
         "tables_from": "metadata" if names is None else "source",
@@ -117,7 +118,8 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "publication_check": check,
         "unregistered_tables": unregistered,
         "drift": _drift(row, unregistered),
-        "health": health(row["health_facts"], check if is_failure(check) else None).body(),
+        "outlook": facts and facts["outlook"],
+        "health": health(facts, check if is_failure(check) else None).body(),
     }
     return Computed(row["body"], meta, names, row["is_settled"])
 

@@ -14,6 +14,7 @@ from service.sources.address import SourceAddress
 from service.sources.slots import lost, unfit
 from service.sources.state import SourceState
 from service.sources.table_names import display
+from service.units import amount, duration
 
 Level = Literal["ok", "warning", "error", "unknown"]
 
@@ -21,6 +22,8 @@ Level = Literal["ok", "warning", "error", "unknown"]
 FAILURES = 3
 # A monitor looks each minute. After this, what it wrote says nothing about now.
 MONITOR_OLD_S = 300
+# Time for a person to act: a slot that will be lost sooner is told of, long before the thresholds may be.
+LOSS_SOON_S, LOSS_NEAR_S = 6 * 3600, 3600
 # Syncs come every few minutes, or after failures every hour; the platform's replication monitor looks each minute.
 LOOKED_OLD_S = 2 * 3600
 _UNREACHABLE = "the source database cannot be queried: "
@@ -28,7 +31,6 @@ _UNREACHABLE = "the source database cannot be queried: "
 NO_SLOT = "its replication slot does not exist"
 NO_PUBLICATION = "its publication does not exist"
 LEVELS: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
-_AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ def health(facts: Mapping[str, Any] | None, not_answering: str | None = None) ->
         # The flags are false until somebody looks.
         reasons.append(Reason("unknown", "it has never been synced", sync))
     elif is_old:
-        reasons.append(Reason("unknown", f"it was last synced {_age(facts['looked_age_s'])} ago", sync))
+        reasons.append(Reason("unknown", f"it was last synced {duration(facts['looked_age_s'])} ago", sync))
     else:
         told = {reason.remedy for reason in reasons}
         reasons += [*(flag for flag in _flags(facts) if flag.remedy not in told), *_drift(facts)]
@@ -112,7 +114,7 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
         yield Reason("unknown", "nothing monitors its WAL yet", "rosetta doctor")
         return
     if monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S:
-        when = "at an unknown time" if monitor["age_s"] is None else f"{_age(monitor['age_s'])} ago"
+        when = "at an unknown time" if monitor["age_s"] is None else f"{duration(monitor['age_s'])} ago"
         yield Reason("unknown", f"the WAL monitor last looked {when}", "rosetta doctor")
         return
     message = monitor["error_message"]
@@ -131,10 +133,23 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
         elif message == NO_PUBLICATION:
             remedy = remedies.create_publication(facts["publication_name"])
         yield Reason("error", says, remedy)
+    outlook = facts["outlook"]
+    if outlook and outlook["lost_in_s"] is not None and outlook["lost_in_s"] < LOSS_SOON_S and not _is_in_seen(facts):
+        yield _foretold(outlook)
     if monitor["threshold"] == "ERROR":
         yield Reason("error", "its slot retains too much WAL", remedies.limit_wal())
     elif monitor["threshold"] == "WARNING":
         yield Reason("warning", "its slot retains much WAL", remedies.limit_wal())
+
+
+def _foretold(outlook: Mapping[str, Any]) -> Reason:
+    event = "the disk of its server is full" if outlook["is_disk_limit"] else "its slot is lost"
+    says = (
+        f"{event} in about {duration(outlook['lost_in_s'])}, if its WAL goes on growing as in the last "
+        f"{duration(outlook['rate_over_s'])}: {amount(outlook['rate_bytes'])}/s"
+    )
+    remedy = remedies.limit_wal() if outlook["is_disk_limit"] else remedies.keep_more_wal()
+    return Reason("error" if outlook["lost_in_s"] < LOSS_NEAR_S else "warning", says, remedy)
 
 
 def _is_in_seen(facts: Mapping[str, Any]) -> bool:
@@ -199,11 +214,3 @@ def _drift(facts: Mapping[str, Any]) -> Iterator[Reason]:
 
 def _moment(text: str | None) -> str:
     return f"{text[:19].replace('T', ' ')} UTC" if text else "an unknown time"
-
-
-def _age(seconds: int) -> str:
-    for size, unit in _AGES:
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds} s"

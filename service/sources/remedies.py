@@ -73,6 +73,15 @@ def limit_wal() -> str:
     )
 
 
+def keep_more_wal() -> str:
+    """For the source: time for the reader of the slot, as long as the disk has room."""
+    return (
+        "-- Start the pipeline that reads the slot, or make it faster. For more time, if the disk has room:\n"
+        "SELECT name, setting, unit FROM pg_settings WHERE name = 'max_slot_wal_keep_size';\n"
+        "-- ALTER SYSTEM SET max_slot_wal_keep_size = '...GB'; SELECT pg_reload_conf();"
+    )
+
+
 def set_wal_level() -> str:
     """For the source, which has to be restarted then."""
     return "ALTER SYSTEM SET wal_level = 'logical';"

@@ -101,12 +101,14 @@ class WalMonitoring:
         *,
         interval_s: int,
         budget_s: float,
+        disk_bytes: int | None,
     ) -> None:
         self._database = database
         self._connections = connections
         self._observe = observer
         self._interval = interval_s
         self._budget = budget_s
+        self._disk = disk_bytes
 
     async def run(self) -> None:
         """Makes each round that no other process has claimed."""
@@ -153,6 +155,7 @@ class WalMonitoring:
             is_seen=bool(answers.rows),
             status=state.status,
             error=state.message,
+            disk_bytes=self._disk,
             **measured(answers),
         )
         return state.message is not None

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from service.http.templates import amount
+from service.units import amount
 
 LEFT, RIGHT = 76, 630
 # Room for the times below the last panel.

@@ -115,11 +115,11 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
         "part-health": draw_part.health(meta.get("health", _NOT_JUDGED)),
         "part-connection": draw_part.connection(source),
         # A page that an earlier version of the service stored has no drift, until it expires.
-        "part-figures": draw_part.figures(wal, more, tables, meta.get("drift")),
+        "part-figures": draw_part.figures(wal, more, tables, meta.get("drift"), meta.get("outlook")),
         "part-lag": draw_part.lag(
             chart.draw(lag, thresholds(more["thresholds"])), SHORTEST, SPANS, has_history=bool(more["lag"])
         ),
-        "part-replication": draw_part.replication(source, wal, more),
+        "part-replication": draw_part.replication(source, wal, more, meta.get("outlook")),
         "part-destinations": draw_part.destinations(details["destinations"], more),
         "part-count": draw_part.count(tables, meta.get("drift"), source, more),
     }

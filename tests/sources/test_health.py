@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from service.sources.health import FAILURES, LOOKED_OLD_S, MONITOR_OLD_S, NO_PUBLICATION, NO_SLOT, health
+from service.sources.health import (
+    FAILURES,
+    LOOKED_OLD_S,
+    LOSS_NEAR_S,
+    LOSS_SOON_S,
+    MONITOR_OLD_S,
+    NO_PUBLICATION,
+    NO_SLOT,
+    health,
+)
 from tests import PROJECT
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -25,7 +34,7 @@ FINE = {
     "id": 7, "publication_name": "pub", "replication_name": "slot", "pg_username": "reader",
     "is_publication_enabled": True, "is_replication_enabled": True, "is_known": True, "seen": SEEN, "failures": 0,
     "looked_age_s": 60, "is_set_back": False,
-    "failing_since": None, "last_error": None, "monitor": MONITOR, "unpublished": [],
+    "failing_since": None, "last_error": None, "monitor": MONITOR, "outlook": None, "unpublished": [],
 }  # fmt: skip
 FAILING = {"failing_since": "2026-11-28T10:00:00.5+00:00", "last_error": "it is away"}
 
@@ -33,6 +42,12 @@ FAILING = {"failing_since": "2026-11-28T10:00:00.5+00:00", "last_error": "it is 
 def monitor(**changes: Any) -> dict[str, Any]:
     """Facts with such a row of the monitor."""
     return {"monitor": MONITOR | changes}
+
+
+def outlook(**changes: Any) -> dict[str, Any]:
+    """Facts of a monitor that concluded this."""
+    rate = {"rate_bytes": 2**20, "rate_over_s": 840, "is_disk_limit": False}
+    return {"outlook": {"lag_s": None, "lag_most_s": None} | rate | changes}
 
 
 def seen(**changes: Any) -> dict[str, Any]:
@@ -100,6 +115,20 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
     ),
     "the slot retains too much WAL": (monitor(threshold="ERROR"), "error", ["its slot retains too much WAL"]),
     "the slot retains much WAL": (monitor(threshold="WARNING"), "warning", ["its slot retains much WAL"]),
+    "the slot is lost soon": (
+        outlook(lost_in_s=LOSS_SOON_S - 1), "warning",
+        ["its slot is lost in about 5 hours, if its WAL goes on growing as in the last 14 minutes: 1.0 MB/s"],
+    ),
+    "the slot is lost within the hour": (
+        outlook(lost_in_s=LOSS_NEAR_S - 1), "error",
+        ["its slot is lost in about 59 minutes, if its WAL goes on growing as in the last 14 minutes: 1.0 MB/s"],
+    ),
+    "the disk is full soon": (
+        outlook(lost_in_s=LOSS_SOON_S - 1, is_disk_limit=True), "warning",
+        ["the disk of its server is full in about 5 hours, if its WAL goes on growing as in the last 14 minutes: "
+         "1.0 MB/s"],
+    ),
+    "the slot is lost later": (outlook(lost_in_s=LOSS_SOON_S), "ok", []),
     "the slot is not this source's": (
         seen(slot=SLOT | {"is_here": False, "database": "elsewhere"})
         | monitor(status="ERROR", error_message="its slot belongs to database elsewhere")
