@@ -146,7 +146,7 @@ outlook AS (
 noted AS (
     INSERT INTO public.source_details_lag (
         source_id, lag_bytes, retained_bytes, confirmed_lsn, restart_lsn, wal_status, safe_wal_size, inactive_since,
-        lag_s, lag_most_s, lost_in_s, rate_bytes, rate_over_s, is_disk_limit
+        lag_s, lag_most_s, lost_in_s, rate_bytes, rate_over_s, is_disk_limit, held_by
     )
     SELECT
         s.id,
@@ -162,7 +162,8 @@ noted AS (
         o.lost_in_s,
         o.rate_bytes,
         o.over_s,
-        o.is_disk_limit
+        o.is_disk_limit,
+        %(held_by)s::jsonb
     FROM source AS s
     LEFT JOIN behind AS b ON true
     LEFT JOIN outlook AS o ON true

@@ -182,7 +182,8 @@ BEGIN
                             round(l.lost_in_s) AS lost_in_s,
                             round(l.rate_bytes) AS rate_bytes,
                             round(l.rate_over_s) AS rate_over_s,
-                            l.is_disk_limit
+                            l.is_disk_limit,
+                            l.held_by
                         FROM public.source_details_lag AS l
                         WHERE l.source_id = s.id AND l.seen_at > clock_timestamp() - interval '5 minutes'
                         ORDER BY l.seen_at DESC

@@ -132,6 +132,7 @@ EXAMPLES: dict[Any, Any] = {
             "outlook": {
                 "lag_s": 1.5, "lag_most_s": 60.0, "lost_in_s": 10_800, "rate_bytes": 1_048_576, "rate_over_s": 840,
                 "is_disk_limit": False,
+                "held_by": {"kind": "session", "pid": 4711, "role": "report", "database": "shop", "since": _THEN},
             },
             "health": {
                 "level": "warning",

@@ -170,6 +170,10 @@ class Outlook(Shape):
     is_disk_limit: bool | None = Field(
         description="the disk of ROSETTA_WAL_DISK_GB is full then, and the slot not lost"
     )
+    held_by: dict[str, Any] | None = Field(
+        description="the transaction that the slot waits for: kind (session, prepared, or hidden from the source's "
+        "role), pid or gid, role, database, since"
+    )
 
 
 class Meta(Shape):

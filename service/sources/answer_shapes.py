@@ -39,6 +39,10 @@ _SHAPES: dict[str, Mapping[str, Kinds]] = {
         "invalidation_reason": _MAYBE_TEXT, "inactive_since": (datetime, _NONE), "failover": _MAYBE_FLAG,
         "synced": _MAYBE_FLAG,
     },
+    "remote_holder": {
+        "kind": _MAYBE_TEXT, "pid": _MAYBE_COUNT, "gid": _MAYBE_TEXT, "role": _MAYBE_TEXT, "database": _MAYBE_TEXT,
+        "since": (datetime, _NONE), "sent_position": _MAYBE_COUNT, "is_hidden": _FLAG,
+    },
     "remote_publication": {
         "has_publication": _FLAG, "is_all_tables": _FLAG, "names": (list,), "published_tables": _COUNT,
         "named_alike": _COUNT, "source_snapshot": _TEXT,

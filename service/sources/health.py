@@ -30,6 +30,7 @@ _UNREACHABLE = "the source database cannot be queried: "
 # What the WAL monitor writes, and this page has a remedy for.
 NO_SLOT = "its replication slot does not exist"
 NO_PUBLICATION = "its publication does not exist"
+IS_SILENT = "its reader has received everything and confirms nothing: its tables are idle, or it is stuck itself"
 LEVELS: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
 
 
@@ -124,7 +125,11 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
             yield Reason("error", f"replication fails: {message}", f"rosetta sources test {facts['id']}")
     elif monitor["status"] == "IDLE":
         if not _is_in_seen(facts):
-            yield Reason("warning", message or "its slot is inactive", remedies.look_at_slot(facts["replication_name"]))
+            remedy = remedies.look_at_slot(facts["replication_name"])
+            if message == IS_SILENT:
+                is_all_tables = bool(facts["seen"] and facts["seen"]["is_all_tables"])
+                remedy = remedies.heartbeat(None if is_all_tables else facts["publication_name"])
+            yield Reason("warning", message or "its slot is inactive", remedy)
     elif (message or monitor["status"] == "ERROR") and not _is_in_seen(facts):
         says = f"replication fails: {message}" if message else "replication fails"
         remedy = f"rosetta sources test {facts['id']}"
@@ -136,6 +141,8 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
     outlook = facts["outlook"]
     if outlook and outlook["lost_in_s"] is not None and outlook["lost_in_s"] < LOSS_SOON_S and not _is_in_seen(facts):
         yield _foretold(outlook)
+    if outlook and outlook["held_by"]:
+        yield _held(outlook["held_by"], facts["pg_username"])
     if monitor["threshold"] == "ERROR":
         yield Reason("error", "its slot retains too much WAL", remedies.limit_wal())
     elif monitor["threshold"] == "WARNING":
@@ -150,6 +157,20 @@ def _foretold(outlook: Mapping[str, Any]) -> Reason:
     )
     remedy = remedies.limit_wal() if outlook["is_disk_limit"] else remedies.keep_more_wal()
     return Reason("error" if outlook["lost_in_s"] < LOSS_NEAR_S else "warning", says, remedy)
+
+
+def _held(holder: Mapping[str, Any], role: str) -> Reason:
+    if holder["kind"] == "hidden":
+        says = f"a transaction holds its slot, and which one cannot be told: {role} may not see other roles' sessions"
+        return Reason("warning", says, remedies.see_sessions(role))
+    # A worker of the server itself has no role.
+    role, database = holder.get("role", "the server itself"), holder.get("database", "unknown")
+    where = f"of {role} in database {database} since {_moment(holder['since'])}"
+    if holder["kind"] == "prepared":
+        says = f"a prepared transaction {where} holds its slot: all WAL since then is kept"
+        return Reason("warning", says, remedies.end_prepared(holder["gid"]))
+    says = f"a transaction {where} holds its slot: all WAL since then is kept"
+    return Reason("warning", says, remedies.end_session(holder["pid"]))
 
 
 def _is_in_seen(facts: Mapping[str, Any]) -> bool:

@@ -82,6 +82,37 @@ def keep_more_wal() -> str:
     )
 
 
+def heartbeat(publication: str | None) -> str:
+    """For the source: something to confirm for a reader whose tables are idle. None: all tables are published."""
+    publish = f"ALTER PUBLICATION {identifier(publication)} ADD TABLE rosetta_heartbeat;\n" if publication else ""
+    beat = "INSERT INTO rosetta_heartbeat VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = excluded.at;"
+    return (
+        "-- If its tables are idle in a busy database, let a job run the last statement each minute:\n"
+        f"CREATE TABLE rosetta_heartbeat (id integer PRIMARY KEY, at timestamptz NOT NULL);\n{publish}{beat}"
+    )
+
+
+def end_session(pid: int) -> str:
+    """For the source. What the session has not committed is lost."""
+    return (
+        f"SELECT usename, application_name, client_addr, query FROM pg_stat_activity WHERE pid = {pid};\n"  # noqa: S608  # a number
+        f"-- If nobody needs it: SELECT pg_terminate_backend({pid});"
+    )
+
+
+def end_prepared(gid: str) -> str:
+    """For the source. Whether to commit, whoever prepared it knows."""
+    return (
+        f"SELECT * FROM pg_prepared_xacts WHERE gid = {literal(gid)};\n"  # noqa: S608  # quoted
+        "-- Then in its database, as the program that prepared it decides: COMMIT PREPARED or ROLLBACK PREPARED."
+    )
+
+
+def see_sessions(role: str) -> str:
+    """For the source."""
+    return f"GRANT pg_read_all_stats TO {identifier(role)};"
+
+
 def set_wal_level() -> str:
     """For the source, which has to be restarted then."""
     return "ALTER SYSTEM SET wal_level = 'logical';"

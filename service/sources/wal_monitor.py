@@ -13,12 +13,13 @@ from time import monotonic
 from typing import Any, Literal
 
 from psycopg.rows import DictRow
+from psycopg.types.json import Json
 
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
 from service.sources.address import SourceAddress
 from service.sources.connections import Connections
-from service.sources.health import NO_PUBLICATION, NO_SLOT
+from service.sources.health import IS_SILENT, NO_PUBLICATION, NO_SLOT
 from service.sources.questions import Answers, ask
 from service.sources.slots import is_idle_by_nature, lost, unfit
 from service.telemetry.events import Observer, WalRound
@@ -28,7 +29,13 @@ _TRY_AGAIN_S = 1.0
 # A client confirms now and then. One that lags by this much and has confirmed nothing for a minute is stalled.
 _STALLED_BYTES = 16 * 2**20
 _OF_SLOT = ("confirmed_lsn", "restart_lsn", "wal_status", "safe_wal_size", "inactive_since")
-_QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publication")
+_QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publication", "remote_holder")
+# A transaction that holds a slot for so long is no ordinary one.
+_HELD_S = 600
+# A reader that was sent all but this has received what there is.
+_SENT_BYTES = 2**20
+# So much WAL before what is confirmed is kept for a transaction, and not for the reader.
+_HELD_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,9 @@ def _judge_activity(slot: DictRow, answers: Answers, confirmed_before: str | Non
         words = f" (since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC)" if since else ""
         return State("IDLE", f"its slot is inactive{words} and retains WAL")
     if slot["confirmed_lsn"] == confirmed_before and (measured(answers)["lag_bytes"] or 0) >= _STALLED_BYTES:
+        holder, here = answers.one("remote_holder"), answers.one("remote_position")
+        if holder and here and (holder["sent_position"] or 0) >= (here["wal_position"] or 0) - _SENT_BYTES:
+            return State("IDLE", IS_SILENT)
         return State("ERROR", "its slot is active but stalled: nothing is confirmed while WAL grows")
     if slot["wal_status"] == "extended":
         return State("IDLE", "its slot retains more than max_wal_size (wal_status is extended)")
@@ -88,6 +98,24 @@ def measured(answers: Answers) -> dict[str, Any]:
         "retained_bytes": None if here is None or restart is None else here - restart,
         **{name: slot.get(name) for name in _OF_SLOT},
     }
+
+
+def held_by(answers: Answers) -> dict[str, Any] | None:
+    """The transaction that a slot waits for; or that it waits for one which the source's role may not see."""
+    holder, slot = answers.one("remote_holder"), answers.one("remote_slot")
+    if holder is None or slot is None:
+        return None
+    if holder["since"] is not None:
+        facts = {
+            name: holder[name]
+            for name in ("kind", "pid", "gid", "role", "database")
+            if holder[name] is not None
+        }  # fmt: skip
+        return facts | {"since": holder["since"].astimezone(UTC).isoformat(timespec="seconds")}
+    confirmed, restart = slot["confirmed_position"], slot["restart_position"]
+    if holder["is_hidden"] and confirmed is not None and restart is not None and confirmed - restart >= _HELD_BYTES:
+        return {"kind": "hidden"}
+    return None
 
 
 class WalMonitoring:
@@ -137,7 +165,9 @@ class WalMonitoring:
         self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
     async def _look(self, address: SourceAddress, confirmed_before: str | None) -> bool:
-        parameters = {"publication": address.publication_name, "slot": address.replication_name}
+        parameters = {
+            "publication": address.publication_name, "slot": address.replication_name, "held_s": _HELD_S,
+        }  # fmt: skip
         answers = Answers()
         try:
             answers, _ = await self._connections.use(
@@ -148,6 +178,7 @@ class WalMonitoring:
             state = judge(answers, confirmed_before)
         except SourceUnreachableError as error:
             state = State("ERROR", error.message)
+        held = held_by(answers)
         await self._database.fetch_one(
             "record_wal",
             id=address.id,
@@ -156,6 +187,7 @@ class WalMonitoring:
             status=state.status,
             error=state.message,
             disk_bytes=self._disk,
+            held_by=held and Json(held),
             **measured(answers),
         )
         return state.message is not None

@@ -8,6 +8,7 @@ import pytest
 
 from service.sources.health import (
     FAILURES,
+    IS_SILENT,
     LOOKED_OLD_S,
     LOSS_NEAR_S,
     LOSS_SOON_S,
@@ -36,6 +37,7 @@ FINE = {
     "looked_age_s": 60, "is_set_back": False,
     "failing_since": None, "last_error": None, "monitor": MONITOR, "outlook": None, "unpublished": [],
 }  # fmt: skip
+HOLDER = {"role": "me", "database": "shop", "since": "2026-11-28T10:00:00+00:00"}
 FAILING = {"failing_since": "2026-11-28T10:00:00.5+00:00", "last_error": "it is away"}
 
 
@@ -47,7 +49,8 @@ def monitor(**changes: Any) -> dict[str, Any]:
 def outlook(**changes: Any) -> dict[str, Any]:
     """Facts of a monitor that concluded this."""
     rate = {"rate_bytes": 2**20, "rate_over_s": 840, "is_disk_limit": False}
-    return {"outlook": {"lag_s": None, "lag_most_s": None} | rate | changes}
+    nothing = dict.fromkeys(("lag_s", "lag_most_s", "lost_in_s", "held_by"))
+    return {"outlook": nothing | rate | changes}
 
 
 def seen(**changes: Any) -> dict[str, Any]:
@@ -129,6 +132,21 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, list[str]]] = {
          "1.0 MB/s"],
     ),
     "the slot is lost later": (outlook(lost_in_s=LOSS_SOON_S), "ok", []),
+    "a transaction holds the slot": (
+        outlook(held_by=HOLDER | {"kind": "session", "pid": 7}), "warning",
+        ["a transaction of me in database shop since 2026-11-28 10:00:00 UTC holds its slot: all WAL since then "
+         "is kept"],
+    ),
+    "a prepared transaction holds the slot": (
+        outlook(held_by=HOLDER | {"kind": "prepared", "gid": "g"}), "warning",
+        ["a prepared transaction of me in database shop since 2026-11-28 10:00:00 UTC holds its slot: all WAL since "
+         "then is kept"],
+    ),
+    "which transaction holds the slot is hidden": (
+        outlook(held_by={"kind": "hidden"}), "warning",
+        ["a transaction holds its slot, and which one cannot be told: reader may not see other roles' sessions"],
+    ),
+    "the slot's reader confirms nothing": (monitor(status="IDLE", error_message=IS_SILENT), "warning", [IS_SILENT]),
     "the slot is not this source's": (
         seen(slot=SLOT | {"is_here": False, "database": "elsewhere"})
         | monitor(status="ERROR", error_message="its slot belongs to database elsewhere")

@@ -12,6 +12,10 @@ import pytest
 from service.database.pool import ConfigDatabase
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres
+from service.sources import remedies
+from service.sources.questions import Answers, Limits, ask
+from service.sources.source_connection import SourceConnection
+from service.sources.wal_monitor import held_by
 from service.telemetry.events import WalRound
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -22,6 +26,7 @@ _MB = 2**20
 _NOTHING = {
     "slot": "s", "is_seen": True, "status": "ACTIVE", "error": None, "wal_lsn": None, "retained_bytes": None,
     "restart_lsn": None, "wal_status": None, "safe_wal_size": None, "inactive_since": None, "disk_bytes": None,
+    "held_by": None,
 }  # fmt: skip
 
 
@@ -144,7 +149,7 @@ async def test_page_and_meta_say_it_before_any_threshold(service: Service, confi
     meta = (await service.details(source)).json()["meta"]
     assert meta["outlook"] == {
         "lag_s": 12.5, "lag_most_s": 60, "lost_in_s": 11000, "rate_bytes": 1048576, "rate_over_s": 840,
-        "is_disk_limit": False,
+        "is_disk_limit": False, "held_by": None,
     }  # fmt: skip
     says = "its slot is lost in about 3 hours, if its WAL goes on growing as in the last 14 minutes: 1.0 MB/s"
     (told,) = (reason for reason in meta["health"]["reasons"] if "lost" in reason["says"])
@@ -167,7 +172,12 @@ def limited() -> Iterator[Postgres]:
         server = Postgres(
             reaper,
             "limited",
-            settings={"wal_level": "logical", "max_slot_wal_keep_size": "64MB", "max_wal_size": "64MB"},
+            settings={
+                "wal_level": "logical",
+                "max_slot_wal_keep_size": "64MB",
+                "max_wal_size": "64MB",
+                "max_prepared_transactions": "5",
+            },
         )
         server.start()
         yield server
@@ -215,3 +225,71 @@ async def test_slot_is_lost_when_it_was_foretold(start: Start, config: Sql, limi
     assert lost_at - told_at == pytest.approx(in_s, rel=1 / 3)
     health = (await service.details(source)).json()["meta"]["health"]
     assert health["level"] == "error"
+
+
+@pytest.mark.parametrize("kind", ["session", "prepared"])
+async def test_transaction_that_holds_a_slot_is_found(limited: Postgres, kind: str) -> None:
+    """Its id is the oldest that the slot needs, once the slot's reader has confirmed what came before it."""
+    parameters = {"slot": "held", "held_s": 0}
+    with (
+        psycopg.connect(limited.dsn(), autocommit=True) as reader,
+        psycopg.connect(limited.dsn(), autocommit=True) as writer,
+        psycopg.connect(limited.dsn(), autocommit=True) as other,
+    ):
+        reader.execute("CREATE PUBLICATION p FOR ALL TABLES")
+        other.execute("CREATE TABLE t (id int)")
+        reader.execute("SELECT pg_create_logical_replication_slot('held', 'pgoutput')")
+
+        async def asked() -> dict[str, Any]:
+            connection = await SourceConnection.connect(limited.dsn(), autocommit=True)
+            async with connection:
+                found = (await ask(connection, ["remote_holder"], parameters, Limits(10))).one("remote_holder")
+            assert found is not None
+            return found
+
+        assert (await asked())["kind"] is None
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO t VALUES (1)")
+        (pid,) = writer.execute("SELECT pg_backend_pid()").fetchone() or ()
+        if kind == "prepared":
+            writer.execute("PREPARE TRANSACTION 'a''b'")
+        async with asyncio.timeout(30):
+            while (found := await asked())["kind"] is None:
+                other.execute("INSERT INTO t VALUES (2)")
+                other.execute("SELECT pg_log_standby_snapshot()")
+                reader.execute(
+                    "SELECT count(*) FROM pg_logical_slot_get_binary_changes('held', NULL, NULL, "
+                    "'proto_version', '1', 'publication_names', 'p')"
+                )
+        assert found["kind"] == kind
+        assert (found["role"], found["database"]) == ("postgres", "postgres")
+        assert (found["pid"], found["gid"]) == ((pid, None) if kind == "session" else (None, "a'b"))
+        told = held_by(Answers({"remote_holder": [found], "remote_slot": [{}]}))
+        assert told is not None
+        assert told["since"].endswith("+00:00")
+        if kind == "prepared":
+            assert other.execute(remedies.end_prepared("a'b")).fetchone() is not None
+            other.execute("ROLLBACK PREPARED 'a''b'")
+        else:
+            writer.execute("ROLLBACK")
+
+
+async def test_transaction_that_the_role_may_not_see_is_said_to_be_hidden(limited: Postgres) -> None:
+    """If the slot keeps so much before what is confirmed that one must hold it. The remedy makes it visible."""
+    with psycopg.connect(limited.dsn(), autocommit=True) as owner:
+        owner.execute("CREATE ROLE plain LOGIN PASSWORD 'x'")
+        owner.execute("SELECT pg_create_logical_replication_slot('held', 'pgoutput')")
+
+        async def is_hidden() -> bool:
+            connection = await SourceConnection.connect(limited.dsn(user="plain", password="x"), autocommit=True)
+            async with connection:
+                answers = await ask(connection, ["remote_holder"], {"slot": "held", "held_s": 0}, Limits(10))
+            slot = {"confirmed_position": 2**31, "restart_position": 5}
+            told = held_by(Answers(answers.rows | {"remote_slot": [slot]}))
+            kept_for_its_reader = held_by(Answers(answers.rows | {"remote_slot": [slot | {"confirmed_position": 9}]}))
+            assert kept_for_its_reader is None
+            return told == {"kind": "hidden"}
+
+        assert await is_hidden()
+        owner.execute(remedies.see_sessions("plain"))
+        assert not await is_hidden()

@@ -21,6 +21,7 @@ FINE = {
     "restart_position": 0, "safe_wal_size": None, "two_phase": False, "conflicting": False,
     "invalidation_reason": None, "inactive_since": None, "failover": False, "synced": False,
     "has_publication": True, "published_tables": 3, "is_standby": False, "wal_position": 100,
+    "sent_position": None, "is_hidden": False, "since": None,
 }  # fmt: skip
 _SINCE = datetime(2026, 11, 25, 12, 0, 0, 500_000, tzinfo=timezone(timedelta(hours=2)))
 
@@ -28,7 +29,8 @@ _SINCE = datetime(2026, 11, 25, 12, 0, 0, 500_000, tzinfo=timezone(timedelta(hou
 def answers(changes: dict[str, Any]) -> Answers:
     """A source's answers: those of a healthy one, with changes."""
     row = FINE | changes
-    rows = {name: [row] for name in ("remote_server", "remote_slot", "remote_position", "remote_publication")}
+    names = ("remote_server", "remote_slot", "remote_position", "remote_publication", "remote_holder")
+    rows = {name: [row] for name in names}
     if changes.get("has_slot") is False:
         rows["remote_slot"] = []
     refused = changes.get("refused", {})
@@ -56,6 +58,8 @@ def answers(changes: dict[str, Any]) -> Answers:
         ({"is_active": False, "synced": True, "is_standby": True}, None, "ACTIVE", None),
         ({"is_active": False, "synced": True}, None, "IDLE", "inactive"),
         ({"wal_position": 2**24}, "0/1", "ERROR", "active but stalled"),
+        ({"wal_position": 2**24, "sent_position": 2**23}, "0/1", "ERROR", "active but stalled"),
+        ({"wal_position": 2**24, "sent_position": 2**24 - 100}, "0/1", "IDLE", "its tables are idle, or it is stuck"),
         ({"wal_position": 2**24}, "0/0", "ACTIVE", None),
         ({"wal_position": 2**24}, None, "ACTIVE", None),
         ({"refused": {"remote_position": "it is refused"}}, "0/1", "ACTIVE", None),
