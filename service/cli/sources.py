@@ -18,6 +18,7 @@ from service.sources.address import SourceAddress
 from service.sources.health import LEVELS, look
 from service.sources.overview import SORTS, select
 from service.sources.state import read_state
+from service.sources.traps import traps
 from service.units import amount, duration
 
 
@@ -83,9 +84,12 @@ def show(source: str, is_json: bool) -> int:
         _pairs({"id": source_id, "place": place, **(state or {}), **_outlook(page), "state": health["level"]})
         for reason in health["reasons"]:
             say(f"  {reason['says']}", *(f"    {line}" for line in (reason["remedy"] or "").splitlines()))
-        rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in page["tables"]]
+        tables = page["tables"]
+        rows = [(each["id"], each["table_name"], each["version"], len(each["schema_table"])) for each in tables]
         say("")
         show_table(("ID", "TABLE", "VERSION", "COLUMNS"), rows, right=("ID", "VERSION", "COLUMNS"))
+        for each in tables:
+            say(*(f"{each['table_name']}: {trap}" for trap in traps(each)))
         return FINE
 
     # A page asks its source what it publishes; without the key it shows what the last sync found.

@@ -13,6 +13,7 @@ import service
 from service.printable import printable
 from service.sources.column_types import type_name
 from service.sources.slots import slot_words
+from service.sources.traps import traps
 from service.units import amount, duration
 
 _WEB = Path(service.__file__).resolve().parent / "web"
@@ -111,6 +112,7 @@ def _environment() -> Environment:
         duration=duration,
         trend=_trend,
         slot=slot_words,
+        traps=traps,
         number=lambda number: f"{number:,}",
         type_name=type_name,
         type_written=_type_written,
