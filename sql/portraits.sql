@@ -40,11 +40,14 @@ FROM public.sources AS s
 -- include: locked_first
 
 -- name: lag_samples
--- Part of a source's web page: the highest lag and retained WAL in every `bucket_s` seconds of the last `span_s`.
+-- Part of a source's web page: the highest lag in bytes and seconds and retained WAL in every `bucket_s` seconds of the last `span_s`.
 SELECT
     coalesce(
         json_agg(
-            json_build_array(public.source_details_time(b.seen_at), b.lag_bytes, b.retained_bytes) ORDER BY b.seen_at
+            json_build_array(
+                public.source_details_time(b.seen_at), b.lag_bytes, b.retained_bytes, round(b.lag_s::numeric, 1)
+            )
+            ORDER BY b.seen_at
         ),
         '[]'
     )
@@ -52,7 +55,8 @@ FROM (
     SELECT
         min(l.seen_at) AS seen_at,
         max(l.lag_bytes) AS lag_bytes,
-        max(l.retained_bytes) AS retained_bytes
+        max(l.retained_bytes) AS retained_bytes,
+        max(l.lag_s) AS lag_s
     FROM public.source_details_lag AS l
     WHERE
         l.source_id = %(id)s::int

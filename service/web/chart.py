@@ -56,11 +56,15 @@ SHORTEST = SPANS["1h"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was measured at one time, in bytes: the lag, and the WAL that the slot retains (None: not known)."""
+    """What was measured at one time: the lag and the WAL that the slot retains in bytes, and the lag in seconds.
+
+    None: not known.
+    """
 
     when: datetime
     lag: int
     kept: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ class Panel:
 class Chart:
     """What the template draws: the lag, and below it, if it is known, the WAL that the slot retains.
 
-    `words` say the same to people who listen; `points` is JSON for the readout: `[x, epoch seconds, lag, kept]` each.
+    `words` say the same to people who listen; `points` is JSON for the readout: `[x, epoch seconds, lag, kept, lag in
+    seconds]` each.
     """
 
     words: str
@@ -98,7 +103,7 @@ class Chart:
 
 def samples(rows: Sequence[Sequence[Any]]) -> list[Sample]:
     """Samples from the rows of `lag_samples`."""
-    return [Sample(datetime.fromisoformat(when), lag, kept) for when, lag, kept in rows]
+    return [Sample(datetime.fromisoformat(when), lag, kept, seconds) for when, lag, kept, seconds in rows]
 
 
 def draw(
@@ -137,7 +142,10 @@ def draw(
             for number in range(5)
         ),
         points=json.dumps(
-            [[round(across(each.when), 1), round(each.when.timestamp()), each.lag, each.kept] for each in measured],
+            [
+                [round(across(each.when), 1), round(each.when.timestamp()), each.lag, each.kept, each.seconds]
+                for each in measured
+            ],
             separators=(",", ":"),
         ),
     )

@@ -205,7 +205,9 @@ def _drawn(page: Page, extras: dict[str, Any] | None, lag: tuple[Sample, ...]) -
     wal, as_of = details["wal_monitor"], datetime.fromisoformat(details["meta"]["as_of"])
     sample = None
     if wal and wal["replication_lag_bytes"] is not None:
-        sample = Sample(as_of, wal["replication_lag_bytes"], wal["wal_size_bytes"])
+        # A page that an earlier version of the service stored has no outlook, until it expires.
+        outlook = details["meta"].get("outlook") or {}
+        sample = Sample(as_of, wal["replication_lag_bytes"], wal["wal_size_bytes"], outlook.get("lag_s"))
     if extras is not None and len(extras["lag"]) > 1:
         # The WAL monitor's history has more than what this process happened to read.
         lag = tuple(chart.samples(extras["lag"]))

@@ -70,4 +70,4 @@ def test_unknown_retained_wal_leaves_a_hole_in_its_own_line_only() -> None:
     assert drawn is not None
     assert len(drawn.panels[0].lines[0].split()) == 4
     assert len(drawn.panels[1].lines[0].split()) == 2
-    assert json.loads(drawn.points)[0][2:] == [5, None]
+    assert json.loads(drawn.points)[0][2:] == [5, None, None]

@@ -8,17 +8,24 @@ function amount(bytes) {
   return `${unit === 0 || Math.abs(size) >= 10 ? size.toFixed(0) : size.toFixed(1)} ${UNITS[unit]}`;
 }
 
+function duration(seconds) {
+  const [size, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"]].find(([size]) => seconds >= size) ?? [1, "s"];
+  const count = Math.floor(seconds / size);
+  return unit === "s" ? `${Math.round(seconds)} s` : `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
 function readOut(chart, number) {
   const points = JSON.parse(chart.dataset.points);
   const at = Math.min(Math.max(number, 0), points.length - 1);
-  const [x, seconds, lag, kept] = points[at];
+  const [x, moment, lag, kept, seconds] = points[at];
   chart.dataset.at = at;
   const cursor = chart.querySelector(".cursor");
   cursor.setAttribute("d", `M${x} 22V${chart.viewBox.baseVal.height - 24}`);
   cursor.removeAttribute("hidden");
-  const when = ownZone.format(new Date(seconds * 1000));
-  const keptWords = kept === null ? "" : `, WAL kept ${amount(kept)}`;
-  byId("part-lag").querySelector(".readout").textContent = `${when}: lag ${amount(lag)}${keptWords}`;
+  const when = ownZone.format(new Date(moment * 1000));
+  const time = seconds === null ? "" : `, about ${duration(seconds)}`;
+  const keptWords = kept === null ? "" : `; WAL kept ${amount(kept)}`;
+  byId("part-lag").querySelector(".readout").textContent = `${when}: lag ${amount(lag)}${time}${keptWords}`;
 }
 
 main.addEventListener("pointermove", (event) => {
