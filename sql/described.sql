@@ -182,6 +182,7 @@ columns AS (
     SELECT
         a.oid,
         a.attnum,
+        a.attname,
         a.is_any_visible,
         a.generated <> '' AND a.is_altered AS is_unread,
         typed.data_type = '???' AS is_torn,
@@ -266,6 +267,7 @@ columns AS (
 described AS (
     SELECT
         c.oid,
+        pg_catalog.json_object_agg(c.attname, c.attnum ORDER BY c.attnum) AS attnums,
         bool_or(c.is_any_visible) AS is_seen,
         bool_or(c.is_unread) AS is_unread,
         bool_or(c.is_torn) AS is_torn,
@@ -289,6 +291,9 @@ SELECT
     changing.statements || ' fail: ' || changing.why AS fails,
     pg_catalog.json_build_object(
         'is_seen', coalesce(d.is_seen, false),
+        -- A rename keeps these numbers: by them a renamed column is told from a dropped and a new one.
+        'relation', t.oid::bigint,
+        'attnums', coalesce(d.attnums, '{}'),
         'columns', coalesce(d.columns, '[]'),
         'replication', pg_catalog.json_build_object(
             'replica_identity',

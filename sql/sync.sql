@@ -93,7 +93,9 @@ described AS (
                 SELECT string_agg(c.shown::text, ',' ORDER BY c.ordinal)
                 FROM public.source_details_columns(text.columns) AS c
             ),
-            'replication', i.described -> 'replication'
+            'replication', i.described -> 'replication',
+            'relation', i.described -> 'relation',
+            'attnums', i.described -> 'attnums'
         ) AS at_source
     FROM incoming AS i
     LEFT JOIN (

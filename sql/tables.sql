@@ -17,7 +17,13 @@ SELECT
                         'noted_at', public.source_details_time(noted.created_at),
                         'columns', described.columns,
                         'replication',
-                        CASE WHEN v.version = own.latest THEN t.at_source ELSE noted.at_source END -> 'replication'
+                        CASE WHEN v.version = own.latest THEN t.at_source ELSE noted.at_source END -> 'replication',
+                        'identity',
+                        CASE
+                            WHEN v.version = own.latest
+                                THEN public.source_details_identity(t.schema_table, t.at_source)
+                            ELSE public.source_details_identity(noted.schema_table_new, noted.at_source)
+                        END
                     )
                     ORDER BY v.version DESC
                 ),

@@ -14,6 +14,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "OPERATING.md",
+    "docs/changes.md",
     "docs/health.md",
     "docs/security.md",
 ]

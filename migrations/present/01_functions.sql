@@ -90,6 +90,15 @@ AS $$
         END
 $$;
 
+-- What a rename keeps of a table and its columns, while schema_table is what the sync recorded: the relation's OID, and the
+-- columns' numbers by name. NULL if no sync has seen them.
+CREATE OR REPLACE FUNCTION public.source_details_identity(schema_table jsonb, at_source jsonb) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT json_build_object('relation', at_source -> 'relation', 'attnums', at_source -> 'attnums')
+    WHERE at_source ? 'attnums' AND at_source ->> 'of' = md5(schema_table::text)
+$$;
+
 -- The columns of such a schema, each as pages show it: first what the platform has always shown, then what a sync has
 -- seen at the source besides.
 CREATE OR REPLACE FUNCTION public.source_details_columns(schema_table jsonb)

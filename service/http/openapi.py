@@ -156,7 +156,7 @@ EXAMPLES: dict[Any, Any] = {
         "columns": [_COLUMN, _TOTAL],
         "diff": {
             "new_columns": ["total"], "dropped_columns": [], "type_changes": {},
-            "more": {"summary": "+1", "changes": [], "breaking": []},
+            "more": {"summary": "+1", "changes": [], "breaking": [], "verdict": "compatible"},
         },
     },
     str: 'event: changed\nid: 1f0c\ndata: {"version":"1f0c","as_of":"...","changed":["table-17"]}\n\n',

@@ -23,6 +23,14 @@ class WalThreshold(StrEnum):
     ERROR = "ERROR"
 
 
+class Verdict(StrEnum):
+    """Whether a change breaks anybody."""
+
+    COMPATIBLE = "compatible"
+    BREAKING = "breaking"
+    UNKNOWN = "unknown"
+
+
 class Identity(StrEnum):
     """How an identity column gets its values."""
 
@@ -235,10 +243,13 @@ class Change(Shape):
     """A change of a column, or of the table (column is null) that is none of its types."""
 
     column: str | None
-    what: str = Field(description="is_nullable, default_value, is_primary_key, is_published, order, row_filter, ...")
+    what: str = Field(
+        description="column_name, is_nullable, default_value, is_primary_key, is_published, order, row_filter, ..."
+    )
     old: Any
     new: Any
     says: str = Field(description="a sentence for a person")
+    breaks: str | None = Field(description="whom the change breaks; null: nobody, or not known")
 
 
 class More(Shape):
@@ -246,7 +257,8 @@ class More(Shape):
 
     summary: str = Field(description="how many columns were added, dropped and changed: +1 -1 ~2")
     changes: list[Change]
-    breaking: list[str] = Field(description="what a consumer may not survive: a drop, a narrowed type, a lost key")
+    breaking: list[str] = Field(description="what breaks whom: a drop, a rename, a narrowed type, a lost key")
+    verdict: Verdict | None = Field(description="null if nothing changed; unknown if a version was not seen by a sync")
 
 
 class Difference(Shape):

@@ -94,6 +94,8 @@ class Described(msgspec.Struct, forbid_unknown_fields=True):
     """A table as remote_described has it. Decoding to it is the check."""
 
     is_seen: bool
+    relation: Annotated[int, Meta(ge=0, lt=2**32)]
+    attnums: Annotated[dict[Name, Annotated[int, Meta(ge=1, le=_MOST_COLUMNS)]], Meta(max_length=_MOST_COLUMNS)]
     columns: Annotated[list[_Column], Meta(max_length=_MOST_COLUMNS)]
     replication: _Replication
 

@@ -44,7 +44,7 @@ async def test_each_version_has_its_columns_and_its_difference(
     assert names(first["columns"]) == ["id", "note"]
     assert second["diff"] == {
         "new_columns": ["total"], "dropped_columns": [], "type_changes": {},
-        "more": {"summary": "+1", "changes": [], "breaking": []},
+        "more": {"summary": "+1", "changes": [], "breaking": [], "verdict": "compatible"},
     }  # fmt: skip
     assert third["columns"] == table["schema_table"]
     assert third["diff"]["dropped_columns"] == [
@@ -125,7 +125,7 @@ def test_type_names_and_differences() -> None:
     assert type_name(column("a", "NUMERIC")) == "NUMERIC"
     assert type_name(column("a", None)) == "UNKNOWN"
     before, after = [column("a", "TEXT"), column("b", "TEXT")], [column("b", "TEXT"), column("a", "TEXT")]
-    nothing = {"summary": "", "changes": [], "breaking": []}
+    nothing: dict[str, Any] = {"summary": "", "changes": [], "breaking": [], "verdict": None}
     assert difference(before, after) == {
         "new_columns": [], "dropped_columns": [], "type_changes": {}, "more": nothing,
     }  # fmt: skip

@@ -43,6 +43,8 @@ _COLUMN = {
 }  # fmt: skip
 _TABLE: dict[str, Any] = {
     "is_seen": True,
+    "relation": 16_384,
+    "attnums": {"id": 1},
     "columns": [{"recorded": _COLUMN, "actual": _COLUMN | {"data_type": "bigint"}}],
     "replication": {"replica_identity": "default", "identity_columns": ["id"], "row_filter": None, "fails": None},
 }

@@ -97,8 +97,12 @@ async def test_key_has_its_own_columns_in_its_own_order(
     shop.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
     lost = await table(service, source)
     assert lost["diff"]["more"]["breaking"] == [
-        "a is no longer in the primary key", "b is no longer in the primary key",
-    ]  # fmt: skip
+        "a is no longer in the primary key (whoever finds rows by the key)",
+        "b is no longer in the primary key (whoever finds rows by the key)",
+        "UPDATE and DELETE name a row by nothing now, and by a, b before "
+        "(whoever finds rows by what UPDATE and DELETE name)",
+        "UPDATE and DELETE fail: it has no primary key (whoever writes at the source)",
+    ]
     assert lost["replication"]["fails"] == "UPDATE and DELETE fail: it has no primary key"
 
 
@@ -113,7 +117,15 @@ async def test_differences_say_what_changed(service: Service, config: Sql, shop:
             ("ALTER b SET DEFAULT 'x'", ["b has the default 'x'::text"]),
             ("ALTER b SET DEFAULT 'y'", ["b has the default 'y'::text now; it was 'x'::text"]),
             ("ALTER b DROP DEFAULT", ["b has no default any more; it was 'y'::text"]),
-            ("ADD PRIMARY KEY (id)", ["id is no longer nullable", "id is now in the primary key"]),
+            (
+                "ADD PRIMARY KEY (id)",
+                [
+                    "id is no longer nullable",
+                    "id is now in the primary key",
+                    "UPDATE and DELETE name a row by id now, and by nothing before",
+                    "no longer: UPDATE and DELETE fail: it has no primary key",
+                ],
+            ),
             ("ALTER id ADD GENERATED ALWAYS AS IDENTITY", ["id is generated as identity always"]),
             ("ALTER id DROP IDENTITY", ["id is no longer an identity"]),
             ("ALTER a DROP NOT NULL", ["a may be null now"]),
@@ -125,11 +137,12 @@ async def test_differences_say_what_changed(service: Service, config: Sql, shop:
         assert (says(changed), changed["version"]) == (sentences, number), statement
     shop.execute("ALTER TABLE t DROP COLUMN a, ADD COLUMN a text")
     moved = await table(service, source)
-    assert says(moved) == ["the order of the columns is another"]
+    anew = "was dropped and added anew: its values are gone"
+    assert says(moved) == [f"a {anew}", "the order of the columns is another"]
     shop.execute("ALTER TABLE t DROP COLUMN g, ADD COLUMN g int GENERATED ALWAYS AS (id * 2) STORED")
     generated = await table(service, source)
     assert says(generated) == [
-        "g is a stored generated column now", "g is generated as (id * 2)", "g no longer arrives",
+        "g is a stored generated column now", "g is generated as (id * 2)", "g no longer arrives", f"g {anew}",
         "the order of the columns is another",
     ]  # fmt: skip
 
@@ -147,7 +160,7 @@ async def test_what_does_not_arrive_is_marked(service: Service, config: Sql, sho
     shop.execute("ALTER PUBLICATION rosetta SET TABLE people (id)")
     fewer = await table(service, source, "people")
     assert says(fewer) == ["name no longer arrives", "all rows arrive"]
-    assert fewer["diff"]["more"]["breaking"] == ["name no longer arrives"]
+    assert fewer["diff"]["more"]["breaking"] == ["name no longer arrives (whoever reads it)"]
     assert fewer["version"] == 2
     for statement, fails in (
         ("ALTER TABLE people REPLICA IDENTITY NOTHING", "its REPLICA IDENTITY is NOTHING"),
