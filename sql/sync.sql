@@ -94,7 +94,9 @@ described AS (
                 FROM public.source_details_columns(text.columns) AS c
             ),
             'replication', i.described -> 'replication',
-            'relation', i.described -> 'relation',
+            -- Not the OID alone: on another server, or after a recovery to a point in time, it is another table's, and the
+            -- numbers are other columns'. NULL if it is unknown which server this is.
+            'relation', nullif(%(incarnation)s::text, '') || '/' || (i.described ->> 'relation'),
             'attnums', i.described -> 'attnums'
         ) AS at_source
     FROM incoming AS i

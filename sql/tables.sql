@@ -7,6 +7,18 @@ SELECT
     s.name AS source_name,
     coalesce(t.table_name, 'Unknown') AS table_name,
     own.latest,
+    -- The same relation under another name, as long as that is not published again. Each keeps its own versions.
+    (
+        SELECT json_build_object('id', u.id, 'table_name', u.table_name)
+        FROM public.source_details_registered AS u
+        WHERE
+            u.source_id = t.source_id
+            AND u.id < t.id
+            AND NOT u.is_published
+            AND u.at_source ->> 'relation' = t.at_source ->> 'relation'
+        ORDER BY u.id DESC
+        LIMIT 1
+    ) AS was_called,
     (
         SELECT
             coalesce(

@@ -90,13 +90,13 @@ AS $$
         END
 $$;
 
--- What a rename keeps of a table and its columns, while schema_table is what the sync recorded: the relation's OID, and the
--- columns' numbers by name. NULL if no sync has seen them.
+-- What a rename keeps of a table and its columns, while schema_table is what the sync recorded: the server with the OID, and
+-- the columns' numbers by name. NULL if no sync has seen them.
 CREATE OR REPLACE FUNCTION public.source_details_identity(schema_table jsonb, at_source jsonb) RETURNS json
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT json_build_object('relation', at_source -> 'relation', 'attnums', at_source -> 'attnums')
-    WHERE at_source ? 'attnums' AND at_source ->> 'of' = md5(schema_table::text)
+    WHERE at_source ->> 'relation' IS NOT NULL AND at_source ->> 'of' = md5(schema_table::text)
 $$;
 
 -- The columns of such a schema, each as pages show it: first what the platform has always shown, then what a sync has

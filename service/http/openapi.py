@@ -153,7 +153,7 @@ EXAMPLES: dict[Any, Any] = {
         "phases_ms": {"connect": 2.1, "source": 10.4, "record": 5.3},
     },
     TableSchema: {
-        "columns": [_COLUMN, _TOTAL],
+        "columns": [_COLUMN, _TOTAL], "was_called": "sales",
         "diff": {
             "new_columns": ["total"], "dropped_columns": [], "type_changes": {},
             "more": {"summary": "+1", "changes": [], "breaking": [], "verdict": "compatible"},

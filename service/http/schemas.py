@@ -275,6 +275,7 @@ class TableSchema(Shape):
 
     columns: list[Column]
     diff: Difference | None
+    was_called: str | None = Field(description="the table's earlier name, if it was renamed while it was recorded")
 
 
 class Error(BaseModel):

@@ -46,7 +46,8 @@ async def table_schema(
     if number is not None and not 1 <= number <= row["latest"]:
         raise EntityNotFoundError("TableVersion", f"{wanted}/{number}")
     newer, older = row["versions"][0], row["versions"][1] if len(row["versions"]) > 1 else None
-    body = {"columns": newer["columns"], "diff": version_difference(older, newer)}
+    was_called = row["was_called"] and row["was_called"]["table_name"]
+    body = {"columns": newer["columns"], "diff": version_difference(older, newer), "was_called": was_called}
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=GUESS_NOTHING)
 
 

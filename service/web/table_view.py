@@ -82,7 +82,7 @@ async def _read(database: ConfigDatabase, table_id: int, highest: int | None, co
 
 
 def _head(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("source_id", "source_name", "table_name", "latest")}
+    return {name: row[name] for name in ("source_id", "source_name", "table_name", "latest", "was_called")}
 
 
 HANDLERS = [table_page]

@@ -73,7 +73,7 @@ async def test_version_that_the_history_lacks_is_what_its_neighbours_tell(servic
     assert shown == {1: ["two"], 2: ["two"], 3: ["three"], 4: ["three"], 5: ["column_1"]}
     empty = add_table(config, add_source(config), "empty", 1)
     config.execute("UPDATE table_metadata_list SET schema_table = NULL WHERE id = %s", (empty,))
-    assert await schema(service, empty, 1) == {"columns": [], "diff": None}
+    assert await schema(service, empty, 1) == {"columns": [], "diff": None, "was_called": None}
 
 
 @pytest.mark.parametrize("version", [0, -3])

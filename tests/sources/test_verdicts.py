@@ -34,7 +34,7 @@ def version(*columns: dict[str, Any], numbers: Any = None, **replication: Any) -
     attnums = {each["column_name"]: place for place, each in enumerate((_ID, *columns), 1)} | (numbers or {})
     return {
         "columns": [_ID, *columns], "replication": _REPLICATION | replication,
-        "identity": {"relation": 16_384, "attnums": attnums},
+        "identity": {"relation": "7/1/16384", "attnums": attnums},
     }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_renamed_key_is_the_same_key() -> None:
     key = _ID | {"column_name": "key"}
     newer = {
         "columns": [key], "replication": _REPLICATION | {"identity_columns": ["key"]},
-        "identity": {"relation": 16_384, "attnums": {"key": 1}},
+        "identity": {"relation": "7/1/16384", "attnums": {"key": 1}},
     }  # fmt: skip
     found = version_difference(version(), newer)
     assert found is not None
@@ -155,9 +155,9 @@ def test_renamed_key_is_the_same_key() -> None:
 
 
 def test_table_that_was_made_anew_has_no_renamed_columns() -> None:
-    """Another OID: the same number is another column."""
+    """Another OID or another server: the same number is another column."""
     newer = version(_B)
-    newer["identity"]["relation"] += 1
+    newer["identity"]["relation"] = "8/1/16384"
     found = version_difference(version(_A), newer)
     assert found is not None
     assert (found["new_columns"], found["more"]["summary"]) == (["b"], "+1 -1")
@@ -194,3 +194,43 @@ async def test_rename_at_a_real_source_is_told_as_one(service: Service, config: 
     assert "gone is dropped (whoever reads it)" in compared
     assert '<span class="was">was title</span>' in compared
     assert "was character varying(100)" in compared
+
+
+async def test_columns_of_a_copy_are_not_renamed(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> None:
+    """A restored dump may have the same OIDs, and other numbers. Nor those of a server that says not which it is."""
+    shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, title text)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
+    source = add_source(config, shop_dsn, publication_name="rosetta")
+    await service.sync(source)
+    for relation in ("'\"1/1/16384\"'", "'null'"):
+        config.execute(f"UPDATE table_metadata_list SET at_source = jsonb_set(at_source, '{{relation}}', {relation})")
+        config.execute(
+            f"UPDATE history_schema_evolution SET at_source = jsonb_set(at_source, '{{relation}}', {relation})"
+        )
+        shop.execute("ALTER TABLE orders RENAME COLUMN title TO other")
+        table = (await service.sync(source))["tables"][0]
+        changed = await service.client.get(f"/api/v1/sources/tables/{table['id']}/schema")
+        assert changed.json()["diff"]["more"]["summary"] == "+1 -1"
+        shop.execute("ALTER TABLE orders RENAME COLUMN other TO title")
+        await service.sync(source)
+
+
+async def test_renamed_table_knows_its_earlier_name(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> None:
+    """By its OID. A table that took a name which was free does not."""
+    shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY); CREATE TABLE other (id bigint PRIMARY KEY)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders, other")
+    source = add_source(config, shop_dsn, publication_name="rosetta")
+    first = {table["table_name"]: table["id"] for table in (await service.sync(source))["tables"]}
+    shop.execute("ALTER TABLE orders RENAME TO sales; DROP TABLE other; CREATE TABLE another (id bigint PRIMARY KEY)")
+    shop.execute("ALTER PUBLICATION rosetta ADD TABLE another")
+    second = {table["table_name"]: table["id"] for table in (await service.sync(source))["tables"]}
+
+    async def was_called(table: str) -> str | None:
+        told = (await service.client.get(f"/api/v1/sources/tables/{second[table]}/schema")).json()["was_called"]
+        assert told is None or isinstance(told, str)
+        return told
+
+    assert await was_called("sales") == "orders"
+    assert await was_called("another") is None
+    page = (await service.client.get(f"/sources/tables/{second['sales']}")).text
+    assert f'It was called <a href="../../sources/tables/{first["orders"]}">orders</a> before' in page
