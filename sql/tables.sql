@@ -111,3 +111,23 @@ FROM public.sources AS s
 LEFT JOIN public.table_metadata_list AS t ON t.source_id = s.id
 WHERE s.id = %(id)s::int
 GROUP BY s.id
+
+-- name: latest_changes
+-- The newest versions of a source's tables that changed something, the latest first.
+SELECT
+    v.table_id,
+    coalesce(t.table_name, 'Unknown') AS table_name,
+    v.version,
+    v.changes_type,
+    public.source_details_time(v.created_at) AS changed_at
+FROM public.source_details_registered AS t
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM public.source_details_versions AS h
+    WHERE h.table_id = t.id AND h.version > 1
+    ORDER BY h.version DESC
+    LIMIT %(count)s::int
+) AS v
+WHERE t.source_id = %(id)s::int
+ORDER BY v.created_at DESC NULLS LAST, v.table_id, v.version DESC
+LIMIT %(count)s::int

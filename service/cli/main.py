@@ -21,6 +21,7 @@ _COMMANDS = {
     "migrate": ("service.cli.migrate", "Create, check, repair or remove the objects in the config database."),
     "sources": ("service.cli.sources", "List, show, add, remove and test sources."),
     "sync": ("service.cli.sync", "Sync one source, or all."),
+    "changes": ("service.cli.changes", "Show what changed in a source's tables, and whom it breaks."),
     "evict": ("service.cli.evict", "Drop a cached page, or all, in every process."),
     "explain": ("service.cli.explain", "Explain why a source's page is as it is."),
     "doctor": ("service.cli.doctor", "Check everything that the service needs."),

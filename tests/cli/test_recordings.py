@@ -15,7 +15,7 @@ from tests.fixtures.terminal import Terminal
 pytestmark = pytest.mark.operations
 _COMMANDS = (
     "--help", "sources --help", "sources list", "sources show shop", "sources test shop", "sync --all", "explain shop",
-    "evict shop", "settings --changed", "doctor", "sources show shopp",
+    "changes shop", "evict shop", "settings --changed", "doctor", "sources show shopp",
 )  # fmt: skip
 # Their sentences are as long as they are, and go on below by themselves.
 _TABLES = ("--help", "sources list", "sync --all", "evict shop")

@@ -1,6 +1,7 @@
 """The verdict on each kind of change: each row of the table in docs/changes.md is a case here."""
 
 import html
+import json
 import re
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from service.sources.schema_diff import version_difference
 from tests import PROJECT
+from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
 from tests.fixtures.runtime import Service
@@ -163,7 +165,10 @@ def test_table_that_was_made_anew_has_no_renamed_columns() -> None:
     assert (found["new_columns"], found["more"]["summary"]) == (["b"], "+1 -1")
 
 
-async def test_rename_at_a_real_source_is_told_as_one(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> None:
+@pytest.mark.operations
+async def test_rename_at_a_real_source_is_told_as_one(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str, rosetta: Command
+) -> None:
     """In the API and on the page; also over several versions, and for a column that was retyped besides."""
     shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, title varchar(100), gone text)")
     shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
@@ -194,6 +199,17 @@ async def test_rename_at_a_real_source_is_told_as_one(service: Service, config: 
     assert "gone is dropped (whoever reads it)" in compared
     assert '<span class="was">was title</span>' in compared
     assert "was character varying(100)" in compared
+    told = rosetta("changes", source)
+    lines = [re.sub(r", 2\d{3}-.* UTC", "", line) for line in told.stdout.splitlines()]
+    assert lines == [
+        "orders version 3: breaking", "  gone is dropped (whoever reads it)", "  came is added",
+        "  name changes from character varying(100) to character varying(200)",
+        "orders version 2: breaking", "  title is called name now (whoever reads it by its old name)",
+    ]  # fmt: skip
+    only = json.loads(rosetta("changes", source, "--count", "1", "--json").stdout)
+    assert [(each["table_name"], each["version"], each["diff"]["more"]["verdict"]) for each in only] == [
+        ("orders", 3, "breaking")
+    ]
 
 
 async def test_columns_of_a_copy_are_not_renamed(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> None:

@@ -1,0 +1,36 @@
+"""The latest changes of a source's tables, each with what it changed and the verdict on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.database.pool import ConfigDatabase
+from service.sources.schema_diff import version_difference
+
+
+async def latest_changes(database: ConfigDatabase, source_id: int, count: int) -> list[dict[str, Any]]:
+    """At most `count` changes, the latest first: rows of `latest_changes`, with `diff` as of `version_difference`.
+
+    ConfigDatabaseUnavailableError.
+    """
+    changes = await database.fetch_all("latest_changes", id=source_id, count=count)
+    for change in changes:
+        row = await database.fetch_one("table_versions", id=change["table_id"], highest=change["version"], count=2)
+        versions = row["versions"] if row else []
+        change["diff"] = version_difference(versions[1], versions[0]) if len(versions) > 1 else None
+    return changes
+
+
+def sentences(diff: Mapping[str, Any] | None) -> list[str]:
+    """Everything that a difference says, a sentence each: first what breaks whom."""
+    if diff is None:
+        return []
+    more = diff["more"]
+    breaking = list(more["breaking"])
+    renamed = {change["column"] for change in more["changes"] if change["what"] == "column_name"}
+    added = [f"{name} is added" for name in diff["new_columns"] if name not in renamed]
+    retyped = [
+        f"{name} changes from {change['old_type']} to {change['new_type']}"
+        for name, change in diff["type_changes"].items()
+    ]
+    others = [change["says"] for change in more["changes"] if not change["breaks"]]
+    return breaking + added + [says for says in retyped if not any(told.startswith(says) for told in breaking)] + others
