@@ -80,12 +80,30 @@ FROM public.sources AS s
 -- include: locked_first
 WHERE s.id = %(id)s::int
 
+-- name: renamed_columns
+-- Part of the one below: up to four columns that version `h` renamed, as [old, new]. Each keeps its number in its relation.
+SELECT json_build_array(o.key, n.key)
+FROM public.source_details_versions AS earlier
+CROSS JOIN LATERAL (
+    SELECT
+        public.source_details_identity(earlier.schema_table_new, earlier.at_source) AS before,
+        public.source_details_identity(h.schema_table_new, h.at_source) AS after
+) AS followed
+CROSS JOIN LATERAL json_each_text(followed.before -> 'attnums') AS o
+INNER JOIN LATERAL json_each_text(followed.after -> 'attnums') AS n ON n.value = o.value AND n.key <> o.key
+WHERE
+    earlier.table_id = t.id
+    AND earlier.version = h.version - 1
+    AND followed.before ->> 'relation' = followed.after ->> 'relation'
+ORDER BY n.key COLLATE "C"
+LIMIT 4
+
 -- name: portrait_extras
 -- What a source's web page shows besides its details: when it was last synced, and what was seen of its server and slot
 -- then; the lag as the WAL monitor recently measured it, and the thresholds of the WAL that a slot retains; the slot at the
 -- monitor's last check, with the growth of the lag over the last 15 minutes in bytes per minute; its pipelines with their
 -- destinations, and why one fails; and for each table whose newest version is of the last `days` days, what it changed
--- (with up to four names of new and of dropped columns) and when. No row for an unknown id.
+-- (with up to four names of new, of dropped and of renamed columns) and when. No row for an unknown id.
 SELECT
     public.source_details_time(y.synced_at) AS synced_at,
     y.seen,
@@ -173,6 +191,10 @@ SELECT
                                             SELECT jsonb_object_keys(h.schema_table_new)
                                             ORDER BY 1
                                             LIMIT 4
+                                        ),
+                                        'renamed',
+                                        ARRAY(
+                                            -- include: renamed_columns
                                         )
                                     )
                         END
@@ -182,7 +204,7 @@ SELECT
             )
         FROM public.source_details_registered AS t
         CROSS JOIN LATERAL (
-            SELECT h.changes_type, h.created_at, h.schema_table_old, h.schema_table_new
+            SELECT h.version, h.changes_type, h.created_at, h.schema_table_old, h.schema_table_new, h.at_source
             FROM public.source_details_versions AS h
             WHERE h.table_id = t.id AND h.version IS NOT NULL
             ORDER BY h.version DESC

@@ -176,6 +176,8 @@ async def test_rename_at_a_real_source_is_told_as_one(
     await service.sync(source)
     shop.execute("ALTER TABLE orders RENAME COLUMN title TO name")
     await service.sync(source)
+    listed = re.sub(r"<[^>]*>|\s+", " ", (await service.client.get(f"/sources/{source}/details")).text)
+    assert "column renamed title → name" in re.sub(" +", " ", listed)
     shop.execute("ALTER TABLE orders ALTER COLUMN name TYPE varchar(200)")
     shop.execute("ALTER TABLE orders DROP COLUMN gone")
     shop.execute("ALTER TABLE orders ADD COLUMN came text")
