@@ -41,7 +41,7 @@ install_environment() {
     local count
     count=$(grep -c == "$project/$lock")
     # What the demo has installed is a part of what the tests need.
-    if ! { [[ -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp"); }; then
+    if ! { [[ -x $python && -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp"); }; then
         rm -rf "$project/.venv"
         echo "making .venv with $("$1" --version)" >&2
         "$1" -m venv "$project/.venv"

@@ -6,6 +6,11 @@ import re
 # what follows (https://www.unicode.org/reports/tr9/), or shows nothing.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
+_IN_URL = re.compile(r"(://[^\s:/@]*:)[^\s/]*@")
+_PASSWORD = re.compile(
+    r"""((?:password|passwd|pwd|secret|token)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;]+)""", re.IGNORECASE
+)
+
 
 def printable(text: str, *, keep: str = "") -> str:
     r"""The text with control characters shown as such: `\n`, `\x1b`, `\u202e`. Those in `keep` stay as they are."""
@@ -22,6 +27,11 @@ def one_line(text: str, most: int = 500) -> str:
     # Cut first: a stranger's text may have megabytes.
     line = printable(" ".join(text[: 4 * most].split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def masked(text: str) -> str:
+    """Another program's message without the passwords that it may hold: in URLs, and as `password=...`."""
+    return _PASSWORD.sub(r"\1***", _IN_URL.sub(r"\1***@", text))
 
 
 def _shown(character: str) -> str:

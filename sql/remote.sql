@@ -92,8 +92,8 @@ CROSS JOIN LATERAL pg_catalog.jsonb_to_record(pg_catalog.to_jsonb(s)) AS newer (
 WHERE s.slot_name = %(slot)s
 
 -- name: remote_holder
--- What a slot waits for: the transaction whose id is the oldest that it still needs, if it runs for at least `held_s` (only
--- a transaction that has ended is decoded, and all WAL since it began is kept); and how far its reader was sent the WAL.
+-- The oldest transaction that has not ended, of those that a slot may wait for, if it runs for at least `held_s` (only a
+-- transaction that has ended is decoded, and all WAL since it began is kept); and how far the slot's reader was sent the WAL.
 -- Whoever lacks the rights of pg_read_all_stats sees neither other roles' sessions (`is_hidden`) nor their readers.
 SELECT
     held.kind,
@@ -110,25 +110,32 @@ SELECT
 FROM pg_catalog.pg_replication_slots AS s
 LEFT JOIN pg_catalog.pg_stat_replication AS sender ON sender.pid = s.active_pid
 LEFT JOIN LATERAL (
-    SELECT
-        'prepared' AS kind,
-        NULL::integer AS pid,
-        p.gid,
-        p.owner::text AS role,
-        p.database::text AS database,
-        p.prepared AS since
-    FROM pg_catalog.pg_prepared_xacts AS p
-    WHERE p.transaction = s.catalog_xmin
-    UNION ALL
-    SELECT
-        'session',
-        a.pid,
-        NULL,
-        a.usename::text,
-        a.datname::text,
-        a.xact_start
-    FROM pg_catalog.pg_stat_activity AS a
-    WHERE a.backend_xid = s.catalog_xmin
+    SELECT running.*
+    FROM (
+        SELECT
+            'prepared' AS kind,
+            NULL::integer AS pid,
+            p.gid,
+            p.owner::text AS role,
+            p.database::text AS database,
+            p.prepared AS since,
+            pg_catalog.age(p.transaction) AS age
+        FROM pg_catalog.pg_prepared_xacts AS p
+        UNION ALL
+        SELECT
+            'session',
+            a.pid,
+            NULL,
+            a.usename::text,
+            a.datname::text,
+            a.xact_start,
+            pg_catalog.age(a.backend_xid)
+        FROM pg_catalog.pg_stat_activity AS a
+        WHERE a.backend_xid IS NOT NULL
+    ) AS running
+    -- The slot needs no transaction from before its catalog_xmin.
+    WHERE running.age <= pg_catalog.age(s.catalog_xmin)
+    ORDER BY running.age DESC
     LIMIT 1
 ) AS held ON held.since <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(held_s)s)
 WHERE s.slot_name = %(slot)s

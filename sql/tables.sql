@@ -31,11 +31,13 @@ SELECT
                         'replication',
                         CASE WHEN v.version = own.latest THEN t.at_source ELSE noted.at_source END -> 'replication',
                         'identity',
-                        CASE
-                            WHEN v.version = own.latest
-                                THEN public.source_details_identity(t.schema_table, t.at_source)
-                            ELSE public.source_details_identity(noted.schema_table_new, noted.at_source)
-                        END
+                        -- As it was when the version was made. Of one that another program made, the next sync knows.
+                        coalesce(
+                            public.source_details_identity(noted.schema_table_new, noted.at_source)::jsonb,
+                            CASE WHEN v.version = own.latest
+                                THEN public.source_details_identity(t.schema_table, t.at_source)::jsonb
+                            END
+                        )
                     )
                     ORDER BY v.version DESC
                 ),

@@ -6,10 +6,11 @@ WHERE r.due_at <= now()
 RETURNING r.only_row
 
 -- name: wal_sources
--- Every source, how to connect to it, and what its slot had confirmed a minute ago: clients confirm about every ten
--- seconds (wal_receiver_status_interval), however often the service checks.
+-- Every source, how to connect to it, what its slot had confirmed a minute ago: clients confirm about every ten
+-- seconds (wal_receiver_status_interval), however often the service checks; and from where on it kept WAL `held_s` ago.
 SELECT
     seen.confirmed_lsn::text AS confirmed_lsn,
+    kept.restart_lsn::text AS restart_lsn,
     -- include: connection_columns
 FROM public.sources AS c
 LEFT JOIN LATERAL (
@@ -19,6 +20,13 @@ LEFT JOIN LATERAL (
     ORDER BY l.seen_at DESC
     LIMIT 1
 ) AS seen ON true
+LEFT JOIN LATERAL (
+    SELECT l.restart_lsn
+    FROM public.source_details_lag AS l
+    WHERE l.source_id = c.id AND l.seen_at <= now() - make_interval(secs => %(held_s)s)
+    ORDER BY l.seen_at DESC
+    LIMIT 1
+) AS kept ON true
 ORDER BY c.id
 
 -- name: record_wal
@@ -67,6 +75,14 @@ behind AS (
             l.source_id = %(id)s::int
             AND l.seen_at < now()
             AND (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes <= %(wal_position)s::bigint - %(lag_bytes)s::bigint
+            -- Positions before a server that was set back, or replaced, say nothing about those after it.
+            AND NOT EXISTS (
+                SELECT FROM public.source_details_lag AS later
+                WHERE
+                    later.source_id = l.source_id
+                    AND later.seen_at > l.seen_at
+                    AND (later.confirmed_lsn - '0/0'::pg_lsn) + later.lag_bytes > %(wal_position)s::bigint
+            )
         ORDER BY l.seen_at DESC
         LIMIT 1
     ) AS before
@@ -81,7 +97,12 @@ behind AS (
                     l.seen_at,
                     (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes AS wal_end
                 FROM public.source_details_lag AS l
-                WHERE l.source_id = %(id)s::int AND l.seen_at > before.seen_at AND l.seen_at < now()
+                WHERE
+                    l.source_id = %(id)s::int
+                    AND l.seen_at > before.seen_at
+                    AND l.seen_at < now()
+                    AND l.confirmed_lsn IS NOT NULL
+                    AND l.lag_bytes IS NOT NULL
                 ORDER BY l.seen_at
                 LIMIT 1
             )
@@ -102,45 +123,44 @@ behind AS (
     WHERE %(lag_bytes)s::bigint <= 0
 ),
 
--- When the slot is lost, or the disk is full, if that comes nearer as it did. Only a line that the measurements follow
--- says so: a reader that catches up now and then makes none.
+-- When the slot is lost, or the disk is full, if the WAL that the slot retains grows as it did. Only a line that the
+-- measurements follow says so: a reader that catches up now and then makes none. What is left now is the server's own
+-- figure; its slope is none, since it counts from the beginning of a segment.
 outlook AS (
     SELECT
-        greatest(fitted.left_now, 0) / -fitted.slope AS lost_in_s,
-        -fitted.slope AS rate_bytes,
+        greatest(fitted.left_now, 0) / fitted.slope AS lost_in_s,
+        fitted.slope AS rate_bytes,
         fitted.over_s,
-        fitted.is_disk_limit
+        %(safe_wal_size)s::bigint IS NULL AS is_disk_limit
     FROM (
         SELECT
-            regr_slope(seen.left_bytes, extract(EPOCH FROM seen.at)) AS slope,
-            regr_r2(seen.left_bytes, extract(EPOCH FROM seen.at)) AS fit,
+            regr_slope(seen.retained_bytes, extract(EPOCH FROM seen.at)) AS slope,
+            regr_r2(seen.retained_bytes, extract(EPOCH FROM seen.at)) AS fit,
             count(*) AS measurements,
             extract(EPOCH FROM max(seen.at) - min(seen.at)) AS over_s,
-            (array_agg(seen.left_bytes ORDER BY seen.at DESC))[1] AS left_now,
-            %(safe_wal_size)s::bigint IS NULL AS is_disk_limit
+            coalesce(%(safe_wal_size)s::numeric, %(disk_bytes)s::numeric - %(retained_bytes)s::numeric) AS left_now
         FROM (
             SELECT
                 l.seen_at AS at,
-                CASE
-                    WHEN %(safe_wal_size)s::bigint IS NULL THEN %(disk_bytes)s::bigint - l.retained_bytes
-                    ELSE l.safe_wal_size
-                END AS left_bytes
+                l.retained_bytes
             FROM public.source_details_lag AS l
             WHERE l.source_id = %(id)s::int AND l.seen_at > now() - interval '15 minutes' AND l.seen_at < now()
             UNION ALL
             SELECT
                 now(),
-                coalesce(%(safe_wal_size)s::bigint, %(disk_bytes)s::bigint - %(retained_bytes)s::bigint)
+                %(retained_bytes)s::bigint
         ) AS seen
-        WHERE seen.left_bytes IS NOT NULL
+        WHERE seen.retained_bytes IS NOT NULL
     ) AS fitted
     WHERE
-        fitted.measurements >= 5
+        %(retained_bytes)s::bigint IS NOT NULL
+        AND fitted.left_now IS NOT NULL
+        AND fitted.measurements >= 5
         AND fitted.over_s >= 20
-        AND fitted.slope < 0
+        AND fitted.slope > 0
         AND fitted.fit >= 0.8
         -- Nobody knows a rate for longer.
-        AND fitted.left_now / -fitted.slope < 30 * 86400
+        AND fitted.left_now < fitted.slope * 30 * 86400
 ),
 
 noted AS (

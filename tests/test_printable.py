@@ -11,7 +11,7 @@ import structlog
 
 from service.cli.output import complain, say, show_table
 from service.http.templates import render
-from service.printable import one_line, printable, printable_json
+from service.printable import masked, one_line, printable, printable_json
 from service.telemetry.log_lines import configure_logging
 
 # Colours, a title, a line of its own, and a text that reads backwards.
@@ -84,3 +84,18 @@ def test_page_shows_what_would_turn_the_text() -> None:
     text = render("error.html", root="./", title="Not found", message="invoice\u202efdp", retry_s=None)
     assert "invoice\\u202efdp" in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("cannot connect to postgres://me:se:cr@t@db/x", "cannot connect to postgres://me:***@db/x"),
+        ("host=db password=secret user=me", "host=db password=*** user=me"),
+        ("Password: 'a b', then", "Password: ***, then"),
+        ('{"token": "abc"}', '{"token": ***}'),
+        ("http://db/path: refused", "http://db/path: refused"),
+    ],
+)
+def test_passwords_in_the_messages_of_others_are_masked(said: str, shown: str) -> None:
+    """A driver's text may hold a whole DSN."""
+    assert masked(said) == shown

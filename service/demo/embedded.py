@@ -25,6 +25,8 @@ _IN_USE = ("Address already in use", "could not bind")
 # Below the ports that Linux gives to outgoing connections, which could take one between the check and the server.
 _PORTS = range(20_000, 32_768)
 _numbers = itertools.count(random.randrange(len(_PORTS)))
+# Also one that a person asked for: its server may start last.
+_given: set[int] = set()
 
 
 class EmbeddedServerError(Exception):
@@ -35,12 +37,15 @@ def free_port(wanted: int = 0) -> int:
     """`wanted` if it is free on 127.0.0.1, else another free port; never the same twice."""
     others = (_PORTS[number % len(_PORTS)] for number in itertools.islice(_numbers, len(_PORTS)))
     for port in itertools.chain([wanted] if wanted else [], others):
+        if port in _given and port != wanted:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise EmbeddedServerError("no free port on 127.0.0.1")
 

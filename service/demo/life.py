@@ -19,7 +19,7 @@ from service.demo.slot_client import SlotClient
 _READS_S, _PAUSES_S = 75.0, 45.0
 _WRITE_EVERY_S = 0.5
 _FIRST_CHANGE_S, _CHANGE_EVERY_S = 20.0, 60.0
-_TRY_AGAIN_S = 2.0
+_TRY_AGAIN_S, _END_S = 2.0, 10.0
 # The same rows again and again: a demo that runs for a week fills no disk.
 _WRITE = """
     INSERT INTO customers (title, notes)
@@ -44,7 +44,7 @@ class Life:
             )
         ]
         self._threads = [
-            threading.Thread(target=self._over_and_over, args=(work,), name=work.__name__)
+            threading.Thread(target=self._over_and_over, args=(work,), name=work.__name__, daemon=True)
             for work in (self._write, self._pause, self._change)
         ]
 
@@ -60,7 +60,8 @@ class Life:
         self._is_over.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join()
+                # A person may have frozen the source: then it waits for an answer, and ends with the process.
+                thread.join(_END_S)
         for client in self._clients:
             client.stop()
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import service
-from service.printable import printable
+from service.printable import masked, printable
 from service.sources.column_types import type_name
 from service.sources.slots import slot_words
 from service.sources.traps import traps
@@ -112,6 +112,7 @@ def _environment() -> Environment:
         duration=duration,
         trend=_trend,
         slot=slot_words,
+        masked=masked,
         traps=traps,
         number=lambda number: f"{number:,}",
         type_name=type_name,

@@ -34,8 +34,8 @@ _QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publica
 _HELD_S = 600
 # A reader that was sent all but this has received what there is.
 _SENT_BYTES = 2**20
-# So much WAL before what is confirmed is kept for a transaction, and not for the reader.
-_HELD_BYTES = 2**30
+# So much WAL before what is confirmed is kept for a transaction, not for the reader, if it is the same for that long.
+_HELD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,16 @@ def measured(answers: Answers) -> dict[str, Any]:
     }
 
 
-def held_by(answers: Answers) -> dict[str, Any] | None:
-    """The transaction that a slot waits for; or that it waits for one which the source's role may not see."""
-    holder, slot = answers.one("remote_holder"), answers.one("remote_slot")
-    if holder is None or slot is None:
+def held_by(answers: Answers, restart_before: str | None) -> dict[str, Any] | None:
+    """The oldest transaction, if the slot waits for one; or that it waits for one which the source's role may not see.
+
+    `restart_before`: the slot's restart_lsn `_HELD_S` ago.
+    """
+    holder, slot, server = (answers.one(name) for name in ("remote_holder", "remote_slot", "remote_server"))
+    if holder is None or slot is None or slot["restart_lsn"] is None or slot["restart_lsn"] != restart_before:
+        return None
+    confirmed, restart = slot["confirmed_position"], slot["restart_position"]
+    if confirmed is None or restart is None or confirmed - restart < _HELD_BYTES:
         return None
     if holder["since"] is not None:
         facts = {
@@ -112,10 +118,8 @@ def held_by(answers: Answers) -> dict[str, Any] | None:
             if holder[name] is not None
         }  # fmt: skip
         return facts | {"since": holder["since"].astimezone(UTC).isoformat(timespec="seconds")}
-    confirmed, restart = slot["confirmed_position"], slot["restart_position"]
-    if holder["is_hidden"] and confirmed is not None and restart is not None and confirmed - restart >= _HELD_BYTES:
-        return {"kind": "hidden"}
-    return None
+    # On a standby nobody sees the primary's transactions.
+    return {"kind": "hidden"} if holder["is_hidden"] and server and not server["is_standby"] else None
 
 
 class WalMonitoring:
@@ -153,18 +157,18 @@ class WalMonitoring:
 
     async def _round(self) -> None:
         started = monotonic()
-        rows = await self._database.fetch_all("wal_sources")
+        rows = await self._database.fetch_all("wal_sources", held_s=_HELD_S)
         free = asyncio.Semaphore(_AT_ONCE)
 
         async def look(row: dict[str, Any]) -> bool:
             async with free:
-                return await self._look(SourceAddress.of(row), row["confirmed_lsn"])
+                return await self._look(SourceAddress.of(row), row)
 
         troubled = await asyncio.gather(*(look(row) for row in rows))
         took_ms = round((monotonic() - started) * 1000, 3)
         self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
-    async def _look(self, address: SourceAddress, confirmed_before: str | None) -> bool:
+    async def _look(self, address: SourceAddress, before: DictRow) -> bool:
         parameters = {
             "publication": address.publication_name, "slot": address.replication_name, "held_s": _HELD_S,
         }  # fmt: skip
@@ -175,10 +179,10 @@ class WalMonitoring:
                 functools.partial(ask, names=_QUESTIONS, parameters=parameters, limits=self._connections.limits),
                 budget_s=self._budget,
             )
-            state = judge(answers, confirmed_before)
+            state = judge(answers, before["confirmed_lsn"])
         except SourceUnreachableError as error:
             state = State("ERROR", error.message)
-        held = held_by(answers)
+        held = held_by(answers, before["restart_lsn"])
         await self._database.fetch_one(
             "record_wal",
             id=address.id,

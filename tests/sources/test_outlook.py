@@ -78,6 +78,7 @@ def remember(config: Sql, source: int, ago_s: float, **measured: Any) -> None:
         ),
         pytest.param([], 1000, 5000, None, None, id="seen for the first time"),
         pytest.param([(120, 9000, 9000), (60, 1000, 1000)], 1000, 2000, 60, 60, id="set back to an earlier position"),
+        pytest.param([(900, 100, 100), (600, 9000, 9000)], 1000, 2000, None, None, id="set back just now"),
     ],
 )
 async def test_lag_in_seconds(
@@ -121,9 +122,8 @@ async def test_time_to_loss(
         source = add_source(config, name=limit)
 
         def measured(left_then: int, limit: str = limit) -> dict[str, Any]:
-            if limit == "slot":
-                return {"safe_wal_size": left_then}
-            return {"retained_bytes": 2**46 - left_then}
+            kept = {"retained_bytes": 2**46 - left_then}
+            return kept | ({"safe_wal_size": left_then} if limit == "slot" else {})
 
         for ago_s, left_then in past:
             remember(config, source, ago_s, **measured(left_then))
@@ -135,6 +135,30 @@ async def test_time_to_loss(
             assert row["rate_bytes"] == pytest.approx(10 * _MB / 60, rel=0.02)
             assert row["rate_over_s"] == pytest.approx(600, abs=2)
             assert row["is_disk_limit"] == (limit == "disk")
+
+
+async def test_nothing_is_foretold_of_a_slot_that_is_read_or_gone(service: Service, config: Sql) -> None:
+    """What is left falls within each segment, also if the reader keeps up. And a slot that is gone fills no disk."""
+    read, gone = add_source(config, name="read"), add_source(config, name="gone")
+    for minutes in range(10, 0, -1):
+        remember(config, read, 60 * minutes, retained_bytes=_MB, safe_wal_size=(200 + minutes) * _MB)
+        remember(config, gone, 60 * minutes, retained_bytes=(100 - 10 * minutes) * _MB)
+    database = service.runtime.database
+    kept_up = await concluded(database, config, read, retained_bytes=_MB, safe_wal_size=200 * _MB)
+    assert kept_up["lost_in_s"] is None
+    without = await concluded(database, config, gone, retained_bytes=None, disk_bytes=2**40)
+    assert without["lost_in_s"] is None
+
+
+async def test_figures_of_a_hostile_source_are_recorded_all_the_same(service: Service, config: Sql) -> None:
+    """Its monitor goes on."""
+    source = add_source(config)
+    for minutes in range(6, 0, -1):
+        remember(config, source, 60 * minutes, retained_bytes=-(2**62) + minutes, end=5)
+    row = await concluded(
+        service.runtime.database, config, source, end=2**62, retained_bytes=-(2**63) + 1, disk_bytes=2**60
+    )
+    assert row["lost_in_s"] is None
 
 
 async def test_page_and_meta_say_it_before_any_threshold(service: Service, config: Sql) -> None:
@@ -264,7 +288,8 @@ async def test_transaction_that_holds_a_slot_is_found(limited: Postgres, kind: s
         assert found["kind"] == kind
         assert (found["role"], found["database"]) == ("postgres", "postgres")
         assert (found["pid"], found["gid"]) == ((pid, None) if kind == "session" else (None, "a'b"))
-        told = held_by(Answers({"remote_holder": [found], "remote_slot": [{}]}))
+        slot = {"restart_lsn": "0/5", "confirmed_position": 2**31, "restart_position": 5}
+        told = held_by(Answers({"remote_holder": [found], "remote_slot": [slot]}), "0/5")
         assert told is not None
         assert told["since"].endswith("+00:00")
         if kind == "prepared":
@@ -284,11 +309,16 @@ async def test_transaction_that_the_role_may_not_see_is_said_to_be_hidden(limite
             connection = await SourceConnection.connect(limited.dsn(user="plain", password="x"), autocommit=True)
             async with connection:
                 answers = await ask(connection, ["remote_holder"], {"slot": "held", "held_s": 0}, Limits(10))
-            slot = {"confirmed_position": 2**31, "restart_position": 5}
-            told = held_by(Answers(answers.rows | {"remote_slot": [slot]}))
-            kept_for_its_reader = held_by(Answers(answers.rows | {"remote_slot": [slot | {"confirmed_position": 9}]}))
-            assert kept_for_its_reader is None
-            return told == {"kind": "hidden"}
+            slot = {"restart_lsn": "0/5", "confirmed_position": 2**31, "restart_position": 5}
+            server = {"is_standby": False}
+
+            def told(before: str = "0/5", **changes: Any) -> dict[str, Any] | None:
+                rows = {"remote_slot": [slot | changes], "remote_server": [server | changes]}
+                return held_by(Answers(answers.rows | rows), before)
+
+            # Kept for its reader, or for less time, or by a transaction of the primary.
+            assert told(confirmed_position=9) is told("0/4") is told(is_standby=True) is None
+            return told() == {"kind": "hidden"}
 
         assert await is_hidden()
         owner.execute(remedies.see_sessions("plain"))

@@ -252,3 +252,19 @@ async def test_renamed_table_knows_its_earlier_name(service: Service, config: Sq
     assert await was_called("another") is None
     page = (await service.client.get(f"/sources/tables/{second['sales']}")).text
     assert f'It was called <a href="../../sources/tables/{first["orders"]}">orders</a> before' in page
+
+
+async def test_column_made_anew_alike_does_not_change_an_earlier_verdict(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """It makes no version; the one before is still judged by what it was made of."""
+    shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, note text)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
+    source = add_source(config, shop_dsn, publication_name="rosetta")
+    await service.sync(source)
+    shop.execute("ALTER TABLE orders ADD COLUMN last text")
+    table = (await service.sync(source))["tables"][0]
+    shop.execute("ALTER TABLE orders DROP COLUMN last, ADD COLUMN last text")
+    assert tables(await service.sync(source)) == {"orders": 2}
+    diff = (await service.client.get(f"/api/v1/sources/tables/{table['id']}/schema")).json()["diff"]
+    assert diff["more"]["verdict"] == "compatible"

@@ -135,7 +135,7 @@ async def test_a_look_is_compared_with_one_of_a_minute_before(service: Service, 
             "VALUES (%s, now() - make_interval(secs => %s), %s::pg_lsn)",
             (source, age_s, f"0/{age_s}"),
         )
-        (row,) = await service.runtime.database.fetch_all("wal_sources")
+        (row,) = await service.runtime.database.fetch_all("wal_sources", held_s=600)
         assert row["confirmed_lsn"] == expected
 
 
