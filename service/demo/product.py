@@ -76,6 +76,9 @@ class Demo:
         report = httpx.post(f"{self.url}/api/v1/sources/1/refresh", timeout=_START_S).raise_for_status().json()
         self.step(f"first sync with the source: {len(report['tables_added'])} tables registered")
         if self._life:
+            # The service would sync them by itself within minutes. The one without a server answers 502.
+            for found in httpx.get(f"{self.url}/api/v1/sources", timeout=_START_S).raise_for_status().json():
+                httpx.post(f"{self.url}/api/v1/sources/{found['id']}/refresh", timeout=_START_S)
             self._life.start()
             self.step("the sources are written to, their slots are read")
 
