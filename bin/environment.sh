@@ -13,13 +13,12 @@ unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP
 
 is_recent() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-locks() { cd "$project" && cksum requirements.lock requirements-demo.lock pyproject.toml; }
+locks() (cd "$project" && cksum requirements.lock requirements-demo.lock pyproject.toml)
 
 # The stamp has which packages are there, and the locks that they are from.
-is_installed() {
-    [[ -x $python && -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp") &&
-        { [[ $packages == few ]] || [[ $(head -n 1 "$stamp") == all ]]; }
-}
+is_of_these_locks() { [[ -x $python && -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp"); }
+
+is_installed() { is_of_these_locks && { [[ $packages == few ]] || [[ $(head -n 1 "$stamp") == all ]]; }; }
 
 find_python() {
     for candidate in "${ROSETTA_PYTHON:-python3}" python3.13 python3.12 python3.11 python3.14; do
@@ -41,7 +40,7 @@ install_environment() {
     local count
     count=$(grep -c == "$project/$lock")
     # What the demo has installed is a part of what the tests need.
-    if ! { [[ -x $python && -f $stamp ]] && locks | cmp -s - <(tail -n +2 "$stamp"); }; then
+    if ! is_of_these_locks; then
         rm -rf "$project/.venv"
         echo "making .venv with $("$1" --version)" >&2
         "$1" -m venv "$project/.venv"

@@ -14,6 +14,11 @@ def amount(number: float) -> str:
     raise AssertionError
 
 
+def moment(text: str) -> str:
+    """A moment of a page (ISO 8601, UTC) without its fraction of a second: `2026-11-28 10:00:00 UTC`."""
+    return f"{text[:19].replace('T', ' ')} UTC"
+
+
 def duration(seconds: float) -> str:
     """Formats seconds in the largest unit of which there is one, cut off: `2 hours`, `59 s`."""
     for size, unit in _TIMES:

@@ -33,9 +33,9 @@ SELECT
                         'identity',
                         -- As it was when the version was made. Of one that another program made, the next sync knows.
                         coalesce(
-                            public.source_details_identity(noted.schema_table_new, noted.at_source)::jsonb,
+                            public.source_details_identity(noted.schema_table_new, noted.at_source),
                             CASE WHEN v.version = own.latest
-                                THEN public.source_details_identity(t.schema_table, t.at_source)::jsonb
+                                THEN public.source_details_identity(t.schema_table, t.at_source)
                             END
                         )
                     )

@@ -29,6 +29,18 @@ LEFT JOIN LATERAL (
 ) AS kept ON true
 ORDER BY c.id
 
+-- name: wal_ends
+-- Part of the one below: where the source's WAL ended at each earlier measurement, in bytes.
+SELECT
+    m.seen_at,
+    (m.confirmed_lsn - '0/0'::pg_lsn) + m.lag_bytes AS wal_end
+FROM public.source_details_lag AS m
+WHERE
+    m.source_id = %(id)s::int
+    AND m.seen_at < now()
+    AND m.confirmed_lsn IS NOT NULL
+    AND m.lag_bytes IS NOT NULL
+
 -- name: record_wal
 -- Writes what was measured into the platform's table, and into the history, with what the history tells of it. That keeps
 -- everything for a day, and then one measurement of every ten minutes up to a week. If the source could not be queried,
@@ -67,21 +79,19 @@ behind AS (
         extract(EPOCH FROM now() - (before.seen_at + (next.seen_at - before.seen_at) * next.share)) AS lag_s,
         extract(EPOCH FROM now() - before.seen_at) AS lag_most_s
     FROM (
-        SELECT
-            l.seen_at,
-            (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes AS wal_end
-        FROM public.source_details_lag AS l
+        SELECT l.*
+        FROM (
+            -- include: wal_ends
+        ) AS l
         WHERE
-            l.source_id = %(id)s::int
-            AND l.seen_at < now()
-            AND (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes <= %(wal_position)s::bigint - %(lag_bytes)s::bigint
+            l.wal_end <= %(wal_position)s::bigint - %(lag_bytes)s::bigint
             -- Positions before a server that was set back, or replaced, say nothing about those after it.
             AND NOT EXISTS (
-                SELECT FROM public.source_details_lag AS later
-                WHERE
-                    later.source_id = l.source_id
-                    AND later.seen_at > l.seen_at
-                    AND (later.confirmed_lsn - '0/0'::pg_lsn) + later.lag_bytes > %(wal_position)s::bigint
+                SELECT
+                FROM (
+                    -- include: wal_ends
+                ) AS later
+                WHERE later.seen_at > l.seen_at AND later.wal_end > %(wal_position)s::bigint
             )
         ORDER BY l.seen_at DESC
         LIMIT 1
@@ -93,16 +103,11 @@ behind AS (
             / (beyond.wal_end - before.wal_end) AS share
         FROM (
             (
-                SELECT
-                    l.seen_at,
-                    (l.confirmed_lsn - '0/0'::pg_lsn) + l.lag_bytes AS wal_end
-                FROM public.source_details_lag AS l
-                WHERE
-                    l.source_id = %(id)s::int
-                    AND l.seen_at > before.seen_at
-                    AND l.seen_at < now()
-                    AND l.confirmed_lsn IS NOT NULL
-                    AND l.lag_bytes IS NOT NULL
+                SELECT l.*
+                FROM (
+                    -- include: wal_ends
+                ) AS l
+                WHERE l.seen_at > before.seen_at
                 ORDER BY l.seen_at
                 LIMIT 1
             )

@@ -7,6 +7,7 @@ from service.cli.parameters import as_json
 from service.cli.parameters import source as source_argument
 from service.cli.workbench import Workbench, run
 from service.sources.changes import latest_changes, sentences
+from service.units import moment
 
 _MOST = 1000
 
@@ -32,9 +33,7 @@ def command(source: str, count: int, is_json: bool) -> int:
             return FINE
         for change in changes:
             diff = change["diff"]
-            when = (
-                f"{change['changed_at'][:19].replace('T', ' ')} UTC" if change["changed_at"] else "at an unknown time"
-            )
+            when = moment(change["changed_at"]) if change["changed_at"] else "at an unknown time"
             verdict = (diff and diff["more"]["verdict"]) or "unknown"
             say(f"{change['table_name']} version {change['version']}, {when}: {verdict}")
             say(*(f"  {sentence}" for sentence in sentences(diff)))

@@ -19,7 +19,7 @@ from service.sources.health import LEVELS, look
 from service.sources.overview import SORTS, select
 from service.sources.state import read_state
 from service.sources.traps import traps
-from service.units import amount, duration
+from service.units import amount, duration, moment
 
 
 @click.group("sources")
@@ -254,9 +254,9 @@ def _outlook(page: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _short(moment: str | None) -> str | None:
+def _short(text: str | None) -> str | None:
     """Without the fraction of a second: the whole is in JSON."""
-    return moment and moment[:19].replace("T", " ") + " UTC"
+    return text and moment(text)
 
 
 def _pairs(facts: dict[str, Any]) -> None:

@@ -50,6 +50,19 @@ def free_port(wanted: int = 0) -> int:
     raise EmbeddedServerError("no free port on 127.0.0.1")
 
 
+def spawn(reaper: Reaper, command: Sequence[str], log_path: Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a child in a process group of its own, which ends with this process; it logs to a file.
+
+    `options` are further ones of subprocess.Popen.
+    """
+    with log_path.open("ab") as log:
+        child = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, **options
+        )
+    reaper.watch(child.pid)
+    return child
+
+
 class Account:
     """Whose rights a server has: this user's, or those of nobody if this one is root, without any of root's groups."""
 
@@ -107,17 +120,8 @@ class EmbeddedServer:
         raise EmbeddedServerError(f"{type(self).__name__} did not start:\n{self.log()}")
 
     def _spawn(self, command: Sequence[str]) -> int:
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                **self._account.popen,
-            )
-        self._reaper.watch(self._process.pid)
+        log_path = self.folder / "server.log"
+        self._process = spawn(self._reaper, command, log_path, cwd="/", **self._account.popen)
         return self._process.pid
 
     @property

@@ -15,6 +15,7 @@ from psycopg import sql
 from service.config.credentials import encrypt
 from service.database.migrations import migrate
 from service.demo import catalog, shop
+from service.demo.embedded import spawn
 from service.demo.life import Life
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
@@ -77,7 +78,8 @@ class Demo:
         self.step(f"first sync with the source: {len(report['tables_added'])} tables registered")
         if self._life:
             # The service would sync them by itself within minutes. The one without a server answers 502.
-            for found in httpx.get(f"{self.url}/api/v1/sources", timeout=_START_S).raise_for_status().json():
+            listed = httpx.get(f"{self.url}/api/v1/sources", timeout=_START_S).raise_for_status().json()
+            for found in (each for each in listed if each["id"] != 1):
                 httpx.post(f"{self.url}/api/v1/sources/{found['id']}/refresh", timeout=_START_S)
             self._life.start()
             self.step("the sources are written to, their slots are read")
@@ -139,19 +141,10 @@ class Demo:
 
     def _serve(self) -> None:
         log_path = self.reaper.folder / "service.log"
-        with log_path.open("ab") as log:
-            self._service = subprocess.Popen(
-                # -P: not what the folder that a person is in happens to hold.
-                [sys.executable, "-P", "-m", "service", "serve"],
-                env=os.environ | self._settings,
-                # Not in the folder that a person is in: its .env is not the demo's.
-                cwd=self.reaper.folder,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self.reaper.watch(self._service.pid)
+        # -P: not what the folder that a person is in happens to hold; its .env is not the demo's either.
+        command = [sys.executable, "-P", "-m", "service", "serve"]
+        environment = os.environ | self._settings
+        self._service = spawn(self.reaper, command, log_path, env=environment, cwd=self.reaper.folder)
         deadline = time.monotonic() + _START_S
         while True:
             try:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from service.demo.embedded import Account
+from service.demo.embedded import Account, spawn
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres
 
@@ -27,18 +27,14 @@ class SlotClient:
     def start(self) -> None:
         """Starts it. It connects by itself, now or later."""
         place = f"host=127.0.0.1 port={self._source.port} user=postgres dbname={self._database}"
-        with (self._reaper.folder / f"client-{self._database}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self._source.binaries / "pg_recvlogical"), "--start", f"--dbname={place}", *self._options],
-                env=os.environ | {"PGPASSWORD": self._source.password},
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                **Account().popen,
-            )
-        self._reaper.watch(self._process.pid)
+        self._process = spawn(
+            self._reaper,
+            [str(self._source.binaries / "pg_recvlogical"), "--start", f"--dbname={place}", *self._options],
+            self._reaper.folder / f"client-{self._database}.log",
+            env=os.environ | {"PGPASSWORD": self._source.password},
+            cwd="/",
+            **Account().popen,
+        )
 
     def pause(self) -> None:
         """Reads nothing more, and stays connected."""

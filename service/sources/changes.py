@@ -5,6 +5,7 @@ from typing import Any
 
 from service.database.pool import ConfigDatabase
 from service.sources.schema_diff import version_difference
+from service.sources.verdicts import retyped
 
 
 async def latest_changes(database: ConfigDatabase, source_id: int, count: int) -> list[dict[str, Any]]:
@@ -28,9 +29,6 @@ def sentences(diff: Mapping[str, Any] | None) -> list[str]:
     breaking = list(more["breaking"])
     renamed = {change["column"] for change in more["changes"] if change["what"] == "column_name"}
     added = [f"{name} is added" for name in diff["new_columns"] if name not in renamed]
-    retyped = [
-        f"{name} changes from {change['old_type']} to {change['new_type']}"
-        for name, change in diff["type_changes"].items()
-    ]
+    types = [retyped(name, change) for name, change in diff["type_changes"].items()]
     others = [change["says"] for change in more["changes"] if not change["breaks"]]
-    return breaking + added + [says for says in retyped if not any(told.startswith(says) for told in breaking)] + others
+    return breaking + added + [says for says in types if not any(told.startswith(says) for told in breaking)] + others

@@ -14,7 +14,7 @@ from service.sources.address import SourceAddress
 from service.sources.slots import lost, unfit
 from service.sources.state import SourceState
 from service.sources.table_names import display
-from service.units import amount, duration
+from service.units import amount, duration, moment
 
 Level = Literal["ok", "warning", "error", "unknown"]
 
@@ -234,4 +234,4 @@ def _drift(facts: Mapping[str, Any]) -> Iterator[Reason]:
 
 
 def _moment(text: str | None) -> str:
-    return f"{text[:19].replace('T', ' ')} UTC" if text else "an unknown time"
+    return moment(text) if text else "an unknown time"

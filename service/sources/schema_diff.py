@@ -60,11 +60,11 @@ def difference(
     changes += _table_changes([name for name in before if name in kept] if is_seen else order_after, order_after)
     if replication:
         changes += _replication_changes(*replication, {old: name for name, old in earlier.items()})
-    matched = {new["column_name"] for _, new in pairs}
     gone = [column for name, column in before.items() if name not in kept]
-    counts = (("+", len(after) - len(matched)), ("-", len(gone)), ("~", len(changed)))
+    added = len(after) - len(pairs)
+    counts = (("+", added), ("-", len(gone)), ("~", len(changed)))
     breaking = [*map(breaking_drop, gone), *breaking_types(pairs, types), *_broken(changes)]
-    is_any = bool(changes or types or gone or len(after) > len(matched))
+    is_any = bool(changes or types or gone or added)
     return {
         "new_columns": [name for name in after if name not in before],
         "dropped_columns": [column for name, column in before.items() if name not in after],

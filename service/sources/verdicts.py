@@ -35,13 +35,18 @@ def breaking_drop(column: Column) -> str:
     return f"{column['column_name']} is dropped (whoever reads it)"
 
 
+def retyped(name: str, change: Mapping[str, str]) -> str:
+    """What is said of a column's other type."""
+    return f"{name} changes from {change['old_type']} to {change['new_type']}"
+
+
 def breaking_types(pairs: list[tuple[Column, Column]], types: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """Sentences about the columns, as (before, after), whose type may not hold all values of the one before."""
     for old, new in pairs:
         change = types.get(new["column_name"])
         if change and not is_wider(_base(old), _base(new)):
-            says = f"{new['column_name']} changes from {change['old_type']} to {change['new_type']}"
-            yield f"{says}, which may not hold its values (whoever writes it, and whoever casts it)"
+            says = f"{retyped(new['column_name'], change)}, which may not hold its values"
+            yield f"{says} (whoever writes it, and whoever casts it)"
 
 
 def verdict(changes: list[dict[str, Any]], breaking: list[str], *, is_any: bool, is_seen: bool) -> Verdict | None:

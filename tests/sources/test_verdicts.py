@@ -46,6 +46,14 @@ def unseen(*columns: dict[str, Any]) -> dict[str, Any]:
     return {"columns": plain, "replication": None, "identity": None}
 
 
+async def recorded(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> int:
+    """A source that publishes `orders`, after its first sync."""
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
+    source = add_source(config, shop_dsn, publication_name="rosetta")
+    await service.sync(source)
+    return source
+
+
 _LOST = {"replica_identity": "nothing", "identity_columns": None}
 _FULL = {"replica_identity": "full", "identity_columns": None}
 # By rule: the versions, the verdict, and the sentences about what breaks whom.
@@ -171,9 +179,7 @@ async def test_rename_at_a_real_source_is_told_as_one(
 ) -> None:
     """In the API and on the page; also over several versions, and for a column that was retyped besides."""
     shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, title varchar(100), gone text)")
-    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
-    source = add_source(config, shop_dsn, publication_name="rosetta")
-    await service.sync(source)
+    source = await recorded(service, config, shop, shop_dsn)
     shop.execute("ALTER TABLE orders RENAME COLUMN title TO name")
     await service.sync(source)
     listed = re.sub(r"<[^>]*>|\s+", " ", (await service.client.get(f"/sources/{source}/details")).text)
@@ -217,9 +223,7 @@ async def test_rename_at_a_real_source_is_told_as_one(
 async def test_columns_of_a_copy_are_not_renamed(service: Service, config: Sql, shop: Sql, shop_dsn: str) -> None:
     """A restored dump may have the same OIDs, and other numbers. Nor those of a server that says not which it is."""
     shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, title text)")
-    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
-    source = add_source(config, shop_dsn, publication_name="rosetta")
-    await service.sync(source)
+    source = await recorded(service, config, shop, shop_dsn)
     for relation in ("'\"1/1/16384\"'", "'null'"):
         config.execute(f"UPDATE table_metadata_list SET at_source = jsonb_set(at_source, '{{relation}}', {relation})")
         config.execute(
@@ -259,9 +263,7 @@ async def test_column_made_anew_alike_does_not_change_an_earlier_verdict(
 ) -> None:
     """It makes no version; the one before is still judged by what it was made of."""
     shop.execute("CREATE TABLE orders (id bigint PRIMARY KEY, note text)")
-    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
-    source = add_source(config, shop_dsn, publication_name="rosetta")
-    await service.sync(source)
+    source = await recorded(service, config, shop, shop_dsn)
     shop.execute("ALTER TABLE orders ADD COLUMN last text")
     table = (await service.sync(source))["tables"][0]
     shop.execute("ALTER TABLE orders DROP COLUMN last, ADD COLUMN last text")
