@@ -8,31 +8,31 @@ from service.sources.column_types import Column, is_wider, type_name
 Verdict = Literal["compatible", "breaking", "unknown"]
 # By what changed and its new value: whom it breaks.
 _BROKEN: Mapping[tuple[str, Any], str] = {
-    ("is_primary_key", False): "whoever finds rows by the key",
-    ("is_published", False): "whoever reads it",
-    ("is_nullable", "NO"): "whoever writes NULL at the source",
-    ("is_nullable", "YES"): "whoever stores it as NOT NULL",
+    ("is_primary_key", False): "programs that find rows by the key",
+    ("is_published", False): "programs that read it",
+    ("is_nullable", "NO"): "programs that write NULL at the source",
+    ("is_nullable", "YES"): "programs that store it as NOT NULL",
 }
 
 
 def broken_by(what: str, old: Any, new: Any) -> str | None:
     """Whom a change of that kind breaks, None if nobody: `what` as in the changes of a difference."""
     if what == "column_name":
-        return "whoever reads it by its old name"
+        return "programs that read it by its old name"
     if what == "remade":
-        return "whoever reads it"
+        return "programs that read it"
     if what == "row_filter":
-        return "whoever expects all rows" if new is not None and old is None else None
+        return "programs that expect all rows" if new is not None and old is None else None
     if what == "fails":
-        return "whoever writes at the source" if new is not None else None
+        return "programs that write at the source" if new is not None else None
     if what == "identity_columns":
-        return "whoever finds rows by what UPDATE and DELETE name" if old is not None else None
+        return "programs that find rows by what UPDATE and DELETE name" if old is not None else None
     return _BROKEN.get((what, new)) if isinstance(new, bool | str) else None
 
 
 def breaking_drop(column: Column) -> str:
     """The sentence about a dropped column."""
-    return f"{column['column_name']} is dropped (whoever reads it)"
+    return f"{column['column_name']} is dropped (programs that read it)"
 
 
 def retyped(name: str, change: Mapping[str, str]) -> str:
@@ -46,7 +46,7 @@ def breaking_types(pairs: list[tuple[Column, Column]], types: Mapping[str, Mappi
         change = types.get(new["column_name"])
         if change and not is_wider(_base(old), _base(new)):
             says = f"{retyped(new['column_name'], change)}, which may not hold its values"
-            yield f"{says} (whoever writes it, and whoever casts it)"
+            yield f"{says} (programs that write or cast it)"
 
 
 def verdict(changes: list[dict[str, Any]], breaking: list[str], *, is_any: bool, is_seen: bool) -> Verdict | None:

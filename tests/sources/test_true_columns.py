@@ -97,11 +97,11 @@ async def test_key_has_its_own_columns_in_its_own_order(
     shop.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
     lost = await table(service, source)
     assert lost["diff"]["more"]["breaking"] == [
-        "a is no longer in the primary key (whoever finds rows by the key)",
-        "b is no longer in the primary key (whoever finds rows by the key)",
+        "a is no longer in the primary key (programs that find rows by the key)",
+        "b is no longer in the primary key (programs that find rows by the key)",
         "UPDATE and DELETE name a row by nothing now, and by a, b before "
-        "(whoever finds rows by what UPDATE and DELETE name)",
-        "UPDATE and DELETE fail: it has no primary key (whoever writes at the source)",
+        "(programs that find rows by what UPDATE and DELETE name)",
+        "UPDATE and DELETE fail: it has no primary key (programs that write at the source)",
     ]
     assert lost["replication"]["fails"] == "UPDATE and DELETE fail: it has no primary key"
 
@@ -160,7 +160,7 @@ async def test_what_does_not_arrive_is_marked(service: Service, config: Sql, sho
     shop.execute("ALTER PUBLICATION rosetta SET TABLE people (id)")
     fewer = await table(service, source, "people")
     assert says(fewer) == ["name no longer arrives", "all rows arrive"]
-    assert fewer["diff"]["more"]["breaking"] == ["name no longer arrives (whoever reads it)"]
+    assert fewer["diff"]["more"]["breaking"] == ["name no longer arrives (programs that read it)"]
     assert fewer["version"] == 2
     for statement, fails in (
         ("ALTER TABLE people REPLICA IDENTITY NOTHING", "its REPLICA IDENTITY is NOTHING"),

@@ -59,63 +59,65 @@ _FULL = {"replica_identity": "full", "identity_columns": None}
 # By rule: the versions, the verdict, and the sentences about what breaks whom.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, list[str]]] = {
     "a column is added": (version(_A), version(_A, _B), "compatible", []),
-    "a column is dropped": (version(_A, _B), version(_A), "breaking", ["b is dropped (whoever reads it)"]),
+    "a column is dropped": (version(_A, _B), version(_A), "breaking", ["b is dropped (programs that read it)"]),
     "a column is renamed": (
-        version(_A), version(column("z")), "breaking", ["a is called z now (whoever reads it by its old name)"],
+        version(_A), version(column("z")), "breaking", ["a is called z now (programs that read it by its old name)"],
     ),
     "a column is dropped and another added": (
-        version(_A), version(_B, numbers={"b": 3}), "breaking", ["a is dropped (whoever reads it)"],
+        version(_A), version(_B, numbers={"b": 3}), "breaking", ["a is dropped (programs that read it)"],
     ),
     "a column is dropped and added anew": (
         version(_A), version(_A, numbers={"a": 3}), "breaking",
-        ["a was dropped and added anew: its values are gone (whoever reads it)"],
+        ["a was dropped and added anew: its values are gone (programs that read it)"],
     ),
     "a type is widened": (version(_A), version(column("a", "bigint")), "compatible", []),
     "a type is narrowed": (
         version(column("a", "bigint")), version(_A), "breaking",
-        ["a changes from BIGINT to INTEGER, which may not hold its values (whoever writes it, and whoever casts it)"],
+        ["a changes from BIGINT to INTEGER, which may not hold its values (programs that write or cast it)"],
     ),
     "a column may no longer be null": (
         version(_A), version(column("a", is_nullable="NO")), "breaking",
-        ["a is no longer nullable (whoever writes NULL at the source)"],
+        ["a is no longer nullable (programs that write NULL at the source)"],
     ),
     "a column may be null": (
         version(column("a", is_nullable="NO")), version(_A), "breaking",
-        ["a may be null now (whoever stores it as NOT NULL)"],
+        ["a may be null now (programs that store it as NOT NULL)"],
     ),
     "a default changes": (version(_A), version(column("a", default_value="5", has_default=True)), "compatible", []),
     "a column leaves the primary key": (
         version(column("a", is_primary_key=True, key_position=2)), version(_A), "breaking",
-        ["a is no longer in the primary key (whoever finds rows by the key)"],
+        ["a is no longer in the primary key (programs that find rows by the key)"],
     ),
     "a column joins the primary key": (
         version(_A), version(column("a", is_primary_key=True, key_position=2)), "compatible", [],
     ),
     "a column is no longer published": (
-        version(_A), version(column("a", is_published=False)), "breaking", ["a no longer arrives (whoever reads it)"],
+        version(_A), version(column("a", is_published=False)), "breaking",
+        ["a no longer arrives (programs that read it)"],
     ),
     "the order of the columns changes": (
         version(_A, _B), version(_B, _A, numbers={"a": 2, "b": 3}), "compatible", [],
     ),
     "a row filter is set": (
         version(_A), version(_A, row_filter="(id > 5)"), "breaking",
-        ["only rows where (id > 5) arrive (whoever expects all rows)"],
+        ["only rows where (id > 5) arrive (programs that expect all rows)"],
     ),
     "a row filter is removed": (version(_A, row_filter="(id > 5)"), version(_A), "compatible", []),
     "a row filter is another": (version(_A, row_filter="(id > 5)"), version(_A, row_filter="(id > 6)"), "unknown", []),
     "the replica identity is another": (
         version(_A), version(_A, **_FULL), "breaking",
         ["UPDATE and DELETE name a row by the whole row now, and by id before "
-         "(whoever finds rows by what UPDATE and DELETE name)"],
+         "(programs that find rows by what UPDATE and DELETE name)"],
     ),
     "the replica identity is lost": (
         version(_A), version(_A, **_LOST), "breaking",
         ["UPDATE and DELETE name a row by nothing now, and by id before "
-         "(whoever finds rows by what UPDATE and DELETE name)"],
+         "(programs that find rows by what UPDATE and DELETE name)"],
     ),
     "there is a replica identity now": (version(_A, **_LOST), version(_A), "compatible", []),
     "statements fail at the source": (
-        version(_A), version(_A, fails="UPDATE fails"), "breaking", ["UPDATE fails (whoever writes at the source)"],
+        version(_A), version(_A, fails="UPDATE fails"), "breaking",
+        ["UPDATE fails (programs that write at the source)"],
     ),
     "a version that no sync has seen gets a column": (unseen(_A), unseen(_A, _B), "unknown", []),
     "nothing": (version(_A), version(_A), None, []),
@@ -161,7 +163,7 @@ def test_renamed_key_is_the_same_key() -> None:
     }  # fmt: skip
     found = version_difference(version(), newer)
     assert found is not None
-    assert found["more"]["breaking"] == ["id is called key now (whoever reads it by its old name)"]
+    assert found["more"]["breaking"] == ["id is called key now (programs that read it by its old name)"]
 
 
 def test_table_that_was_made_anew_has_no_renamed_columns() -> None:
@@ -193,26 +195,26 @@ async def test_rename_at_a_real_source_is_told_as_one(
     second = (await service.client.get(f"/api/v1/sources/tables/{table}/schema?version=2")).json()["diff"]
     assert second["more"] == {
         "summary": "~1", "verdict": "breaking",
-        "breaking": ["title is called name now (whoever reads it by its old name)"],
+        "breaking": ["title is called name now (programs that read it by its old name)"],
         "changes": [
             {
                 "column": "name", "what": "column_name", "old": "title", "new": "name",
-                "says": "title is called name now", "breaks": "whoever reads it by its old name",
+                "says": "title is called name now", "breaks": "programs that read it by its old name",
             }
         ],
     }  # fmt: skip
     assert (second["new_columns"], [each["column_name"] for each in second["dropped_columns"]]) == (["name"], ["title"])
     compared = html.unescape((await service.client.get(f"/sources/tables/{table}?from=1&to=3")).text)
-    assert "title is called name now (whoever reads it by its old name)" in compared
-    assert "gone is dropped (whoever reads it)" in compared
+    assert "title is called name now (programs that read it by its old name)" in compared
+    assert "gone is dropped (programs that read it)" in compared
     assert '<span class="was">was title</span>' in compared
     assert "was character varying(100)" in compared
     told = rosetta("changes", source)
     lines = [re.sub(r", 2\d{3}-.* UTC", "", line) for line in told.stdout.splitlines()]
     assert lines == [
-        "orders version 3: breaking", "  gone is dropped (whoever reads it)", "  came is added",
+        "orders version 3: breaking", "  gone is dropped (programs that read it)", "  came is added",
         "  name changes from character varying(100) to character varying(200)",
-        "orders version 2: breaking", "  title is called name now (whoever reads it by its old name)",
+        "orders version 2: breaking", "  title is called name now (programs that read it by its old name)",
     ]  # fmt: skip
     only = json.loads(rosetta("changes", source, "--count", "1", "--json").stdout)
     assert [(each["table_name"], each["version"], each["diff"]["more"]["verdict"]) for each in only] == [
