@@ -23,7 +23,7 @@ BEGIN
     DROP VIEW IF EXISTS
         public.source_details_live, public.source_details_sources,
         public.source_details_registered, public.source_details_versions,
-        public.source_details_watched_tables, public.source_details_watched_columns;
+        public.source_details_watched_tables, public.source_details_watched_columns, public.source_details_told;
     FOR ours IN
         SELECT p.oid::regprocedure AS function
         FROM pg_proc AS p
@@ -40,6 +40,7 @@ $$;
 DROP TABLE IF EXISTS
     public.source_details_log, public.source_details_refresh_state, public.source_details_sync_state,
     public.source_details_schedule, public.source_details_lag, public.source_details_wal_round,
+    public.source_details_timeline, public.source_details_notices,
     public.source_details_other_versions, public.source_details_other_tables,
     public.source_details_migrations;
 DROP INDEX IF EXISTS

@@ -82,7 +82,14 @@ SELECT
 FROM public.source_details_schedule AS c
 
 -- name: sync_succeeded
--- The source is due again after the interval.
+-- The source is due again after the interval. If it was told to be lost, it is back.
+WITH told AS (
+    INSERT INTO public.source_details_timeline (source_id, kind, facts)
+    SELECT c.source_id, 'reach', '{"what": "back", "count": 1, "items": [{}]}'
+    FROM public.source_details_schedule AS c
+    WHERE c.source_id = %(id)s::int AND c.failures >= 2
+)
+
 UPDATE public.source_details_schedule AS c
 SET
     due_at = now() + make_interval(secs => %(interval_s)s),
@@ -94,32 +101,50 @@ WHERE c.source_id = %(id)s::int
 RETURNING c.source_id
 
 -- name: sync_failed
--- The source is due again after a time that doubles with each failure in a row, up to `longest_s` seconds.
-UPDATE public.source_details_schedule AS c
-SET
-    due_at = now() + make_interval(
-        secs => greatest(least(%(interval_s)s * 2 ^ least(c.failures, 20), %(longest_s)s), %(interval_s)s)
-    ),
-    claimed_until = NULL,
-    -- A manual sync may have succeeded since the last failure: then this one is the first.
-    failures = CASE WHEN is_failing.still THEN c.failures + 1 ELSE 1 END,
-    failing_since = CASE WHEN is_failing.still THEN c.failing_since ELSE now() END,
-    last_error = %(error)s
-FROM (
-    SELECT
-        coalesce(
-            f.failing_since > coalesce(
-                (
-                    SELECT y.synced_at
-                    FROM public.source_details_sync_state AS y
-                    WHERE y.source_id = f.source_id
+-- The source is due again after a time that doubles with each failure in a row, up to `longest_s` seconds. The second
+-- failure is told in the timeline: one may be a blip.
+WITH failed AS (
+    UPDATE public.source_details_schedule AS c
+    SET
+        due_at = now() + make_interval(
+            secs => greatest(least(%(interval_s)s * 2 ^ least(c.failures, 20), %(longest_s)s), %(interval_s)s)
+        ),
+        claimed_until = NULL,
+        -- A manual sync may have succeeded since the last failure: then this one is the first.
+        failures = CASE WHEN is_failing.still THEN c.failures + 1 ELSE 1 END,
+        failing_since = CASE WHEN is_failing.still THEN c.failing_since ELSE now() END,
+        last_error = %(error)s
+    FROM (
+        SELECT
+            coalesce(
+                f.failing_since > coalesce(
+                    (
+                        SELECT y.synced_at
+                        FROM public.source_details_sync_state AS y
+                        WHERE y.source_id = f.source_id
+                    ),
+                    '-infinity'
                 ),
-                '-infinity'
-            ),
-            false
-        ) AS still
-    FROM public.source_details_schedule AS f
-    WHERE f.source_id = %(id)s::int
-) AS is_failing
-WHERE c.source_id = %(id)s::int
-RETURNING c.source_id
+                false
+            ) AS still
+        FROM public.source_details_schedule AS f
+        WHERE f.source_id = %(id)s::int
+    ) AS is_failing
+    WHERE c.source_id = %(id)s::int
+    RETURNING c.source_id, c.failures, c.last_error
+),
+
+told AS (
+    INSERT INTO public.source_details_timeline (source_id, kind, facts)
+    SELECT
+        f.source_id,
+        'reach',
+        jsonb_build_object(
+            'what', 'lost', 'count', 1, 'items', jsonb_build_array(jsonb_build_object('message', left(f.last_error, 500)))
+        )
+    FROM failed AS f
+    WHERE f.failures = 2
+)
+
+SELECT f.source_id
+FROM failed AS f

@@ -632,6 +632,14 @@ noted_other AS (
         AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = k.id)
 ),
 
+told AS (
+    INSERT INTO public.source_details_timeline (source_id, kind, facts)
+    SELECT n.source_id, 'source', '{"what": "set_back", "count": 1, "items": [{}]}'
+    FROM newest AS n
+    CROSS JOIN set_back AS b
+    WHERE b.is_so
+),
+
 flagged AS (
     UPDATE public.sources AS s
     SET

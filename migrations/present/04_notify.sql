@@ -6,8 +6,8 @@
 --
 -- Each trigger compares only the listed columns: a no-op update, and columns that merely tick (updated_at, the LSNs,
 -- lags and timestamps of wal_monitor), notify nobody. Changes that the materialized view depends on are also appended
--- to the log. The functions run with their owner's rights, because the programs that write to these tables have no
--- rights on the log.
+-- to the log, and what 02_timeline.sql lists is told there. The functions run with their owner's rights, because the
+-- programs that write to these tables have no rights on the log and the timeline.
 --
 -- Replacing a trigger takes a short lock on its table; triggers that are correct are not replaced.
 -- PGOPTIONS='-c lock_timeout=500ms' makes psql give up rather than queue among writers (rosetta migrate does so, and
@@ -211,8 +211,10 @@ BEGIN
                     SELECT c.*, row_number() OVER () AS number FROM public.source_details_watched_columns AS c
                 ) AS c
                 WHERE c.table_name = w.table_name
-            ) AS is_different
+            ) AS is_different,
+            t.is_told
         FROM public.source_details_watched_tables AS w
+        LEFT JOIN public.source_details_told AS t ON t.table_name = w.table_name
     LOOP
         EXECUTE format(
             $function$
@@ -224,20 +226,24 @@ DECLARE
     keys integer [];
     used integer [];
     is_moved boolean;
+    is_told boolean;
     changed integer [];
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
         %9$s
+        %11$s
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT %2$s) FILTER (WHERE %2$s IS NOT NULL) INTO keys FROM old_rows AS o;
+        %12$s
     ELSIF TG_OP = 'UPDATE' THEN
         %8$s
         -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer.
         SELECT
             array_agg(DISTINCT shown.key) FILTER (WHERE shown.key IS NOT NULL),
-            bool_or(%2$s IS DISTINCT FROM %3$s)
-        INTO keys, is_moved
+            bool_or(%2$s IS DISTINCT FROM %3$s),
+            bool_or(%10$s)
+        INTO keys, is_moved, is_told
         FROM old_rows AS o
         FULL JOIN new_rows AS n USING (id)
         CROSS JOIN LATERAL (VALUES (%2$s), (%3$s)) AS shown (key)
@@ -246,6 +252,9 @@ BEGIN
                 %4$s
             );
         %9$s
+        IF is_told THEN
+            %13$s
+        END IF;
     ELSE
         changed := '{0}';
     END IF;
@@ -288,7 +297,16 @@ $body$
         PERFORM FROM public.destinations AS d WHERE d.id = ANY (used) FOR KEY SHARE SKIP LOCKED;
         is_moved := coalesce(is_moved, false)
             OR public.source_details_free_destinations(used, 'changed') < cardinality(used);$link$
-            END
+            END,
+            coalesce(watched.is_told, 'false'),
+            public.source_details_telling(watched.table_name, 'new_rows AS n LEFT JOIN new_rows AS o ON false'),
+            public.source_details_telling(watched.table_name, 'old_rows AS o LEFT JOIN old_rows AS n ON false'),
+            coalesce(
+                public.source_details_telling(
+                    watched.table_name, 'old_rows AS o FULL JOIN new_rows AS n USING (id)', watched.is_different
+                ),
+                'NULL;'
+            )
         );
     END LOOP;
 

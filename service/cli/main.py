@@ -22,6 +22,7 @@ _COMMANDS = {
     "sources": ("service.cli.sources", "List, show, add, remove and test sources."),
     "sync": ("service.cli.sync", "Sync one source, or all."),
     "changes": ("service.cli.changes", "Show what changed in a source's tables, and whom it breaks."),
+    "timeline": ("service.cli.timeline", "Show what happened to a source, and by whom."),
     "evict": ("service.cli.evict", "Drop a cached page, or all, in every process."),
     "explain": ("service.cli.explain", "Explain why a source's page is as it is."),
     "doctor": ("service.cli.doctor", "Check everything that the service needs."),

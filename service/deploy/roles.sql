@@ -58,6 +58,10 @@ GRANT SELECT, UPDATE ON public.source_details_wal_round TO rosetta_service;
 GRANT SELECT, INSERT, DELETE ON public.source_details_lag TO rosetta_service;
 GRANT INSERT, UPDATE ON public.wal_monitor TO rosetta_service;
 
+-- The timeline, and the notices for webhooks.
+GRANT SELECT, INSERT, DELETE, UPDATE (is_noticed) ON public.source_details_timeline TO rosetta_service;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.source_details_notices TO rosetta_service;
+
 GRANT USAGE ON SEQUENCE
     public.table_metadata_list_id_seq, public.history_schema_evolution_id_seq, public.wal_monitor_id_seq
     TO rosetta_service;

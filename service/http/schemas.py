@@ -278,6 +278,20 @@ class TableSchema(Shape):
     was_called: str | None = Field(description="the table's earlier name, if it was renamed while it was recorded")
 
 
+class TimelineEntry(Shape):
+    """Something that happened to a source."""
+
+    id: int
+    happened_at: str | None = Field(description=_MOMENT)
+    kind: str = Field(description="schema, tables, state, reach, pipeline, destination, source or setting")
+    what: str = Field(description="added, changed, removed, ...")
+    count: int = Field(description="how many tables, pipelines, ... one statement changed; says names the first twenty")
+    says: list[str] = Field(description="sentences for a person")
+    verdict: Verdict | None = Field(description="of a schema change; null for anything else")
+    role: str | None = Field(description="the database role; null: not known")
+    program: str | None = Field(description="what the program calls itself (application_name); null: nothing")
+
+
 class Error(BaseModel):
     """The body of every error."""
 
