@@ -23,6 +23,7 @@ _COMMANDS = {
     "sync": ("service.cli.sync", "Sync one source, or all."),
     "changes": ("service.cli.changes", "Show what changed in a source's tables, and whom it breaks."),
     "timeline": ("service.cli.timeline", "Show what happened to a source, and by whom."),
+    "notices": ("service.cli.notices", "Show what webhooks were told, and what became of it."),
     "evict": ("service.cli.evict", "Drop a cached page, or all, in every process."),
     "explain": ("service.cli.explain", "Explain why a source's page is as it is."),
     "doctor": ("service.cli.doctor", "Check everything that the service needs."),

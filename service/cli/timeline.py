@@ -6,7 +6,8 @@ from service.cli.output import FINE, say, show_json
 from service.cli.parameters import as_json
 from service.cli.parameters import source as source_argument
 from service.cli.workbench import Workbench, run
-from service.sources.timeline import KINDS, timeline
+from service.config.webhooks import KINDS
+from service.sources.timeline import timeline
 from service.units import moment
 
 _MOST = 1000

@@ -10,7 +10,7 @@ import psycopg
 from service.cli.output import FAILED, complain
 from service.config import settings
 from service.errors import EntityNotFoundError, ServiceError, StartError
-from service.runtime import Parts
+from service.parts import Parts
 from service.telemetry.events import Observer
 from service.telemetry.log_lines import configure_logging
 

@@ -12,8 +12,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.config import redis_url, tokens
+from service.config.allowed_hosts import AllowedHosts
 from service.config.credentials import parse_key
-from service.config.source_hosts import SourceHosts
+from service.config.webhooks import Webhook
+from service.config.webhooks import parse as parse_webhooks
 from service.errors import StartError
 
 _PREFIX = "ROSETTA_"
@@ -200,6 +202,13 @@ class Settings(BaseSettings):
     )
     source_connections: int = Field(200, ge=1, le=10_000, description="maximum idle connections to sources, in total")
 
+    webhooks: SecretStr = Field(
+        SecretStr(""), description="who is told what happens to sources, as JSON; see docs/timeline.md; default: nobody"
+    )
+    webhook_hosts: str = Field(
+        "", description="hosts that webhooks may be on: names with *, addresses, networks, separated by commas"
+    )
+
     refresh_wait_ms: Milliseconds = Field(2000, description="longest that a force_refresh waits for the view")
     refresh_share: float = Field(0.1, gt=0, le=1, description="largest share of time that refreshing the view may take")
     sample_share: float = Field(0.001, ge=0, le=1, description="share of cached reads that are checked afterwards")
@@ -225,10 +234,10 @@ class Settings(BaseSettings):
             raise ValueError("is not the URL of a collector; example: http://collector.example.com:4318/v1/traces")
         return url
 
-    @field_validator("source_hosts")
+    @field_validator("source_hosts", "webhook_hosts")
     @classmethod
     def _hosts(cls, text: str) -> str:
-        SourceHosts(text)
+        AllowedHosts(text)
         return text
 
     @field_validator("host_names")
@@ -271,6 +280,19 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _webhooks(self) -> Self:
+        try:
+            parse_webhooks(self.webhooks.get_secret_value(), self.webhook_hosts)
+        except ValueError as error:
+            raise ValueError(f"ROSETTA_WEBHOOKS {error}") from None
+        return self
+
+    @property
+    def webhook_list(self) -> list[Webhook]:
+        """The webhooks as a list."""
+        return parse_webhooks(self.webhooks.get_secret_value(), self.webhook_hosts)
+
+    @model_validator(mode="after")
     def _pool_sizes(self) -> Self:
         if self.pool_min_size > self.pool_max_size:
             raise ValueError("ROSETTA_POOL_MIN_SIZE is above ROSETTA_POOL_MAX_SIZE")
@@ -299,6 +321,9 @@ class Settings(BaseSettings):
             password = conninfo_to_dict(dsn.get_secret_value()).get("password") if dsn else None
             if password:
                 held.append(str(password))
+        for webhook in self.webhook_list:
+            # Whoever knows the path of Slack's URL may write there.
+            held += [webhook.url] + ([webhook.secret] if webhook.secret else [])
         return held + redis_url.secrets(self.redis_url.get_secret_value())
 
 

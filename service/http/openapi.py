@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Example, Operation, Tag
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.schemas import Details, Error, Source, SyncReport, TableSchema, TimelineEntry
+from service.http.schemas import Details, Error, Notice, Source, SyncReport, TableSchema, TimelineEntry
 
 # Parameters are declared as text, so that the service words the error for a wrong one; these are their real schemas.
 ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
@@ -109,6 +109,12 @@ _REPLICATION: dict[str, Any] = {
 EXAMPLES: dict[Any, Any] = {
     Source: _SOURCE,
     list[Source]: [_SOURCE],
+    list[Notice]: [
+        {
+            "id": 3, "webhook": "ops", "source_id": 1, "source_name": "shop", "kind": "state", "entries": 2,
+            "made_at": _THEN, "attempts": 1, "fate": "sent", "sent_at": _THEN,
+        }
+    ],
     list[TimelineEntry]: [
         {
             "id": 17, "happened_at": _THEN, "kind": "schema", "what": "changed", "count": 1,

@@ -292,6 +292,32 @@ class TimelineEntry(Shape):
     program: str | None = Field(description="what the program calls itself (application_name); null: nothing")
 
 
+class Fate(StrEnum):
+    """What became of a notice."""
+
+    SENT = "sent"
+    WAITING = "waiting"
+    FAILING = "failing"
+    GIVEN_UP = "given up"
+
+
+class Notice(Shape):
+    """A notice to a webhook: what happened to a source, of one kind, since the last such notice."""
+
+    id: int
+    webhook: str
+    source_id: int = Field(description="0: all sources")
+    source_name: str | None = Field(description="null: all sources, or one that is gone")
+    kind: str = Field(description="as in the timeline")
+    entries: int = Field(description="how many entries of the timeline it tells")
+    made_at: str = Field(description=_MOMENT)
+    attempts: int
+    fate: Fate
+    sent_at: str | None = Field(description=_MOMENT)
+    due_at: str | None = Field(description="when it is sent, or sent again; null if it is not")
+    last_error: str | None = Field(description="why the last attempt failed")
+
+
 class Error(BaseModel):
     """The body of every error."""
 

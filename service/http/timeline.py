@@ -9,12 +9,13 @@ from litestar.datastructures import ResponseHeader
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 
+from service.config.webhooks import KINDS
 from service.http import parameters
 from service.http.caching_headers import GUESS_NOTHING
 from service.http.context import AppRequest, runtime_of
 from service.http.openapi import COUNT, ID, described, enumeration, named
 from service.http.schemas import TimelineEntry
-from service.sources.timeline import KINDS, timeline
+from service.sources.timeline import timeline
 
 LARGEST_ENTRY = 2**53 - 1
 _MOST = 200

@@ -14,8 +14,8 @@ from psycopg.rows import DictRow, dict_row
 
 from service import descriptors
 from service.concurrency import within
+from service.config.allowed_hosts import AllowedHosts
 from service.config.credentials import UndecryptablePasswordError, decrypt
-from service.config.source_hosts import SourceHosts
 from service.database.connection import reason
 from service.database.queries import query
 from service.errors import SourceUnreachableError
@@ -84,7 +84,7 @@ class Connections:
         # Whoever answers on a source's address could ask for the password itself, or for a hash that can be used like
         # it. In SCRAM (RFC 5802) neither is sent, and the server has to know the password's verifier.
         self._require_auth = options.require_auth or ("" if options.sslmode in _VERIFIED else "scram-sha-256")
-        self._hosts = SourceHosts(options.allowed_hosts)
+        self._hosts = AllowedHosts(options.allowed_hosts)
         self._observe = observer
         self._resolver = Resolver()
         self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()

@@ -12,7 +12,6 @@ from service.printable import masked
 from service.sources.changes import sentences
 from service.sources.schema_diff import version_difference
 
-KINDS = ("schema", "tables", "state", "reach", "pipeline", "destination", "source", "setting")
 # Each costs a query: more are named without what they changed.
 _MOST_JUDGED = 50
 _WORDS = {

@@ -230,6 +230,25 @@ class Sampled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeSent(Event):
+    """A webhook has accepted a notice. `source_id` 0: about all sources."""
+
+    webhook: str
+    kind: str
+    source_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFailed(Event):
+    """A webhook has not accepted a notice; it is sent again later."""
+
+    level: ClassVar[str] = "warning"
+    webhook: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailed(Event):
     """A task failed unexpectedly; the service keeps running."""
 

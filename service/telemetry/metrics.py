@@ -15,6 +15,8 @@ from service.telemetry.events import (
     Evicted,
     Filled,
     ListenerDown,
+    NoticeFailed,
+    NoticeSent,
     Observer,
     PageReplaced,
     RefreshFailed,
@@ -60,6 +62,7 @@ class Metrics:
         self._sync = self._histogram("sync_seconds", "how long a sync took, in total")
         self._scheduled = self._counter("scheduled_syncs", "scheduled syncs of sources", "outcome")
         self._wal_looks = self._counter("wal_looks", "checks of sources' slots by the WAL monitor", "outcome")
+        self._notices = self._counter("notices", "attempts to send a notice to a webhook", "webhook", "outcome")
         self._sync_phase = self._histogram("sync_phase_seconds", "how long each phase of a sync took", "phase")
         self._listener_losses = self._counter("listener_losses", "how often the listener lost its connection")
         self._task_failures = self._counter("task_failures", "unexpected failures; the log has details", "task")
@@ -118,6 +121,10 @@ class Metrics:
             case WalRound():
                 self._wal_looks.labels("troubled").inc(event.troubled)
                 self._wal_looks.labels("fine").inc(event.sources - event.troubled)
+            case NoticeSent():
+                self._notices.labels(event.webhook, "sent").inc()
+            case NoticeFailed():
+                self._notices.labels(event.webhook, "failed").inc()
             case ListenerDown():
                 self._listener_losses.inc()
             case TaskFailed():

@@ -6,11 +6,12 @@ from litestar import Response, route
 from litestar.enums import HttpMethod
 from litestar.params import Parameter
 
+from service.config.webhooks import KINDS
 from service.http import parameters
 from service.http.context import AppRequest, runtime_of
 from service.http.templates import render
 from service.http.timeline import LARGEST_ENTRY
-from service.sources.timeline import KINDS, timeline
+from service.sources.timeline import timeline
 from service.web.answers import html, page_of
 
 _SHOWN = 50

@@ -4,7 +4,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from service.config.settings import load
-from service.config.source_hosts import SourceHosts
+from service.config.allowed_hosts import AllowedHosts
 from service.errors import StartError
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import KEY, add_source
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.operations
 )
 def test_hosts_are_told_apart(text: str, host: str, address: str | None, *, allowed: bool) -> None:
     """By name, by address, and by the address of a name."""
-    assert SourceHosts(text).allow(host, address) is allowed
+    assert AllowedHosts(text).allow(host, address) is allowed
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/99", "a b", "http://x", "[x", ",", " "])

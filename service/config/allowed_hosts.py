@@ -1,4 +1,4 @@
-"""The hosts that sources may be on: a user who can edit sources must not make the service call any other host."""
+"""Hosts that may be called: a user who can edit sources must not make the service call any other, nor may a setting."""
 
 import re
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 _NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.*_-]*[A-Za-z0-9*])?")
 
 
-class SourceHosts:
+class AllowedHosts:
     """`text`: names (`*` matches any part), addresses and networks, separated by commas; empty allows all.
 
     Raises ValueError, which names the entry, for anything else.
@@ -28,7 +28,7 @@ class SourceHosts:
             raise ValueError("has no entry; unset it to allow every host")
 
     def allow(self, host: str, address: str | None) -> bool:
-        """Whether a source may be on `host`, whose address is `address`.
+        """Whether `host`, whose address is `address`, may be called.
 
         An allowed name may have any address; any other name must have one in an allowed network.
         """
