@@ -17,6 +17,7 @@ DOCUMENTS = [
     "docs/changes.md",
     "docs/health.md",
     "docs/security.md",
+    "docs/timeline.md",
 ]
 
 
