@@ -11,7 +11,16 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Example, Operation, Tag
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.schemas import Details, Error, Notice, Source, SyncReport, TableSchema, TimelineEntry
+from service.http.schemas import (
+    Details,
+    Error,
+    Found,
+    Notice,
+    Source,
+    SyncReport,
+    TableSchema,
+    TimelineEntry,
+)
 
 # Parameters are declared as text, so that the service words the error for a wrong one; these are their real schemas.
 ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
@@ -109,6 +118,16 @@ _REPLICATION: dict[str, Any] = {
 EXAMPLES: dict[Any, Any] = {
     Source: _SOURCE,
     list[Source]: [_SOURCE],
+    Found: {
+        "tables": [
+            {
+                "source_id": 1, "source_name": "shop", "table_id": 1, "table_name": "orders",
+                "columns": [{"column_name": "total", "type": "numeric(10,2)"}],
+                "differs": ["total is numeric(10,2), in archive bigint"],
+            }
+        ],
+        "is_cut": False,
+    },
     list[Notice]: [
         {
             "id": 3, "webhook": "ops", "source_id": 1, "source_name": "shop", "kind": "state", "entries": 2,

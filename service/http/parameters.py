@@ -49,6 +49,14 @@ def search(name: str, text: str) -> str:
     return text
 
 
+def something(name: str, text: str | None) -> str:
+    """A text that is not empty, without spaces around it. InvalidInputError otherwise."""
+    wanted = search(name, text or "").strip()
+    if not wanted:
+        raise InvalidInputError(f"{name} must not be empty", parameter=name)
+    return wanted
+
+
 def choice(name: str, text: str | None, choices: Iterable[str], default: str) -> str:
     """One of `choices`; absent is `default`. InvalidInputError otherwise."""
     if text is None:

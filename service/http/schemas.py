@@ -292,6 +292,31 @@ class TimelineEntry(Shape):
     program: str | None = Field(description="what the program calls itself (application_name); null: nothing")
 
 
+class FoundColumn(Shape):
+    """A column whose name has the text."""
+
+    column_name: str
+    type: str
+
+
+class FoundTable(Shape):
+    """A published table whose name, or a column's, has the text."""
+
+    source_id: int
+    source_name: str
+    table_id: int
+    table_name: str
+    columns: list[FoundColumn] = Field(description="those whose name has the text")
+    differs: list[str] = Field(description="how it differs from the most frequent form of this table, in sentences")
+
+
+class Found(Shape):
+    """What a search found."""
+
+    tables: list[FoundTable] = Field(description="those that are called exactly so first")
+    is_cut: bool = Field(description="whether there are more")
+
+
 class Fate(StrEnum):
     """What became of a notice."""
 
