@@ -16,7 +16,7 @@ import service
 from service.config import tokens
 from service.config.settings import Settings
 from service.errors import ServiceError
-from service.http import find, notices, operations, sources, tables, timeline
+from service.http import activity, find, notices, operations, sources, tables, timeline
 from service.http.context import AppRequest
 from service.http.error_answers import error_answer
 from service.http.gate import Gate
@@ -27,7 +27,7 @@ from service.http.refusals import Refusals
 from service.http.request_log import log_requests
 from service.http.root_path import below
 from service.runtime import Runtime
-from service.web import docs_view, find_view, list_view, notices_view, table_view, timeline_view, views
+from service.web import activity_view, docs_view, find_view, list_view, notices_view, table_view, timeline_view, views
 from service.web.live import Live
 from service.web.lobby import Lobby
 from service.web.seats import Seats
@@ -44,6 +44,7 @@ _API = [
     *sources.HANDLERS,
     *tables.HANDLERS,
     *find.HANDLERS,
+    *activity.HANDLERS,
     *timeline.HANDLERS,
     *notices.HANDLERS,
     *operations.HANDLERS,
@@ -53,6 +54,7 @@ _PAGES = [
     *views.HANDLERS,
     *table_view.HANDLERS,
     *timeline_view.HANDLERS,
+    *activity_view.HANDLERS,
     *notices_view.HANDLERS,
     *find_view.HANDLERS,
     *docs_view.HANDLERS,

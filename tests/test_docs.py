@@ -43,8 +43,7 @@ def test_architecture_has_a_row_for_every_package() -> None:
 def test_files_that_a_document_names_exist(document: str) -> None:
     """Links, and paths in code spans."""
     text = (PROJECT / document).read_text()
-    named = re.findall(r"\]\((?!https?:)([^)#]+)\)", text) + re.findall(
-        r"`((?:service|sql|tests|migrations|bin)/[\w./]*)`", text
-    )
-    for path in named:
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert ((PROJECT / document).parent / path).exists(), path
+    for path in re.findall(r"`((?:service|sql|tests|migrations|bin)/[\w./]*)`", text):
         assert (PROJECT / path).exists(), path

@@ -22,6 +22,7 @@ _COMMANDS = {
     "sources": ("service.cli.sources", "List, show, add, remove and test sources."),
     "sync": ("service.cli.sync", "Sync one source, or all."),
     "changes": ("service.cli.changes", "Show what changed in a source's tables, and whom it breaks."),
+    "activity": ("service.cli.activity", "Show how busy a source's tables are."),
     "find": ("service.cli.find", "Find tables and columns in all sources."),
     "timeline": ("service.cli.timeline", "Show what happened to a source, and by whom."),
     "notices": ("service.cli.notices", "Show what webhooks were told, and what became of it."),

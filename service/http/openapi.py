@@ -12,6 +12,7 @@ from litestar.openapi.spec import Example, Operation, Tag
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.schemas import (
+    Activity,
     Details,
     Error,
     Found,
@@ -118,6 +119,15 @@ _REPLICATION: dict[str, Any] = {
 EXAMPLES: dict[Any, Any] = {
     Source: _SOURCE,
     list[Source]: [_SOURCE],
+    Activity: {
+        "as_of": _THEN,
+        "tables": [
+            {
+                "table_id": 1, "table_name": "orders", "bytes": 819200, "rows": 10000, "writes_a_minute": 12.5,
+                "last_write_at": _THEN,
+            }
+        ],
+    },
     Found: {
         "tables": [
             {

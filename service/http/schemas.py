@@ -317,6 +317,24 @@ class Found(Shape):
     is_cut: bool = Field(description="whether there are more")
 
 
+class TableActivity(Shape):
+    """How busy a published table is."""
+
+    table_id: int
+    table_name: str
+    bytes: int | None = Field(description="with TOAST, without indexes, at the last VACUUM or ANALYZE; null: not known")
+    rows: int | None = Field(description="estimated; null: not known")
+    writes_a_minute: float | None = Field(description="rows inserted, updated and deleted since the round before")
+    last_write_at: str | None = Field(description=_MOMENT + ", as of a round; null: none was seen")
+
+
+class Activity(Shape):
+    """How busy a source's published tables are, the busiest first."""
+
+    as_of: str | None = Field(description=_MOMENT)
+    tables: list[TableActivity]
+
+
 class Fate(StrEnum):
     """What became of a notice."""
 

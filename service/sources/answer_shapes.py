@@ -48,6 +48,7 @@ _SHAPES: dict[str, Mapping[str, Kinds]] = {
         "named_alike": _COUNT, "source_snapshot": _TEXT,
     },
     "remote_tables": {"names": (list,)},
+    "remote_activity": {"tables": _TEXT},
     "remote_described": {
         "source_snapshot": _TEXT, "schema_name": _TEXT, "relation_name": _TEXT, "key": _TEXT, "unread": _MAYBE_TEXT,
         "fails": _MAYBE_TEXT, "described": _TEXT,
@@ -55,6 +56,11 @@ _SHAPES: dict[str, Mapping[str, Kinds]] = {
 }  # fmt: skip
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+_Amount = Annotated[int, Meta(ge=0, le=_LARGEST)]
+_Key = Annotated[str, Meta(min_length=1, max_length=_LONGEST_TEXT)]
+_ActiveTable = tuple[_Key, _Amount | None, _Amount | None, _Amount]
 
 
 class _Recorded(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +112,9 @@ def check(name: str, row: DictRow) -> None:
         value = row[column]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{column} is {type(value).__name__}")
-        if isinstance(value, str) and column != "described":
+        if name == "remote_activity":
+            _check_activity(str(value))
+        elif isinstance(value, str) and column != "described":
             _check_text(column, value)
         elif isinstance(value, int) and not (0 if column.endswith("_position") else -_LARGEST) <= value <= _LARGEST:
             # The distance between two places in the WAL has to fit as well.
@@ -123,6 +131,13 @@ def _check_text(column: str, text: str) -> None:
         raise ValueError(f"{column} is no text of PostgreSQL")
     if column.endswith("_lsn") and not _LSN.fullmatch(text):
         raise ValueError(f"{column} is no LSN")
+
+
+def _check_activity(text: str) -> None:
+    for key, *_ in msgspec.json.decode(text, type=list[_ActiveTable]):
+        # A NUL passes through JSON, and not into PostgreSQL.
+        if "\0" in key:
+            raise ValueError("a table's name is none")
 
 
 def check_described(text: bytes) -> None:

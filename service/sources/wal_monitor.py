@@ -17,11 +17,13 @@ from psycopg.types.json import Json
 
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
+from service.sources.activity import MOST_ACTIVE
 from service.sources.address import SourceAddress
 from service.sources.connections import Connections
 from service.sources.health import IS_SILENT, NO_PUBLICATION, NO_SLOT
 from service.sources.questions import Answers, ask
 from service.sources.slots import is_idle_by_nature, lost, unfit
+from service.sources.source_connection import UnreadableText
 from service.telemetry.events import Observer, WalRound
 
 _AT_ONCE = 8
@@ -29,7 +31,14 @@ _TRY_AGAIN_S = 1.0
 # A client confirms now and then. One that lags by this much and has confirmed nothing for a minute is stalled.
 _STALLED_BYTES = 16 * 2**20
 _OF_SLOT = ("confirmed_lsn", "restart_lsn", "wal_status", "safe_wal_size", "inactive_since")
-_QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publication", "remote_holder")
+_QUESTIONS = (
+    "remote_server",
+    "remote_slot",
+    "remote_position",
+    "remote_publication",
+    "remote_holder",
+    "remote_activity",
+)
 # A transaction that holds a slot for so long is no ordinary one.
 _HELD_S = 600
 # A reader that was sent all but this has received what there is.
@@ -171,6 +180,7 @@ class WalMonitoring:
     async def _look(self, address: SourceAddress, before: DictRow) -> bool:
         parameters = {
             "publication": address.publication_name, "slot": address.replication_name, "held_s": _HELD_S,
+            "most_active": MOST_ACTIVE,
         }  # fmt: skip
         answers = Answers()
         try:
@@ -183,6 +193,10 @@ class WalMonitoring:
         except SourceUnreachableError as error:
             state = State("ERROR", error.message)
         held = held_by(answers, before["restart_lsn"])
+        active = answers.one("remote_activity")
+        # Names that nobody can read could not be told apart.
+        if active is not None and not isinstance(active["tables"], UnreadableText):
+            await self._database.fetch_all("record_activity", id=address.id, tables=active["tables"])
         await self._database.fetch_one(
             "record_wal",
             id=address.id,

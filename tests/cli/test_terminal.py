@@ -21,7 +21,8 @@ _PASSWORD_PROMPT = ("sources", "add", "shop", "--host", "h", "--database", "d", 
 @pytest.mark.parametrize(
     "command",
     ["serve", "settings", "migrate", "sources", "sources list", "sources show", "sources test", "sources add",
-     "sources remove", "sync", "changes", "find", "timeline", "notices", "evict", "explain", "doctor", "token", "completion", "demo"],
+     "sources remove", "sync", "changes", "activity", "find", "timeline", "notices", "evict", "explain", "doctor", "token",
+     "completion", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(rosetta: Command, command: str) -> None:
     """Within 80 columns, and without any setting."""
@@ -41,7 +42,17 @@ def test_sources_are_called_by_name_or_id_everywhere(rosetta: Command, config: S
     assert json.loads(rosetta("evict", first, "--json").stdout) == {"evicted": first}
     assert json.loads(rosetta("evict", second, "--json").stdout) == {"evicted": second}
     assert json.loads(rosetta("evict", "12345", "--json").stdout) == {"evicted": third}
-    for command in ("evict", "sync", "explain", "changes", "timeline", "sources show", "sources test", "sources remove"):
+    for command in (
+        "evict",
+        "sync",
+        "explain",
+        "changes",
+        "activity",
+        "timeline",
+        "sources show",
+        "sources test",
+        "sources remove",
+    ):
         unknown = rosetta(*command.split(), "shopp")
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert unknown.stderr == f"rosetta {command}: no source has the name or id 'shopp'; did you mean shop?\n"

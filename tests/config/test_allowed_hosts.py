@@ -3,8 +3,8 @@
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.config.settings import load
 from service.config.allowed_hosts import AllowedHosts
+from service.config.settings import load
 from service.errors import StartError
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import KEY, add_source

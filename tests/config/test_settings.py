@@ -77,6 +77,7 @@ def test_every_setting_is_described_with_its_default() -> None:
     secret = {setting.variable for setting in described.values() if setting.is_secret}
     assert secret == {
         "ROSETTA_CONFIG_DSN", "ROSETTA_LISTENER_DSN", "ROSETTA_REDIS_URL", "CREDENTIAL_ENCRYPTION_KEY",
+        "ROSETTA_WEBHOOKS",
         "ROSETTA_ACCESS_TOKENS",
     }  # fmt: skip
 

@@ -43,12 +43,16 @@ async def test_every_endpoint_is_described_with_examples_and_errors(service: Ser
     api = {name for name in operations if "/api/" in name}
     assert api == {
         "GET /api/v1/events",
+        "GET /api/v1/find",
+        "GET /api/v1/notices",
         f"GET {_PREFIX}",
         f"GET {_PREFIX}/{{source_id}}",
         f"GET {_PREFIX}/{{source_id}}/details",
         f"GET {_PREFIX}/{{source_id}}/explanation",
         f"POST {_PREFIX}/{{source_id}}/refresh",
         f"GET {_PREFIX}/{{source_id}}/events",
+        f"GET {_PREFIX}/{{source_id}}/timeline",
+        f"GET {_PREFIX}/{{source_id}}/activity",
         f"GET {_PREFIX}/{{source_id}}/available_tables",
         f"GET {_PREFIX}/tables/{{table_id}}/schema",
     }

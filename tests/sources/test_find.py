@@ -46,7 +46,7 @@ async def test_same_table_of_several_sources_is_compared(
         archive.execute("CREATE PUBLICATION rosetta FOR ALL TABLES")
     for source in (1, 2, 3):
         await service.sync(source)
-    same = ("orders", "shop", [], [])
+    same: tuple[str, str, list[str], list[str]] = ("orders", "shop", [], [])
     differs = [
         "id is integer, in shop bigint", "note is missing, in shop character varying(20)", "total is not in shop",
     ]  # fmt: skip

@@ -74,7 +74,7 @@ def answer(statement: str, **wrong: bytes) -> bytes:
     named = re.match(r"/\* remote_(\w+) ", statement)
     if named is None or named[1] in ("begin", "end"):
         return _DONE
-    if named[1] in ("slot", "holder"):
+    if named[1] in ("slot", "holder", "activity"):
         return result({"slot_type": (TEXT, None)}, times=0)
     return wrong.get(named[1], result(_HONEST[named[1]]))
 

@@ -13,7 +13,7 @@ from service.telemetry.events import ScheduledSync
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
-from tests.fixtures.runtime import Service, Start, until
+from tests.fixtures.runtime import Service, Start
 
 pytestmark = pytest.mark.operations
 
@@ -180,9 +180,9 @@ async def test_lost_source_is_told_once_and_so_is_its_return(
 
     async def have_turns(count: int) -> None:
         for _ in range(count):
-            before = len(service.events.of(ScheduledSync))
+            before = len(service.events.events)
             config.execute("UPDATE source_details_schedule SET due_at = now()")
-            await until(lambda before=before: len(service.events.of(ScheduledSync)) > before)
+            await service.events.until(ScheduledSync, after=before)
 
     await have_turns(3)
     (lost,) = await of_reach()

@@ -1,0 +1,15 @@
+-- 015: what a source's own statistics say of its published tables, once per round of the WAL monitor.
+
+CREATE TABLE IF NOT EXISTS public.source_details_activity (
+    source_id integer NOT NULL REFERENCES public.sources (id) ON DELETE CASCADE,
+    table_name text COLLATE "C" NOT NULL,           -- the table's key (source_details_registered)
+    bytes bigint,                                   -- with TOAST and without indexes, at the last VACUUM or ANALYZE
+    rows bigint,                                    -- estimated; NULL: never vacuumed nor analyzed
+    writes bigint NOT NULL,                         -- rows inserted, updated and deleted, as the server counts them
+    writes_a_minute double precision,               -- since the round before; NULL: not known
+    last_write_at timestamptz,                      -- as of a round; NULL: none was seen
+    PRIMARY KEY (source_id, table_name)
+);
+
+COMMENT ON TABLE public.source_details_activity IS
+'Size, rows and writes of published tables, from the statistics of their source.';
