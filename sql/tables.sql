@@ -133,3 +133,30 @@ CROSS JOIN LATERAL (
 WHERE t.source_id = %(id)s::int
 ORDER BY v.created_at DESC NULLS LAST, v.table_id, v.version DESC
 LIMIT %(count)s::int
+
+-- name: recorded_schema
+-- What is recorded of a source's published tables, each as finished text; whether its publication has all tables; and the
+-- pipelines that carry them. No row for an unknown id.
+SELECT
+    s.publication_name,
+    coalesce((y.seen ->> 'is_all_tables')::boolean, false) AS is_all_tables,
+    ARRAY(
+        SELECT l.fragment
+        FROM public.source_details_live AS l
+        WHERE l.source_id = s.id AND l.is_published
+        ORDER BY l.table_name
+    ) AS fragments,
+    (
+        SELECT coalesce(json_agg(carrier ORDER BY carrier.name), '[]')
+        FROM (
+            SELECT p.name, json_agg(d.name ORDER BY d.name) AS destinations
+            FROM public.pipelines AS p
+            INNER JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
+            INNER JOIN public.destinations AS d ON d.id = pd.destination_id
+            WHERE p.source_id = s.id AND p.status <> 'PAUSE'
+            GROUP BY p.id, p.name
+        ) AS carrier
+    ) AS pipelines
+FROM public.sources AS s
+LEFT JOIN public.source_details_sync_state AS y ON y.source_id = s.id
+WHERE s.id = %(id)s::int

@@ -13,6 +13,7 @@ PACKAGE = Path(service.__file__).parent
 # From the highest floor to the lowest: a room imports from itself and from the floors below its own.
 ROOMS = [
     {"__main__"},
+    {"rehearsal"},
     {"demo"},
     {"cli"},
     {"app"},

@@ -28,6 +28,7 @@ _COMMANDS = {
     "notices": ("service.cli.notices", "Show what webhooks were told, and what became of it."),
     "evict": ("service.cli.evict", "Drop a cached page, or all, in every process."),
     "explain": ("service.cli.explain", "Explain why a source's page is as it is."),
+    "check": ("service.rehearsal.command", "Say what a migration would do to a source's published tables."),
     "doctor": ("service.cli.doctor", "Check everything that the service needs."),
     "token": ("service.cli.token", "Create an access token."),
     "completion": ("service.cli.completion", "Print what makes a shell complete commands."),

@@ -21,8 +21,8 @@ _PASSWORD_PROMPT = ("sources", "add", "shop", "--host", "h", "--database", "d", 
 @pytest.mark.parametrize(
     "command",
     ["serve", "settings", "migrate", "sources", "sources list", "sources show", "sources test", "sources add",
-     "sources remove", "sync", "changes", "activity", "find", "timeline", "notices", "evict", "explain", "doctor", "token",
-     "completion", "demo"],
+     "sources remove", "sync", "changes", "activity", "find", "timeline", "notices", "evict", "explain", "check",
+     "doctor", "token", "completion", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(rosetta: Command, command: str) -> None:
     """Within 80 columns, and without any setting."""
