@@ -62,6 +62,7 @@ keyed AS (
         c.relowner,
         c.relreplident,
         c.relkind,
+        CASE WHEN c.relkind = 'p' THEN 'root' WHEN c.relispartition THEN 'leaf' END AS part,
         -- from 18: has_hidden_columns
         -- before 18: has_no_hidden_columns
         n.nspname::text AS schema_name,
@@ -295,19 +296,11 @@ SELECT
         'relation', t.oid::bigint,
         'attnums', coalesce(d.attnums, '{}'),
         'columns', coalesce(d.columns, '[]'),
-        'replication', pg_catalog.json_build_object(
-            'replica_identity',
-            CASE t.relreplident WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' WHEN 'i' THEN 'index' ELSE 'default' END,
-            'identity_columns',
-            (
-                SELECT pg_catalog.json_agg(a.attname ORDER BY u.place)
-                FROM pg_catalog.unnest(t.row_key) WITH ORDINALITY AS u (attnum, place)
-                INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = u.attnum
-            ),
-            'row_filter',
-            CASE WHEN (SELECT f.is_done FROM fixed AS f) AND NOT t.is_altered THEN pg_catalog.pg_get_expr(t.filter, t.oid) END,
-            'fails', changing.statements || ' fail: ' || changing.why
-        )
+        'replication',
+        CASE
+            WHEN t.part IS NULL THEN replicated.how
+            ELSE (replicated.how::jsonb || pg_catalog.jsonb_build_object('partition', t.part))::json
+        END
     )::text AS described
 FROM keyed AS t
 LEFT JOIN described AS d ON d.oid = t.oid
@@ -333,6 +326,22 @@ CROSS JOIN LATERAL (
         END AS why
     FROM publication AS p
 ) AS changing
+CROSS JOIN LATERAL (
+    SELECT
+        pg_catalog.json_build_object(
+            'replica_identity',
+            CASE t.relreplident WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' WHEN 'i' THEN 'index' ELSE 'default' END,
+            'identity_columns',
+            (
+                SELECT pg_catalog.json_agg(a.attname ORDER BY u.place)
+                FROM pg_catalog.unnest(t.row_key) WITH ORDINALITY AS u (attnum, place)
+                INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = u.attnum
+            ),
+            'row_filter',
+            CASE WHEN (SELECT f.is_done FROM fixed AS f) AND NOT t.is_altered THEN pg_catalog.pg_get_expr(t.filter, t.oid) END,
+            'fails', changing.statements || ' fail: ' || changing.why
+        ) AS how
+) AS replicated
 WHERE (
     SELECT greatest(count(*), sum(c.relnatts) / 100) <= %(most_tables)s::int
     FROM published AS m

@@ -403,6 +403,7 @@ changed AS (
             ELSE 'CHANGES TYPE'
         END AS changes_type,
         json_build_object(
+            'table_id', p.id,
             'table_name', p.table_name,
             'version', greatest(p.highest, 1) + 1,
             'changes_type',

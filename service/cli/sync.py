@@ -66,7 +66,10 @@ def _words(result: SyncResult) -> str:
     if not result.count:
         return "nothing changed"
     counts = ((name.removeprefix("tables_"), len(changed)) for name, changed in result.changes.items())
-    return ", ".join(f"{count} {name}" for name, count in counts if count)
+    breaking = sum(table["verdict"] == "breaking" for table in result.changes["tables_changed"])
+    return ", ".join(f"{count} {name}" for name, count in counts if count) + (
+        f" ({breaking} breaking)" if breaking else ""
+    )
 
 
 def _summary(reports: list[dict[str, Any]], took_s: float) -> str:

@@ -125,6 +125,9 @@ class Replication(Shape):
     identity_columns: list[str] | None = Field(description="by which UPDATE and DELETE name a row; null if by none")
     row_filter: str | None = Field(description="only rows for which it holds arrive; null: all")
     fails: str | None = Field(description="which statements fail at the source, and why; null if none does")
+    partition: Literal["root", "leaf"] | None = Field(
+        None, description="root: partitions arrive under its name; leaf: a partition; left out if it is neither"
+    )
 
 
 class Table(Shape):
@@ -223,7 +226,9 @@ class SyncReport(Shape):
     tables_dropped: list[str]
     tables_returned: list[str]
     tables_filled: list[str]
-    tables_changed: list[dict[str, Any]] = Field(description="table_name, version, changes_type, columns")
+    tables_changed: list[dict[str, Any]] = Field(
+        description="table_id, table_name, version, verdict, changes_type, columns"
+    )
     publication_exists: bool
     slot: dict[str, Any] | None = Field(description="plugin, active; unfit: why it cannot carry this source, if so")
     wal_lsn: str | None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -94,6 +94,7 @@ class _Replication(msgspec.Struct, forbid_unknown_fields=True):
     identity_columns: list[Name] | None
     row_filter: str | None
     fails: str | None
+    partition: Literal["root", "leaf"] | None = None
 
 
 class Described(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,10 +15,20 @@ async def latest_changes(database: ConfigDatabase, source_id: int, count: int) -
     """
     changes = await database.fetch_all("latest_changes", id=source_id, count=count)
     for change in changes:
-        row = await database.fetch_one("table_versions", id=change["table_id"], highest=change["version"], count=2)
-        versions = row["versions"] if row else []
-        change["diff"] = version_difference(versions[1], versions[0]) if len(versions) > 1 else None
+        change["diff"] = await change_at(database, change["table_id"], change["version"])
     return changes
+
+
+async def change_at(database: ConfigDatabase, table_id: int, version: int) -> dict[str, Any] | None:
+    """What a version of a table changed, as of `version_difference`; None if that is not known any more.
+
+    ConfigDatabaseUnavailableError.
+    """
+    row = await database.fetch_one("table_versions", id=table_id, highest=version, count=2)
+    versions = row["versions"] if row else []
+    # A table that was recorded anew has no such version.
+    is_there = len(versions) > 1 and versions[0]["version"] == version
+    return version_difference(versions[1], versions[0]) if is_there else None
 
 
 def sentences(diff: Mapping[str, Any] | None) -> list[str]:

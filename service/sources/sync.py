@@ -9,6 +9,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -29,6 +30,7 @@ from service.database.connection import Connection, reason
 from service.database.pool import ConfigDatabase
 from service.database.queries import query
 from service.errors import (
+    ConfigDatabaseUnavailableError,
     EntityNotFoundError,
     SourceBusyError,
     SourceUnreachableError,
@@ -36,6 +38,7 @@ from service.errors import (
     SyncUnfinishedError,
 )
 from service.sources.address import SourceAddress
+from service.sources.changes import change_at
 from service.sources.connections import Connections
 from service.sources.publication import Publications
 from service.sources.state import SourceState, read_state
@@ -46,6 +49,8 @@ from service.telemetry.tracing import span
 _ATTEMPTS = 3
 # The longest time for a recording: thousands of new tables take a while.
 _RECORDING_S = 300.0
+# Each costs a query.
+_MOST_JUDGED = 50
 # Drops the pages of these sources everywhere; the second argument is the cause, for the event.
 Evict = Callable[[Iterable[int] | None, Any], Awaitable[None]]
 
@@ -191,9 +196,11 @@ class Synchronizer:
         if recorded["is_newest"]:
             names = frozenset(recorded["published_names"])
             await self._publications.remember(address, names, recorded["number"], names)
+        changes = recorded["report"]
+        await self._judge(changes["tables_changed"])
         report = SyncResult(
             outcome="synced" if recorded["is_newest"] else "superseded",
-            changes=recorded["report"],
+            changes=changes,
             source={
                 "publication_exists": seen.publication["has_publication"],
                 "slot": seen.slot_body(),
@@ -208,6 +215,16 @@ class Synchronizer:
         if report.count or self._callers[address.id]:
             await self._evict([address.id], "sync")
         return report
+
+    async def _judge(self, changed: list[dict[str, Any]]) -> None:
+        """Adds the verdict on each change; None for those that are too many to judge here."""
+        for number, table in enumerate(changed):
+            table["verdict"] = None
+            if number < _MOST_JUDGED:
+                # What is recorded stays recorded, whether or not it can be judged now.
+                with suppress(ConfigDatabaseUnavailableError):
+                    diff = await change_at(self._database, table["table_id"], table["version"])
+                    table["verdict"] = diff and diff["more"]["verdict"]
 
 
 class _OvertakenError(Exception):

@@ -9,8 +9,7 @@ from typing import Any
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError
 from service.printable import masked
-from service.sources.changes import sentences
-from service.sources.schema_diff import version_difference
+from service.sources.changes import change_at, sentences
 
 # Each costs a query: more are named without what they changed.
 _MOST_JUDGED = 50
@@ -66,11 +65,7 @@ async def told(database: ConfigDatabase, rows: list[dict[str, Any]]) -> list[dic
 async def _schema(database: ConfigDatabase, judged: list[Facts], others: list[Facts]) -> tuple[list[str], str | None]:
     says, verdicts = [], set()
     for item in judged:
-        row = await database.fetch_one("table_versions", id=item["id"], highest=item["version"], count=2)
-        versions = row["versions"] if row else []
-        # A table that is gone, or recorded anew under its number, has no such version.
-        is_there = len(versions) > 1 and versions[0]["version"] == item["version"]
-        diff = version_difference(versions[1], versions[0]) if is_there else None
+        diff = await change_at(database, item["id"], item["version"])
         verdicts.add((diff and diff["more"]["verdict"]) or "unknown")
         named = f"{item['table']} version {item['version']}"
         says += [f"{named}: {sentence}" for sentence in sentences(diff)] or [named]

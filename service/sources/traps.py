@@ -4,6 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MOST_NAMES = 5
+# https://www.postgresql.org/docs/current/sql-createpublication.html, publish_via_partition_root
+_PARTITIONS = {
+    "root": "its partitions arrive under its name: that one was truncated, detached or dropped does not",
+    "leaf": "it is a partition: its rows arrive under its own name, not its parent's",
+}
 
 
 def traps(table: Mapping[str, Any]) -> list[str]:
@@ -26,6 +31,8 @@ def _traps(table: Mapping[str, Any]) -> Iterator[str]:
         if names:
             listed = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
             yield f"{listed} {'does' if len(names) == 1 else 'do'} not arrive ({why})"
+    if part := replication.get("partition"):
+        yield _PARTITIONS[part]
     has_key = any(column["is_primary_key"] for column in columns)
     if replication["replica_identity"] == "full" and not has_key:
         yield "it has no key: UPDATE and DELETE name a row by all of its old values"

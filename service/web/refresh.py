@@ -129,6 +129,7 @@ def _changes(result: SyncResult) -> list[dict[str, str]]:
         what = [_COLUMNS[column["change"]].format(**column) for column in table["columns"]]
         what += ["another order of its columns"] if table["is_reordered"] else []
         what += ["another row filter"] if table["row_filter"] else []
-        words = f"{table['table_name']}: version {table['version']}, {', '.join(what)}"
+        verdict = " (breaking)" if table["verdict"] == "breaking" else ""
+        words = f"{table['table_name']}: version {table['version']}{verdict}, {', '.join(what)}"
         changes.append({"sign": "~", "kind": "retyped", "words": words})
     return changes

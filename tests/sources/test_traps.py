@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.sources.traps import traps
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -40,3 +41,33 @@ async def test_each_trap_is_one_line_on_the_page_and_in_the_terminal(
     page = (await service.client.get(f"/sources/{source}/details")).text
     for line in lines.values():
         assert page.count(f"<small>{line.replace('>', '&gt;').replace(chr(39), '&#39;')}</small>") == 1
+
+
+async def test_partitions_and_their_root_are_told_apart(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """A partition arrives under one of two names; a table that is none has no such line."""
+    if shop.info.server_version < 130000:
+        pytest.skip("no publish_via_partition_root")
+    shop.execute(
+        """
+        CREATE TABLE plain (id int PRIMARY KEY);
+        CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF parts FOR VALUES FROM (1) TO (100);
+        CREATE PUBLICATION leaves FOR TABLE plain, parts;
+        CREATE PUBLICATION roots FOR TABLE plain, parts WITH (publish_via_partition_root = true);
+        """
+    )
+    lines = {}
+    for publication in ("leaves", "roots"):
+        source = add_source(config, shop_dsn, publication_name=publication)
+        page = await service.sync(source)
+        lines[publication] = {table["table_name"]: traps(table) for table in page["tables"]}
+        assert [table["version"] for table in page["tables"]] == [1, 1]
+    assert lines == {
+        "leaves": {"low": ["it is a partition: its rows arrive under its own name, not its parent's"], "plain": []},
+        "roots": {
+            "parts": ["its partitions arrive under its name: that one was truncated, detached or dropped does not"],
+            "plain": [],
+        },
+    }
