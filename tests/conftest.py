@@ -21,6 +21,8 @@ surroundings.forget()
 os.environ |= _kept
 
 pytest_plugins = [
+    "tests.fixtures.alone",
+    "tests.fixtures.summary",
     "tests.fixtures.servers",
     "tests.fixtures.databases",
     "tests.fixtures.proxy",

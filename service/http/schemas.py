@@ -362,8 +362,8 @@ class Notice(Shape):
     attempts: int
     fate: Fate
     sent_at: str | None = Field(description=_MOMENT)
-    due_at: str | None = Field(description="when it is sent, or sent again; null if it is not")
-    last_error: str | None = Field(description="why the last attempt failed")
+    due_at: str | None = Field(None, description="when it is sent, or sent again; null if it is not")
+    last_error: str | None = Field(None, description="why the last attempt failed; null if it did not")
 
 
 class Error(BaseModel):

@@ -108,6 +108,7 @@ async def test_column_that_another_program_alters_breaks_no_statement(service: S
     assert await read_all() == [200] * 18
 
 
+@pytest.mark.alone
 async def test_rows_that_another_transaction_holds_make_a_sync_give_way(
     service: Service, config: Sql, config_dsn: str, shop: Sql, shop_dsn: str
 ) -> None:

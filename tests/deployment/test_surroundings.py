@@ -38,6 +38,7 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_a_start_that_waits(number: signal.Signals) -> None:
     """At once: as process 1 of a container it would be killed after the orchestrator's patience otherwise."""

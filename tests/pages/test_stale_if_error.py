@@ -30,6 +30,7 @@ def database_away(config: Sql, config_dsn: str) -> Iterator[None]:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
+@pytest.mark.alone
 async def test_page_is_served_past_its_life_and_says_so(
     start: Start, config: Sql, config_dsn: str, redis: sync_redis.Redis, bound: Bound
 ) -> None:

@@ -94,6 +94,7 @@ async def test_source_of_ten_thousand_tables_is_synced(start: Start, config: Sql
     assert again["source"]["total_tables"] == 10_000
 
 
+@pytest.mark.alone
 async def test_twenty_that_swallow_slow_no_healthy_one(
     serve: StartProcess, config: Sql, shop_dsn: str, proxy: Callable[[str, int], Awaitable[Proxy]]
 ) -> None:

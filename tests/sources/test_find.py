@@ -89,6 +89,7 @@ async def test_what_another_program_recorded_is_found(service: Service, config: 
     assert (await service.client.get("/find")).status_code == 200
 
 
+@pytest.mark.alone
 def test_finding_among_a_hundred_thousand_tables_reads_names_alone(databases: Databases) -> None:
     """Nothing of their schemas, which are stored apart: only what is found is taken out. As a ratio of one run."""
     dsn = databases.migrated()

@@ -208,6 +208,7 @@ def limited() -> Iterator[Postgres]:
         server.stop()
 
 
+@pytest.mark.alone
 async def test_slot_is_lost_when_it_was_foretold(start: Start, config: Sql, limited: Postgres) -> None:
     """Within a third of the time. An idle reader's lag in seconds stays near zero meanwhile."""
     source = add_source(config, limited.dsn(), publication_name="p", replication_name="dead")

@@ -141,6 +141,7 @@ def test_what_fails_says_no_more_than_its_kind(serve: StartProcess, config: Sql,
     assert list(failed.events) == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("is_refusing", [True, False])
 def test_collector_that_is_away_holds_up_nothing(
     serve: StartProcess, config: Sql, tell: Callable[[str], None], *, is_refusing: bool

@@ -13,7 +13,7 @@ from tests.fixtures.metadata import add_pipeline, add_source, add_table
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.web import Site, add_version, show
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 Tell = Callable[[str], None]
 
 # Cumulative layout shift and first contentful paint, as measured by the browser itself.

@@ -247,7 +247,13 @@ async def test_gallery(
     await take(browser, site, folder, {"list-3": ("/", nothing)})
     made |= await add_others(site.service, config)
     listed = {"list-500": ("/", nothing), "list-search": ("/?search=tenant+4&sort=tables", nothing)}
-    await take(browser, site, folder, listed | states(made))
+    others = {
+        "timeline": (f"/sources/{made['error']}/timeline", nothing),
+        "activity": (f"/sources/{made['healthy']}/activity", nothing),
+        "find": ("/find?q=id", nothing),
+        "notices": ("/notices", nothing),
+    }
+    await take(browser, site, folder, listed | others | states(made))
 
 
 @pytest.mark.usefixtures("published")
