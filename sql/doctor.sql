@@ -20,6 +20,9 @@ WITH wanted (relation, privileges, is_platforms) AS (
         ('source_details_schedule', 'SELECT INSERT UPDATE', false),
         ('source_details_wal_round', 'SELECT UPDATE', false),
         ('source_details_lag', 'SELECT INSERT DELETE', false),
+        ('source_details_activity', 'SELECT INSERT UPDATE DELETE', false),
+        ('source_details_timeline', 'SELECT INSERT DELETE', false),
+        ('source_details_notices', 'SELECT INSERT UPDATE DELETE', false),
         ('source_details_registered', 'SELECT', false),
         ('source_details_versions', 'SELECT', false),
         ('source_details_other_tables', 'SELECT INSERT UPDATE', false),
@@ -65,7 +68,8 @@ FROM (
         ('destinations', 'SELECT', 'id', true),
         ('destinations', 'SELECT', 'name', true),
         ('destinations', 'SELECT', 'type', true),
-        ('history_schema_evolution', 'UPDATE', 'at_source', false)
+        ('history_schema_evolution', 'UPDATE', 'at_source', false),
+        ('source_details_timeline', 'UPDATE', 'is_noticed', false)
 ) AS w (relation, privilege, name, is_platforms)
 INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = to_regclass('public.' || w.relation) AND a.attname = w.name
 WHERE NOT has_column_privilege(a.attrelid, a.attnum, w.privilege)
@@ -108,7 +112,12 @@ FROM (
         ('source_details_tables_table_id'),
         ('source_details_tables_source_id'),
         ('source_details_tables_view_snapshot'),
-        ('source_details_schedule_due_at')
+        ('source_details_schedule_due_at'),
+        ('source_details_timeline_source'),
+        ('source_details_timeline_unnoticed'),
+        ('source_details_notices_waiting'),
+        ('source_details_notices_due'),
+        ('source_details_notices_latest')
 ) AS index (name)
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = to_regclass('public.' || index.name)
 WHERE i.indexrelid IS NULL OR NOT i.indisvalid

@@ -45,6 +45,13 @@ class Generated(StrEnum):
     VIRTUAL = "virtual"
 
 
+class Partition(StrEnum):
+    """Which part a table has in a partitioned one."""
+
+    ROOT = "root"
+    LEAF = "leaf"
+
+
 class HealthLevel(StrEnum):
     """How a source is: ok if somebody looked and nothing is wrong."""
 
@@ -125,7 +132,7 @@ class Replication(Shape):
     identity_columns: list[str] | None = Field(description="by which UPDATE and DELETE name a row; null if by none")
     row_filter: str | None = Field(description="only rows for which it holds arrive; null: all")
     fails: str | None = Field(description="which statements fail at the source, and why; null if none does")
-    partition: Literal["root", "leaf"] | None = Field(
+    partition: Partition | None = Field(
         None, description="root: partitions arrive under its name; leaf: a partition; left out if it is neither"
     )
 

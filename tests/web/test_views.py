@@ -264,7 +264,7 @@ async def test_refresh_without_scripts_is_a_page(service: Service, config: Sql, 
     assert "orders: new table" in words(first)
     published.execute("ALTER TABLE orders ADD COLUMN total numeric(10, 2), DROP COLUMN note")
     second = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
-    assert "orders: version 2, dropped note, added total" in words(second)
+    assert "orders: version 2 (breaking), dropped note, added total" in words(second)
     third = await service.client.post(f"/sources/{source}/refresh", headers=_BROWSER)
     assert "Nothing changed." in words(third)
 
@@ -377,7 +377,7 @@ async def test_change_is_marked_with_what_it_did(service: Service, config: Sql, 
     published.execute("ALTER TABLE orders DROP COLUMN note, ADD a int, ADD b int, ADD c int, ADD d int, ADD e int")
     await service.sync(source)
     text = words(await get(service, f"/sources/{source}/details"))
-    assert re.search(r"orders 2 6 columns? \w+ \+ added: a, b, c \u2026 \u2212 dropped: note \d{4}-", text), text
+    assert re.search(r"orders 2 6 columns? \w+ \+ added: a, b, c \u2026 \u2212 dropped: note \u2715 breaking \d{4}-", text), text
 
 
 async def test_lag_over_a_longer_time_is_drawn_by_the_server(service: Service, config: Sql) -> None:
