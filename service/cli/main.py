@@ -35,8 +35,8 @@ _COMMANDS = {
     "demo": ("service.demo.command", "Run the whole product on embedded servers."),
     "test": (__name__, "Run the tests (in a checkout)."),
 }
-# As many tests at once as there are processors; each worker has servers of its own. -n 0: one after the other.
-_BESIDE = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+# Most tests wait most of the time. Each worker has servers of its own; -n 0: one test at a time.
+_BESIDE = ("-n", "4", "--dist", "loadfile")
 # What these start must not hear of other installations.
 _OWN_SURROUNDINGS = ("demo", "test", "completion")
 

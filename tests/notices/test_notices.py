@@ -221,10 +221,8 @@ async def test_redirect_is_not_followed(start: Start, config: Sql) -> None:
     assert not elsewhere.posted
 
 
-async def test_name_with_an_address_that_is_not_allowed_is_not_called(
-    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the look-up tells; an address that is allowed is called under the name."""
+async def test_name_with_an_address_that_is_not_allowed_is_not_called(start: Start, config: Sql) -> None:
+    """Only the look-up tells."""
     async with receiving() as ops:
         url = ops.url.replace("127.0.0.1", "localhost")
         service = await telling(start, to(ops, kinds=["source"], url=url), hosts="10.0.0.0/8")
@@ -232,9 +230,16 @@ async def test_name_with_an_address_that_is_not_allowed_is_not_called(
         failed = await service.events.until(NoticeFailed)
         assert failed.reason.startswith("ROSETTA_WEBHOOK_HOSTS does not allow localhost (")
         assert not ops.posted
-        # Proxies of the environment would get the URL.
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-        await telling(start, to(ops, "other", kinds=["source"], url=url), hosts="127.0.0.0/8")
+
+
+async def test_address_that_is_allowed_is_called_under_the_name(
+    start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by way of a proxy of the environment, which would get the URL."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with receiving() as ops:
+        url = ops.url.replace("127.0.0.1", "localhost")
+        await telling(start, to(ops, kinds=["source"], url=url), hosts="127.0.0.0/8")
         add_source(config)
         (post,) = await ops.got(1)
         assert post.headers["host"] == f"localhost:{ops.port}"

@@ -150,7 +150,8 @@ class Recording:
         added = names(last)[database.recorded[source] :]
         return {
             "is_overtaken": is_overtaken, "is_newest": is_newest, "is_set_back": False,
-            "number": database.syncs[source] + 1, "published_names": names(last), "report": {"added": added},
+            "number": database.syncs[source] + 1, "published_names": names(last),
+            "report": {"added": added, "tables_changed": []},
         }  # fmt: skip
 
     def commit(self) -> list[int]:

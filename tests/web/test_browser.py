@@ -145,7 +145,7 @@ async def test_refresh_shows_its_progress_and_what_changed(
     await expect(page.locator("#refresh button")).to_be_enabled()
     published.execute("ALTER TABLE orders DROP COLUMN note")
     await page.click("#refresh button")
-    await expect(page.locator("#progress")).to_contain_text("orders: version 2, dropped note")
+    await expect(page.locator("#progress")).to_contain_text("orders: version 2 (breaking), dropped note")
     await expect(page.locator("#listed td").first).to_have_text("2")
 
 

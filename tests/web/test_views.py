@@ -377,7 +377,9 @@ async def test_change_is_marked_with_what_it_did(service: Service, config: Sql, 
     published.execute("ALTER TABLE orders DROP COLUMN note, ADD a int, ADD b int, ADD c int, ADD d int, ADD e int")
     await service.sync(source)
     text = words(await get(service, f"/sources/{source}/details"))
-    assert re.search(r"orders 2 6 columns? \w+ \+ added: a, b, c \u2026 \u2212 dropped: note \u2715 breaking \d{4}-", text), text
+    assert re.search(
+        r"orders 2 6 columns? \w+ \+ added: a, b, c \u2026 \u2212 dropped: note \u2715 breaking \d{4}-", text
+    ), text
 
 
 async def test_lag_over_a_longer_time_is_drawn_by_the_server(service: Service, config: Sql) -> None:
