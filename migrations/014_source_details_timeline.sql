@@ -4,7 +4,8 @@
 -- webhooks: no page reads it, so it neither notifies nor evicts. No foreign keys: a writer must wait for no source's row.
 
 CREATE TABLE IF NOT EXISTS public.source_details_timeline (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- No key: a sequence that was restored behind its rows must fail no writer.
+    id bigint GENERATED ALWAYS AS IDENTITY,
     source_id integer NOT NULL,                     -- 0: every source
     happened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind text NOT NULL,                             -- see present/02_timeline.sql
@@ -19,6 +20,7 @@ COMMENT ON TABLE public.source_details_timeline IS
 
 CREATE INDEX IF NOT EXISTS source_details_timeline_source
     ON public.source_details_timeline (source_id, id);
+CREATE INDEX IF NOT EXISTS source_details_timeline_id ON public.source_details_timeline (id);
 CREATE INDEX IF NOT EXISTS source_details_timeline_unnoticed
     ON public.source_details_timeline (id) WHERE NOT is_noticed;
 
@@ -27,10 +29,12 @@ CREATE TABLE IF NOT EXISTS public.source_details_notices (
     webhook text NOT NULL,                          -- its name in ROSETTA_WEBHOOKS
     source_id integer NOT NULL,
     kind text NOT NULL,
-    entries bigint [] NOT NULL,                     -- of the timeline
+    entries bigint [] NOT NULL,                     -- of the timeline, at most the latest 1,000
+    left_out integer NOT NULL DEFAULT 0,            -- how many earlier ones there were
     made_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL,                    -- after a claim: when the sender counts as gone
     attempts integer NOT NULL DEFAULT 0,
+    tried_at timestamptz,                           -- the first attempt
     sent_at timestamptz,
     gave_up_at timestamptz,
     last_error text
@@ -77,3 +81,14 @@ FROM (
 ) AS latest
 WHERE latest.place <= 1000 AND NOT EXISTS (SELECT FROM public.source_details_timeline)
 ORDER BY latest.created_at;
+
+-- After a restore, or an upgrade by logical replication, the sequences may be behind.
+SELECT
+    setval(
+        pg_get_serial_sequence('public.source_details_timeline', 'id'),
+        greatest((SELECT max(e.id) FROM public.source_details_timeline AS e), 1)
+    ),
+    setval(
+        pg_get_serial_sequence('public.source_details_notices', 'id'),
+        greatest((SELECT max(n.id) FROM public.source_details_notices AS n), 1)
+    );

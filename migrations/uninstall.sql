@@ -40,7 +40,7 @@ $$;
 DROP TABLE IF EXISTS
     public.source_details_log, public.source_details_refresh_state, public.source_details_sync_state,
     public.source_details_schedule, public.source_details_lag, public.source_details_wal_round,
-    public.source_details_activity, public.source_details_timeline, public.source_details_notices,
+    public.source_details_activity, public.source_details_activity_round, public.source_details_timeline, public.source_details_notices,
     public.source_details_other_versions, public.source_details_other_tables,
     public.source_details_migrations;
 DROP INDEX IF EXISTS

@@ -1,6 +1,6 @@
 -- name: remote_activity
--- On a source: what its statistics say of the published tables, as one JSON array of [key, bytes, rows, writes], the
--- most written first. It opens no table: pg_relation_size() would wait while another session alters one, so size and rows
+-- On a source: what its statistics say of the published tables, as one JSON array of [key, bytes, rows, writes, sum of the
+-- OIDs of what is counted], the most written first; and since when the server counts. A standby counts nothing: no row. It opens no table: pg_relation_size() would wait while another session alters one, so size and rows
 -- are those of the last VACUUM or ANALYZE. A table that is published as the root of its partitions has their sums.
 WITH RECURSIVE
 -- include: published_relations
@@ -29,7 +29,8 @@ summed AS (
     SELECT
         c.oid,
         sum(
-            (l.relpages::bigint + coalesce(t.relpages, 0)) * current_setting('block_size')::bigint
+            -- Above 2^31 it is shown as a negative number.
+            ((l.relpages::bigint & 4294967295) + coalesce(t.relpages::bigint & 4294967295, 0)) * current_setting('block_size')::bigint
         ) FILTER (WHERE l.reltuples >= 0 AND l.relkind = 'r' AND (l.relpages > 0 OR l.reltuples > 0)) AS bytes,
         sum(l.reltuples::bigint) FILTER (
             WHERE l.reltuples >= 0 AND l.relkind = 'r' AND (l.relpages > 0 OR l.reltuples > 0)
@@ -38,7 +39,8 @@ summed AS (
             pg_catalog.pg_stat_get_tuples_inserted(l.oid)
             + pg_catalog.pg_stat_get_tuples_updated(l.oid)
             + pg_catalog.pg_stat_get_tuples_deleted(l.oid)
-        )::bigint AS writes
+        )::bigint AS writes,
+        sum(l.oid::bigint)::bigint AS leaves
     FROM counted AS c
     INNER JOIN pg_catalog.pg_class AS l ON l.oid = c.leaf
     LEFT JOIN pg_catalog.pg_class AS t ON t.oid = l.reltoastrelid
@@ -46,8 +48,18 @@ summed AS (
 )
 
 SELECT
-    coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(told.key, told.bytes, told.rows, told.writes)), '[]')::text
-        AS tables
+    coalesce(
+        pg_catalog.json_agg(pg_catalog.json_build_array(told.key, told.bytes, told.rows, told.writes, told.leaves)), '[]'
+    )::text AS tables,
+    concat_ws(
+        '/',
+        pg_catalog.pg_postmaster_start_time(),
+        (
+            SELECT d.stats_reset
+            FROM pg_catalog.pg_stat_database AS d
+            WHERE d.datname = current_database()
+        )
+    ) AS basis
 FROM (
     SELECT
         (
@@ -55,30 +67,49 @@ FROM (
         ) AS key,
         s.bytes,
         s.rows,
-        s.writes
+        s.writes,
+        s.leaves
     FROM summed AS s
     INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.oid
     INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     ORDER BY s.writes DESC
     LIMIT %(most_active)s
 ) AS told
+HAVING NOT pg_catalog.pg_is_in_recovery()
 
 -- name: record_activity
--- Writes what a source's statistics say, and what is new since the round before: that was the monitor's last look. Only
--- rows that say something new are written. A counter that went back was reset, or is that of another server.
-WITH seen AS (
+-- Writes what a source's statistics say, and what is new since they were read before. Only rows that say something new are
+-- written, in one order: two rounds may overlap. Counts do not compare if the server counts since another moment, or if
+-- a root has other partitions: then no rate is known.
+WITH source AS (
+    SELECT s.id
+    FROM public.sources AS s
+    WHERE s.id = %(id)s::int
+    -- Waits if the source is being deleted, and then finds none.
+    FOR KEY SHARE
+),
+
+seen AS (
     SELECT
         (t.value ->> 0) AS table_name,
         (t.value ->> 1)::bigint AS bytes,
         (t.value ->> 2)::bigint AS rows,
-        (t.value ->> 3)::bigint AS writes
+        (t.value ->> 3)::bigint AS writes,
+        (t.value ->> 4)::bigint AS leaves
     FROM jsonb_array_elements(%(tables)s::jsonb) AS t (value)
 ),
 
 before AS (
-    SELECT extract(EPOCH FROM now() - max(l.seen_at)) / 60 AS minutes
-    FROM public.source_details_lag AS l
-    WHERE l.source_id = %(id)s::int
+    SELECT extract(EPOCH FROM now() - r.counted_at) / 60 AS minutes
+    FROM public.source_details_activity_round AS r
+    WHERE r.source_id = %(id)s::int AND r.basis = %(basis)s
+),
+
+round AS (
+    INSERT INTO public.source_details_activity_round AS r (source_id, counted_at, basis)
+    SELECT s.id, now(), %(basis)s
+    FROM source AS s
+    ON CONFLICT (source_id) DO UPDATE SET counted_at = excluded.counted_at, basis = excluded.basis
 ),
 
 gone AS (
@@ -86,23 +117,30 @@ gone AS (
     WHERE a.source_id = %(id)s::int AND NOT EXISTS (SELECT FROM seen AS s WHERE s.table_name = a.table_name)
 )
 
-INSERT INTO public.source_details_activity AS a (source_id, table_name, bytes, rows, writes)
-SELECT o.id, s.table_name, s.bytes, s.rows, s.writes
+INSERT INTO public.source_details_activity AS a (source_id, table_name, bytes, rows, writes, leaves)
+SELECT o.id, s.table_name, s.bytes, s.rows, s.writes, s.leaves
 FROM seen AS s
-INNER JOIN public.sources AS o ON o.id = %(id)s::int
+CROSS JOIN source AS o
+ORDER BY s.table_name COLLATE "C"
 ON CONFLICT (source_id, table_name) DO UPDATE
     SET
         bytes = excluded.bytes,
         rows = excluded.rows,
         writes = excluded.writes,
+        leaves = excluded.leaves,
         writes_a_minute = CASE
-            WHEN excluded.writes >= a.writes
+            WHEN excluded.writes >= a.writes AND excluded.leaves = a.leaves
                 THEN (excluded.writes - a.writes) / nullif((SELECT b.minutes FROM before AS b), 0)
         END,
-        last_write_at = CASE WHEN excluded.writes > a.writes THEN now() ELSE a.last_write_at END
+        last_write_at = CASE
+            WHEN excluded.writes > a.writes AND excluded.leaves = a.leaves AND EXISTS (SELECT FROM before) THEN now()
+            ELSE a.last_write_at
+        END
     WHERE
-        (a.bytes, a.rows, a.writes) IS DISTINCT FROM (excluded.bytes, excluded.rows, excluded.writes)
+        (a.bytes, a.rows, a.writes, a.leaves)
+        IS DISTINCT FROM (excluded.bytes, excluded.rows, excluded.writes, excluded.leaves)
         OR a.writes_a_minute IS DISTINCT FROM 0
+        OR NOT EXISTS (SELECT FROM before)
 RETURNING a.source_id
 
 -- name: activity
@@ -117,9 +155,9 @@ SELECT
     round(a.writes_a_minute::numeric, 1)::double precision AS writes_a_minute,
     public.source_details_time(a.last_write_at) AS last_write_at,
     (
-        SELECT public.source_details_time(max(l.seen_at))
-        FROM public.source_details_lag AS l
-        WHERE l.source_id = s.id
+        SELECT public.source_details_time(r.counted_at)
+        FROM public.source_details_activity_round AS r
+        WHERE r.source_id = s.id
     ) AS as_of
 FROM public.sources AS s
 LEFT JOIN LATERAL (

@@ -1,3 +1,7 @@
+-- name: search_settings
+-- A search that takes long is given up: somebody may search for anything, at any time.
+SET LOCAL statement_timeout = '3s'
+
 -- name: find_tables
 -- The published tables of all sources whose name, or the name of one of whose columns, contains a text in any case, as a
 -- LIKE pattern: at most `count`, those that are called exactly that (`exact`, in lower case) first. Each with all its

@@ -38,6 +38,8 @@ owed AS (
     WHERE
         -- Older ones are from a time when nobody sent notices.
         f.happened_at > now() - interval '1 day'
+        -- What is deleted with its source is not worth a word; only that this is gone.
+        AND (f.source_id = 0 OR f.kind = 'source' OR s.id IS NOT NULL)
         AND (f.source_id = 0 OR coalesce(s.name, f.facts -> 'items' -> 0 ->> 'name', '') LIKE ANY(w.sources))
     GROUP BY w.name, w.cooldown_s, f.source_id, f.kind
 ),
@@ -61,7 +63,9 @@ made AS (
     -- In one order in every process: two that make the same notices wait for each other, and must not do so crosswise.
     ORDER BY o.webhook, o.source_id, o.kind
     ON CONFLICT (webhook, source_id, kind) WHERE attempts = 0
-    DO UPDATE SET entries = (n.entries || excluded.entries) [:1000]
+    DO UPDATE SET
+        entries = (n.entries || excluded.entries) [greatest(cardinality(n.entries || excluded.entries) - 999, 1):],
+        left_out = n.left_out + greatest(cardinality(n.entries || excluded.entries) - 1000, 0)
     RETURNING n.id
 )
 
@@ -74,6 +78,7 @@ SELECT
 UPDATE public.source_details_notices AS n
 SET
     attempts = n.attempts + 1,
+    tried_at = coalesce(n.tried_at, now()),
     due_at = now() + make_interval(secs => %(claim_s)s)
 WHERE
     n.id IN (
@@ -94,6 +99,7 @@ RETURNING
     (SELECT s.name FROM public.sources AS s WHERE s.id = n.source_id) AS source_name,
     n.kind,
     n.entries,
+    n.left_out,
     n.attempts
 
 -- name: notice_entries
@@ -127,7 +133,7 @@ UPDATE public.source_details_notices AS n
 SET
     last_error = %(error)s,
     due_at = now() + make_interval(secs => least(5 * 2 ^ least(n.attempts, 20), 3600)),
-    gave_up_at = CASE WHEN n.made_at < now() - interval '1 day' THEN now() END
+    gave_up_at = CASE WHEN n.tried_at < now() - interval '1 day' THEN now() END
 WHERE n.id = %(id)s::bigint AND n.attempts = %(attempt)s::int AND n.sent_at IS NULL
 RETURNING n.id
 

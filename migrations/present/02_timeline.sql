@@ -22,7 +22,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT
-        regexp_replace(old_message, '[0-9]+', '', 'g') IS DISTINCT FROM regexp_replace(new_message, '[0-9]+', '', 'g')
+        regexp_replace(old_message, figure, '', 'g') IS DISTINCT FROM regexp_replace(new_message, figure, '', 'g')
+    -- Positions and files of the WAL are hexadecimal.
+    FROM (VALUES ('\m[0-9A-Fa-f/]*[0-9][0-9A-Fa-f/]*\M')) AS of_a (figure)
 $$;
 
 -- What is told of the watched tables. Each column is an expression over the row before (`o`) and after (`n`); of a new
@@ -202,24 +204,33 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT
         format(
-            $telling$INSERT INTO public.source_details_timeline (source_id, kind, facts)
-        SELECT
-            told.source_id,
-            %1$L,
-            jsonb_build_object(
-                'what', told.what,
-                'count', count(*),
-                'items', to_jsonb((array_agg(told.item ORDER BY told.number)) [:20])
-            )
-        FROM (
-            SELECT %2$s AS source_id, %3$s AS what, %4$s AS item, coalesce(n.id, o.id) AS number
-            FROM %6$s
-            WHERE (%5$s) AND (%7$s)
-        ) AS told
-        -- What is deleted with its source is not worth a word.
-        WHERE told.source_id = 0 OR %1$L = 'source'
-            OR EXISTS (SELECT FROM public.sources AS s WHERE s.id = told.source_id)
-        GROUP BY told.source_id, told.what;$telling$,
+            $telling$-- The writer goes on, whatever is missing here: a table, a right, a column that was renamed.
+        BEGIN
+            INSERT INTO public.source_details_timeline (source_id, kind, facts)
+            SELECT
+                told.source_id,
+                %1$L,
+                jsonb_build_object(
+                    'what', told.what,
+                    'count', count(*),
+                    'items', to_jsonb(array_agg(told.item ORDER BY told.place) FILTER (WHERE told.place <= 20))
+                )
+            FROM (
+                SELECT
+                    each.*,
+                    row_number() OVER (PARTITION BY each.source_id, each.what ORDER BY each.number) AS place
+                FROM (
+                    SELECT %2$s AS source_id, %3$s AS what, %4$s AS item, coalesce(n.id, o.id) AS number
+                    FROM %6$s
+                    WHERE (%5$s) AND (%7$s)
+                ) AS each
+            ) AS told
+            WHERE told.source_id IS NOT NULL
+            GROUP BY told.source_id, told.what;
+        EXCEPTION
+            WHEN OTHERS THEN
+                RAISE LOG 'source_details: not told in the timeline: %% (%%)', SQLERRM, SQLSTATE;
+        END;$telling$,
             t.kind, t.source, t.what, t.item, t.is_told, rows_from, is_different
         )
     FROM public.source_details_told AS t

@@ -32,3 +32,30 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The same roles get what the files after 010 made: a service that runs goes on after a migration, before roles.sql is
+-- applied again.
+DO $$
+DECLARE
+    reader record;
+BEGIN
+    FOR reader IN
+        SELECT DISTINCT a.grantee::regrole AS name
+        FROM pg_catalog.pg_class AS c
+        CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
+        WHERE
+            c.oid = 'public.source_details_refresh_state'::regclass
+            AND a.privilege_type = 'SELECT'
+            AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format(
+            'GRANT SELECT, INSERT, DELETE, UPDATE (is_noticed) ON public.source_details_timeline TO %s', reader.name
+        );
+        EXECUTE format(
+            'GRANT SELECT, INSERT, UPDATE, DELETE ON public.source_details_notices, public.source_details_activity, '
+            'public.source_details_activity_round TO %s',
+            reader.name
+        );
+    END LOOP;
+END
+$$;

@@ -36,7 +36,7 @@ _COMMANDS = {
     "test": (__name__, "Run the tests (in a checkout)."),
 }
 # Most tests wait most of the time. Each worker has servers of its own; -n 0: one test at a time.
-_BESIDE = ("-n", "4", "--dist", "loadfile")
+_BESIDE = ("-n", "4", "--dist", "worksteal")
 # What these start must not hear of other installations.
 _OWN_SURROUNDINGS = ("demo", "test", "completion")
 

@@ -323,7 +323,7 @@ class Settings(BaseSettings):
                 held.append(str(password))
         for webhook in self.webhook_list:
             # Whoever knows the path of Slack's URL may write there.
-            held += [webhook.url] + ([webhook.secret] if webhook.secret else [])
+            held += [webhook.url, *webhook.hidden]
         return held + redis_url.secrets(self.redis_url.get_secret_value())
 
 

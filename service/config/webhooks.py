@@ -25,7 +25,7 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     its notices about the same source and kind; what happens meanwhile comes in the next one.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
     url: str
     form: Literal["json", "slack"] = "json"
     secret: str | None = None
@@ -40,6 +40,12 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def host(self) -> str:
         """The host of its URL."""
         return urlsplit(self.url).hostname or ""
+
+    @property
+    def hidden(self) -> list[str]:
+        """The parts of it that nobody may see."""
+        path = urlsplit(self.url).path
+        return [part for part in (path if path.strip("/") else "", self.secret) if part]
 
     @property
     def key(self) -> bytes | None:

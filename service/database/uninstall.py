@@ -20,6 +20,8 @@ def losses(dsn: str) -> list[Loss]:
     """The data that `uninstall` would lose and that cannot be recomputed; empty if there is none."""
     questions = {
         "measurements of replication lag": "SELECT count(*) FROM public.source_details_lag",
+        "entries of timelines": "SELECT count(*) FROM public.source_details_timeline",
+        "notices to webhooks": "SELECT count(*) FROM public.source_details_notices",
         "sources' last syncs": "SELECT count(*) FROM public.source_details_sync_state",
         "tables that have left their publications": (
             "SELECT count(*) FROM public.table_metadata_list WHERE NOT is_published"

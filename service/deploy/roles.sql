@@ -56,7 +56,9 @@ GRANT SELECT, INSERT, UPDATE ON public.source_details_sync_state TO rosetta_serv
 GRANT SELECT, INSERT, UPDATE ON public.source_details_schedule TO rosetta_service;
 GRANT SELECT, UPDATE ON public.source_details_wal_round TO rosetta_service;
 GRANT SELECT, INSERT, DELETE ON public.source_details_lag TO rosetta_service;
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.source_details_activity TO rosetta_service;
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    public.source_details_activity, public.source_details_activity_round
+    TO rosetta_service;
 GRANT INSERT, UPDATE ON public.wal_monitor TO rosetta_service;
 
 -- The timeline, and the notices for webhooks.

@@ -10,6 +10,7 @@ _LARGEST_ID = 2**31 - 1
 _TRUE = {"true", "1", "on", "yes", "y", "t"}
 _FALSE = {"false", "0", "off", "no", "n", "f"}
 _SHOWN = 40
+_LONGEST_NAME = 255
 
 
 def _shown(text: str) -> str:
@@ -52,8 +53,8 @@ def search(name: str, text: str) -> str:
 def something(name: str, text: str | None) -> str:
     """A text that is not empty, without spaces around it. InvalidInputError otherwise."""
     wanted = search(name, text or "").strip()
-    if not wanted:
-        raise InvalidInputError(f"{name} must not be empty", parameter=name)
+    if not 1 <= len(wanted) <= _LONGEST_NAME:
+        raise InvalidInputError(f"{name} must have 1 to {_LONGEST_NAME} characters", parameter=name)
     return wanted
 
 

@@ -35,7 +35,7 @@ async def facts(database: ConfigDatabase, notice: Mapping[str, Any]) -> dict[str
         "kind": notice["kind"],
         "source": {"id": notice["source_id"], "name": notice["source_name"]} if notice["source_id"] else None,
         "entries": entries,
-        "left_out": max(len(notice["entries"]) - len(entries), 0),
+        "left_out": notice["left_out"] + max(len(notice["entries"]) - len(entries), 0),
     }
 
 
@@ -67,7 +67,7 @@ def _slack(said: Mapping[str, Any]) -> str:
     source = said["source"]
     breaking = any(entry["verdict"] == "breaking" for entry in said["entries"])
     title = f"*{_escaped(source['name'] or 'a source that is gone') if source else 'All sources'}*: "
-    title += _TITLES[said["kind"]] + (" (breaking)" if breaking else "")
+    title += _TITLES.get(said["kind"], said["kind"]) + (" (breaking)" if breaking else "")
     lines = [f"• {_escaped(says)}" for entry in said["entries"] for says in entry["says"]]
     if said["left_out"]:
         lines.append(f"and {said['left_out']} earlier entries")

@@ -1,7 +1,8 @@
-"""Posts to a webhook: to an allowed host only, bounded in time and bytes, and never on to where an answer points."""
+"""Posts to a webhook: to an allowed host only, bounded in time, and never on to where an answer points."""
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 
 import httpx
@@ -13,7 +14,7 @@ from service.printable import one_line
 from service.sources.resolver import Resolver
 
 _BUDGET_S = 10.0
-_MOST_BYTES = 4096
+_CONNECT_S = 3.0
 
 
 class Poster:
@@ -30,8 +31,8 @@ class Poster:
         except TimeoutError:
             return f"no answer within {_BUDGET_S:.0f} s"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            # The cause is the server's or the system's own word; httpx may quote the URL, whose path may be a secret.
-            return one_line(f"{webhook.host}: {type(error).__name__}: {_cause(error)}".replace(webhook.url, "the URL"))
+            # The cause is the system's own word: httpx itself may quote the URL, whose path may be a secret.
+            return one_line(f"{webhook.host}: {type(error).__name__}: {_cause(error)}")
 
     async def _post(self, webhook: Webhook, content: bytes, headers: Mapping[str, str]) -> str | None:
         host = webhook.host
@@ -40,27 +41,28 @@ class Poster:
         allowed = [address for address in addresses if self._hosts and self._hosts.allow(host, address)]
         if not allowed:
             return f"ROSETTA_WEBHOOK_HOSTS does not allow {host} ({', '.join(addresses)})"
-        url = httpx.URL(webhook.url)
-        # No variable of the environment sends it by way of another host.
-        async with (
-            httpx.AsyncClient(verify=_tls(), trust_env=False, follow_redirects=False, timeout=_BUDGET_S) as client,
-            client.stream(
-                "POST",
-                url.copy_with(host=allowed[0]),
-                content=content,
-                headers={**headers, "Host": url.netloc.decode(), "User-Agent": "rosetta-source-details"},
-                extensions={"sni_hostname": host},
-            ) as response,
-        ):
-            if response.is_success:
-                return None
-            said = b""
-            async for piece in response.aiter_raw():
-                said += piece
-                if len(said) >= _MOST_BYTES:
-                    break
-            words = one_line(said[:_MOST_BYTES].decode(errors="replace"), 200)
-            return f"{host} answered {response.status_code}{': ' + words if words else ''}"
+        for address in allowed[:-1]:
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await _post_to(address, webhook, content, headers)
+        return await _post_to(allowed[-1], webhook, content, headers)
+
+
+async def _post_to(address: str, webhook: Webhook, content: bytes, headers: Mapping[str, str]) -> str | None:
+    url = httpx.URL(webhook.url)
+    # No variable of the environment sends it by way of another host.
+    async with (
+        httpx.AsyncClient(verify=_tls(), trust_env=False, follow_redirects=False, timeout=_CONNECT_S) as client,
+        client.stream(
+            "POST",
+            url.copy_with(host=address),
+            content=content,
+            headers={**headers, "Host": url.netloc.decode(), "User-Agent": "rosetta-source-details"},
+            extensions={"sni_hostname": webhook.host},
+            timeout=httpx.Timeout(_BUDGET_S, connect=_CONNECT_S),
+        ) as response,
+    ):
+        # Not what it says: many an answer repeats the path, which may be a secret.
+        return None if response.is_success else f"{webhook.host} answered {response.status_code}"
 
 
 @cache

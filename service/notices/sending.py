@@ -23,6 +23,7 @@ _LOOK_AGAIN_S = 1.0
 # Longer than an attempt may take.
 _CLAIM_S = 60
 _AT_ONCE = 4
+_FACTS_S = 20.0
 _PRUNE_AGAIN_S = 3600.0
 
 
@@ -66,9 +67,17 @@ class Notices:
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _send(self, webhook: Webhook, notice: dict[str, Any]) -> None:
-        said = await facts(self._database, notice)
-        content = body(webhook, said)
-        error = await self._poster.post(webhook, content, headers(webhook, said, content, datetime.now(UTC)))
+        try:
+            # Well before the claim is over: another process would send it too.
+            async with asyncio.timeout(_FACTS_S):
+                said = await facts(self._database, notice)
+            content = body(webhook, said)
+            error = await self._poster.post(webhook, content, headers(webhook, said, content, datetime.now(UTC)))
+        except ConfigDatabaseUnavailableError:
+            raise
+        except Exception as failure:
+            # Whatever it is, this notice must not be claimed forever, nor hold up the others.
+            error = f"it cannot be told: {type(failure).__name__}"
         if error is None:
             await self._database.fetch_one("notice_sent", id=notice["id"])
             self._observe(NoticeSent(webhook=webhook.name, kind=notice["kind"], source_id=notice["source_id"]))

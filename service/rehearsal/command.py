@@ -11,6 +11,8 @@ from service.demo.embedded import EmbeddedServerError
 from service.demo.reaper import ReaperError
 from service.rehearsal.rehearse import MigrationFailedError, read, rehearse
 
+_NOT_JUDGED = 3
+
 
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -19,8 +21,8 @@ from service.rehearsal.rehearse import MigrationFailedError, read, rehearse
 def command(file: Path, source: str, is_json: bool) -> int:
     """Apply the migration FILE to a copy of a source's published tables, and say what it does to them.
 
-    The copy is on an embedded server, and made of what the last sync recorded: no row and nothing of the source is
-    touched. The exit code is 1 if a change breaks anybody or the migration fails, so that CI stops.
+    The copy is on an embedded server, and made of what the last sync recorded: nothing of the source is touched. The
+    exit code is 1 if a change breaks anybody, and 3 if the migration cannot be judged (it fails on the copy, say).
 
     \b
     Examples:
@@ -39,23 +41,30 @@ def command(file: Path, source: str, is_json: bool) -> int:
         except MigrationFailedError as error:
             complain(f"rosetta check: {file} fails on the copy: {error}")
             complain("the copy has the published tables with their columns, keys and defaults, and nothing else")
-            return FAILED
+            return _NOT_JUDGED
         except (EmbeddedServerError, ReaperError, ValueError) as error:
             complain(f"rosetta check: {error}")
             return FAILED
         carried = [f"{pipeline['name']} ({', '.join(pipeline['destinations'])})" for pipeline in recorded["pipelines"]]
         if is_json:
-            facts = {"verdict": outcome.verdict, "tables": outcome.tables, "notes": outcome.notes}
+            facts = {
+                "verdict": outcome.verdict,
+                "tables": outcome.tables,
+                "notes": outcome.notes,
+                "doubts": outcome.doubts,
+            }
             show_json(facts | {"pipelines": recorded["pipelines"]})
         else:
             for table in outcome.tables:
                 say(f"{table['table_name']}: {table['verdict']}", *(f"  {sentence}" for sentence in table["says"]))
-            if not outcome.tables:
+            if not outcome.tables and not outcome.doubts:
                 say(f"nothing of what {name} publishes changes")
             elif carried:
                 say(f"carried by {'; '.join(carried)}")
             for note in outcome.notes:
                 complain(f"note: {note}")
-        return FAILED if outcome.verdict == "breaking" else FINE
+            for doubt in outcome.doubts:
+                complain(f"not judged: {doubt}")
+        return {"breaking": FAILED, "unknown": _NOT_JUDGED}.get(outcome.verdict, FINE)
 
     return run("check", work, needs_key=False)

@@ -26,6 +26,8 @@ class Copy:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.notes: list[str] = []
+        # Tables of which the copy says nothing.
+        self.left_out: list[str] = []
         self._why = ""
 
     def make(self, tables: list[dict[str, Any]]) -> None:
@@ -33,9 +35,9 @@ class Copy:
         for table in tables:
             name = table["table_name"]
             if not table.get("replication"):
-                self.notes.append(f"{name} is left out: no sync has seen it")
+                self.left_out.append(f"{name} is left out: no sync has seen it")
             elif not self._try(functools.partial(self._table, table)):
-                self.notes.append(f"{name} is left out: it cannot be made here ({self._why})")
+                self.left_out.append(f"{name} is left out: it cannot be made here ({self._why})")
 
     def publish(self, publication: str, tables: list[dict[str, Any]], owner: Connection | None) -> None:
         """Publishes them as the source does; `owner` is a superuser if it publishes all tables."""
@@ -60,7 +62,7 @@ class Copy:
             if filtered := table["replication"]["row_filter"]:
                 member = sql.SQL("{} WHERE ({})").format(member, _raw(filtered))
             if not self._try(functools.partial(self._connection.execute, member)):
-                self.notes.append(f"{table['table_name']} is not published here ({self._why})")
+                self.left_out.append(f"{table['table_name']} is left out: it cannot be published here ({self._why})")
 
     def _has(self, table: dict[str, Any]) -> bool:
         if not table.get("replication"):

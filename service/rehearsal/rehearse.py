@@ -1,6 +1,7 @@
 """Runs a migration on the copy, and says what it does to each published table."""
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
 
+from service.database.connection import reason
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres
 from service.rehearsal.copy import Copy
@@ -23,7 +25,8 @@ from service.sources.table_names import display
 
 _ROLE = "rehearsal"
 _LIMITS = Limits(60)
-_LONGEST = "60s"
+_LONGEST_S = 120.0
+_BACK = re.compile(r"\b(ROLLBACK|ABORT)\b", re.IGNORECASE)
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 
 
@@ -33,15 +36,19 @@ class MigrationFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a migration does to each table that it changes: `verdict`, sentences. `notes`: what the copy lacks."""
+    """What a migration does to each table that it changes: `verdict`, sentences. `notes`: what the copy lacks.
+
+    `doubts`: why the source may fare otherwise than the copy.
+    """
 
     tables: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
-        """The worst of the verdicts; "compatible" if no table changes."""
-        found = {table["verdict"] for table in self.tables}
+        """The worst of the verdicts; "compatible" if no table changes, and "unknown" if there is a doubt."""
+        found = {table["verdict"] for table in self.tables} | ({"unknown"} if self.doubts else set())
         return next((verdict for verdict in ("breaking", "unknown") if verdict in found), "compatible")
 
 
@@ -52,9 +59,14 @@ async def rehearse(recorded: Mapping[str, Any], migration: str) -> Outcome:
     """
     tables = [msgspec.json.decode(fragment) for fragment in recorded["fragments"]]
     publication = recorded["publication_name"]
+    if "\0" in migration:
+        raise MigrationFailedError("it has a zero byte, where PostgreSQL would stop reading it")
     with Reaper() as reaper:
-        server = Postgres(reaper, "copy", settings={"statement_timeout": _LONGEST})
+        server = Postgres(reaper, "copy", settings={"statement_timeout": "60s"})
         server.start()
+        # What runs there may set its own limits aside.
+        deadline = threading.Timer(_LONGEST_S, server.stop, ["immediate"])
+        deadline.start()
         try:
             own = server.dsn("copy", _ROLE)
             with psycopg.connect(server.dsn(), autocommit=True) as owner:
@@ -70,25 +82,36 @@ async def rehearse(recorded: Mapping[str, Any], migration: str) -> Outcome:
                 else:
                     copy.publish(publication, tables, None)
             before = await _state(own, publication)
-            _apply(own, migration)
+            skipped = _apply(own, migration)
             after = await _state(own, publication)
+        except psycopg.OperationalError as error:
+            raise MigrationFailedError(f"the copy cannot be read after it ({reason(error)})") from None
         finally:
+            deadline.cancel()
             server.stop("immediate")
-    return Outcome(_compared(before, after), copy.notes)
+    doubts = [f"skipped on the copy: {notice}" for notice in skipped] + copy.left_out
+    if _BACK.search(migration):
+        doubts.append("it has a ROLLBACK: what that takes back depends on how the file is run")
+    return Outcome(_compared(before, after), copy.notes, doubts)
 
 
-def _apply(dsn: str, migration: str) -> None:
+def _apply(dsn: str, migration: str) -> list[str]:
+    """What was skipped because the copy lacks it: the source may have it, under that name."""
+    skipped: list[str] = []
+
+    def hear(notice: errors.Diagnostic) -> None:
+        if "skipping" in (notice.message_primary or ""):
+            skipped.append(str(notice.message_primary))
+
+    # There are no rows and no other sessions: what is made concurrently is the same.
+    text = _CONCURRENTLY.sub("", migration)
     with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.add_notice_handler(hear)
         try:
-            connection.execute(migration.encode())
-        except errors.ActiveSqlTransaction as error:
-            # There are no rows and no other sessions: what is made concurrently is the same.
-            less = _CONCURRENTLY.sub("", migration)
-            if less == migration:
-                raise MigrationFailedError(_said(error, migration)) from None
-            _apply(dsn, less)
+            connection.execute(text.encode())
         except psycopg.Error as error:
-            raise MigrationFailedError(_said(error, migration)) from None
+            raise MigrationFailedError(_said(error, text)) from None
+    return skipped
 
 
 def _said(error: psycopg.Error, migration: str) -> str:

@@ -5,8 +5,6 @@ from typing import Any
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError
 
-# The most written of a source.
-MOST_ACTIVE = 10_000
 MOST = 1000
 _SHOWN = ("table_id", "table_name", "bytes", "rows", "writes_a_minute", "last_write_at")
 

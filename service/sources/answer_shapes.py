@@ -12,6 +12,8 @@ from psycopg.rows import DictRow
 _NONE = type(None)
 _LSN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _LARGEST = 2**63 - 1
+# How many tables' activity is asked for: those that are written most.
+MOST_ACTIVE = 10_000
 # Characters. PostgreSQL's longest words here are far shorter.
 _LONGEST_TEXT = 1000
 # PostgreSQL's own limit (https://www.postgresql.org/docs/current/limits.html).
@@ -48,7 +50,7 @@ _SHAPES: dict[str, Mapping[str, Kinds]] = {
         "named_alike": _COUNT, "source_snapshot": _TEXT,
     },
     "remote_tables": {"names": (list,)},
-    "remote_activity": {"tables": _TEXT},
+    "remote_activity": {"tables": _TEXT, "basis": _TEXT},
     "remote_described": {
         "source_snapshot": _TEXT, "schema_name": _TEXT, "relation_name": _TEXT, "key": _TEXT, "unread": _MAYBE_TEXT,
         "fails": _MAYBE_TEXT, "described": _TEXT,
@@ -59,8 +61,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 _Amount = Annotated[int, Meta(ge=0, le=_LARGEST)]
-_Key = Annotated[str, Meta(min_length=1, max_length=_LONGEST_TEXT)]
-_ActiveTable = tuple[_Key, _Amount | None, _Amount | None, _Amount]
+_ActiveTable = tuple[Annotated[str, Meta(min_length=1)], _Amount | None, _Amount | None, _Amount, _Amount]
+# Two quoted names of 63 bytes, each a quote, and a dot.
+_LONGEST_KEY = 2 * (2 * 63 + 2) + 1
 
 
 class _Recorded(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,7 +116,7 @@ def check(name: str, row: DictRow) -> None:
         value = row[column]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{column} is {type(value).__name__}")
-        if name == "remote_activity":
+        if column == "tables":
             _check_activity(str(value))
         elif isinstance(value, str) and column != "described":
             _check_text(column, value)
@@ -135,10 +138,11 @@ def _check_text(column: str, text: str) -> None:
 
 
 def _check_activity(text: str) -> None:
-    for key, *_ in msgspec.json.decode(text, type=list[_ActiveTable]):
-        # A NUL passes through JSON, and not into PostgreSQL.
-        if "\0" in key:
-            raise ValueError("a table's name is none")
+    tables = msgspec.json.decode(text, type=Annotated[list[_ActiveTable], Meta(max_length=MOST_ACTIVE)])
+    keys = {key for key, *_ in tables}
+    # A NUL passes through JSON, and not into PostgreSQL.
+    if len(keys) < len(tables) or any(len(key.encode()) > _LONGEST_KEY or "\0" in key for key in keys):
+        raise ValueError("a table's name is none, or there twice")
 
 
 def check_described(text: bytes) -> None:

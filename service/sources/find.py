@@ -3,7 +3,11 @@
 from collections import Counter, defaultdict
 from typing import Any
 
+from psycopg.rows import DictRow
+
+from service.database.connection import Connection
 from service.database.pool import ConfigDatabase
+from service.database.queries import query
 from service.sources.column_types import type_name
 
 MOST = 200
@@ -19,7 +23,14 @@ async def find(database: ConfigDatabase, text: str, *, most: int = MOST) -> tupl
     """
     wanted = text.lower()
     escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = await database.fetch_all("find_tables", pattern=f"%{escaped}%", exact=wanted, count=most + 1)
+    parameters = {"pattern": f"%{escaped}%", "exact": wanted, "count": most + 1}
+
+    async def ask(connection: Connection) -> list[DictRow]:
+        # Below the pool's own limit, past which the database would count as away.
+        await connection.execute(query("search_settings"), prepare=False)
+        return await (await connection.execute(query("find_tables"), parameters, prepare=False)).fetchall()
+
+    rows = await database.in_transaction(ask)
     shown = rows[:most]
     differences = _differences(shown)
     found = [

@@ -50,8 +50,13 @@ async def told(database: ConfigDatabase, rows: list[dict[str, Any]]) -> list[dic
         if row["kind"] == "schema":
             judged, left = facts["items"][:left], left - len(facts["items"][:left])
             says, verdict = await _schema(database, judged, facts["items"][len(judged) :])
+            if verdict == "compatible" and facts["count"] > len(facts["items"]):
+                # What is not named was not judged.
+                verdict = "unknown"
         else:
-            says = [masked(_SENTENCES[row["kind"]](facts["what"], item)) for item in facts["items"]]
+            # A newer process may tell of what this one has no words for.
+            sentence = _SENTENCES.get(row["kind"], _of_anything)
+            says = [masked(sentence(facts["what"], item)) for item in facts["items"]]
         if facts["count"] > len(facts["items"]):
             says.append(f"and {facts['count'] - len(facts['items'])} more")
         entries.append(
@@ -121,6 +126,10 @@ def _of_reach(what: str, item: Facts) -> str:
 def _of_tables(what: str, item: Facts) -> str:
     words = {"published": "published again", "unpublished": "no longer published"}
     return f"{item['table'] or 'a table without a name'} is {words.get(what, what)}"
+
+
+def _of_anything(what: str, item: Facts) -> str:  # noqa: ARG001  # as the others
+    return what
 
 
 def _of_setting(what: str, item: Facts) -> str:  # noqa: ARG001  # as the others

@@ -7,40 +7,38 @@ may notify, and a figure would change with every check.
 
 import asyncio
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from time import monotonic
 from typing import Any, Literal
 
+import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
+from service.database.connection import reason
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
-from service.sources.activity import MOST_ACTIVE
 from service.sources.address import SourceAddress
+from service.sources.answer_shapes import MOST_ACTIVE
 from service.sources.connections import Connections
 from service.sources.health import IS_SILENT, NO_PUBLICATION, NO_SLOT
-from service.sources.questions import Answers, ask
+from service.sources.questions import Answers, Limits, ask
 from service.sources.slots import is_idle_by_nature, lost, unfit
-from service.sources.source_connection import UnreadableText
-from service.telemetry.events import Observer, WalRound
+from service.sources.source_connection import SourceConnection, UnreadableText
+from service.telemetry.events import Observer, TaskFailed, WalRound
 
 _AT_ONCE = 8
 _TRY_AGAIN_S = 1.0
 # A client confirms now and then. One that lags by this much and has confirmed nothing for a minute is stalled.
 _STALLED_BYTES = 16 * 2**20
 _OF_SLOT = ("confirmed_lsn", "restart_lsn", "wal_status", "safe_wal_size", "inactive_since")
-_QUESTIONS = (
-    "remote_server",
-    "remote_slot",
-    "remote_position",
-    "remote_publication",
-    "remote_holder",
-    "remote_activity",
-)
+_QUESTIONS = ("remote_server", "remote_slot", "remote_position", "remote_publication", "remote_holder")
 # A transaction that holds a slot for so long is no ordinary one.
 _HELD_S = 600
+# Statistics that take longer are not worth it, and are not asked for again for a while.
+_ACTIVITY = Limits(2.0)
+_ACTIVITY_REST_S = 3600.0
 # A reader that was sent all but this has received what there is.
 _SENT_BYTES = 2**20
 # So much WAL before what is confirmed is kept for a transaction, not for the reader, if it is the same for that long.
@@ -131,6 +129,14 @@ def held_by(answers: Answers, restart_before: str | None) -> dict[str, Any] | No
     return {"kind": "hidden"} if holder["is_hidden"] and server and not server["is_standby"] else None
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a source has answered so far."""
+
+    answers: Answers = field(default_factory=Answers)
+    activity: DictRow | None = None
+
+
 class WalMonitoring:
     """Runs until it is cancelled; does nothing if the interval is 0."""
 
@@ -150,6 +156,8 @@ class WalMonitoring:
         self._interval = interval_s
         self._budget = budget_s
         self._disk = disk_bytes
+        # Until when sources that refused to tell of their tables' activity are not asked again.
+        self._activity_rests: dict[int, float] = {}
 
     async def run(self) -> None:
         """Makes each round that no other process has claimed."""
@@ -178,25 +186,21 @@ class WalMonitoring:
         self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
     async def _look(self, address: SourceAddress, before: DictRow) -> bool:
-        parameters = {
-            "publication": address.publication_name, "slot": address.replication_name, "held_s": _HELD_S,
-            "most_active": MOST_ACTIVE,
-        }  # fmt: skip
-        answers = Answers()
+        seen = _Seen()
+        silence: str | None = None
         try:
-            answers, _ = await self._connections.use(
+            await self._connections.use(
                 address,
-                functools.partial(ask, names=_QUESTIONS, parameters=parameters, limits=self._connections.limits),
-                budget_s=self._budget,
+                functools.partial(self._ask, address=address, seen=seen),
+                budget_s=self._budget + 2 * _ACTIVITY.statement_timeout_s,
             )
-            state = judge(answers, before["confirmed_lsn"])
         except SourceUnreachableError as error:
-            state = State("ERROR", error.message)
+            silence = error.message
+        answers = seen.answers
+        # What it answered before it fell silent is true.
+        is_heard = bool(answers.rows or answers.refused)
+        state = judge(answers, before["confirmed_lsn"]) if is_heard else State("ERROR", silence)
         held = held_by(answers, before["restart_lsn"])
-        active = answers.one("remote_activity")
-        # Names that nobody can read could not be told apart.
-        if active is not None and not isinstance(active["tables"], UnreadableText):
-            await self._database.fetch_all("record_activity", id=address.id, tables=active["tables"])
         await self._database.fetch_one(
             "record_wal",
             id=address.id,
@@ -208,4 +212,32 @@ class WalMonitoring:
             held_by=held and Json(held),
             **measured(answers),
         )
+        if seen.activity is not None:
+            await self._record_activity(address.id, seen.activity)
         return state.message is not None
+
+    async def _ask(self, connection: SourceConnection, address: SourceAddress, seen: "_Seen") -> None:
+        parameters = {
+            "publication": address.publication_name, "slot": address.replication_name, "held_s": _HELD_S,
+            "most_active": MOST_ACTIVE,
+        }  # fmt: skip
+        seen.answers = await ask(connection, _QUESTIONS, parameters, self._connections.limits)
+        if monotonic() < self._activity_rests.get(address.id, 0):
+            return
+        # On its own: what it costs a source of many tables must take nothing else with it.
+        found = await ask(connection, ["remote_activity"], parameters, _ACTIVITY)
+        if found.refused:
+            self._activity_rests[address.id] = monotonic() + _ACTIVITY_REST_S
+        row = found.one("remote_activity")
+        # Names that nobody can read could not be told apart.
+        if row is not None and not isinstance(row["tables"], UnreadableText):
+            seen.activity = row
+
+    async def _record_activity(self, source_id: int, row: DictRow) -> None:
+        try:
+            await self._database.fetch_all(
+                "record_activity", id=source_id, tables=row["tables"], basis=str(row["basis"])
+            )
+        except psycopg.Error as error:
+            # A right that is missing, or an answer that cannot be recorded: the other sources are looked at.
+            self._observe(TaskFailed(task=f"activity {source_id}", reason=reason(error)))

@@ -89,7 +89,7 @@ async def test_migration_is_judged_on_a_copy(
     assert "fails on the copy: cannot alter type of a column" in rosetta("check", migration, "--source", "shop").stderr
     migration.write_text("ALTER TABLE lines ADD COLUMN extra int;\nALTER TABLE missing ADD COLUMN x int;")
     failing = rosetta("check", migration, "--source", "shop")
-    assert (failing.returncode, failing.stdout) == (1, "")
+    assert (failing.returncode, failing.stdout) == (3, "")
     assert 'fails on the copy: relation "missing" does not exist' in failing.stderr
     migration.write_text("SELECT 1;\nALTER TABLE lines ADD COLUMN;")
     assert "fails on the copy: line 2: syntax error" in rosetta("check", migration, "--source", "shop").stderr
@@ -111,7 +111,7 @@ async def test_migration_and_source_have_no_right_outside_the_copy(
     ):
         migration.write_text(harm)
         refused = rosetta("check", migration, "--source", "shop")
-        assert refused.returncode == 1
+        assert refused.returncode == 3
         assert "permission denied" in refused.stderr or "must be" in refused.stderr, refused.stderr
     assert not (tmp_path / "harm").exists()
     config.execute(
@@ -123,7 +123,8 @@ async def test_migration_and_source_have_no_right_outside_the_copy(
     migration.write_text("CREATE TABLE added (id int PRIMARY KEY)")
     sly = rosetta("check", migration, "--source", "shop")
     assert not (tmp_path / "harm").exists()
-    assert (sly.returncode, sly.stdout) == (0, "added: compatible\n  added is published\n"), sly.stderr
+    assert "not judged: orders is left out: it cannot be made here (syntax error" in sly.stderr
+    assert (sly.returncode, sly.stdout) == (3, "added: compatible\n  added is published\n")
 
 
 def test_what_is_missing_is_told(config: Sql, rosetta: Command, tmp_path: Path) -> None:
@@ -139,5 +140,40 @@ def test_what_is_missing_is_told(config: Sql, rosetta: Command, tmp_path: Path) 
     assert "it is not UTF-8" in rosetta("check", migration, "--source", "shop").stderr
     migration.write_text("SELECT 1")
     left_out = rosetta("check", migration, "--source", "shop")
-    assert left_out.returncode == 0
-    assert left_out.stderr == "note: old is left out: no sync has seen it\n"
+    assert (left_out.returncode, left_out.stderr) == (3, "not judged: old is left out: no sync has seen it\n")
+
+
+@pytest.mark.parametrize(
+    ("migration", "says"),
+    [
+        ("ALTER TABLE orders DROP CONSTRAINT IF EXISTS pk_orders", "not judged: skipped on the copy: constraint"),
+        ("DROP TABLE IF EXISTS old", 'not judged: skipped on the copy: table "old" does not exist, skipping'),
+        ("SELECT 1\0; ALTER TABLE orders DROP COLUMN v", "zero byte"),
+        ("ALTER TABLE orders DROP COLUMN id; ROLLBACK", "not judged: it has a ROLLBACK"),
+        ("ALTER ROLE rehearsal PASSWORD 'other'", "the copy cannot be read after it"),
+    ],
+)
+async def test_what_the_copy_cannot_know_is_not_judged(
+    service: Service, config: Sql, shop: Sql, shop_dsn: str, rosetta: Command, tmp_path: Path, migration: str, says: str
+) -> None:
+    """A wrong verdict is worse than none. The exit code is that of neither verdict."""
+    shop.execute("CREATE TABLE orders (id int, v text, CONSTRAINT pk_orders PRIMARY KEY (id))")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE orders")
+    await service.sync(add_source(config, shop_dsn, name="shop"))
+    file = tmp_path / "42.sql"
+    file.write_text(migration)
+    told = rosetta("check", file, "--source", "shop")
+    assert told.returncode == 3, told.stdout + told.stderr
+    assert says in told.stderr
+
+
+async def test_what_is_made_concurrently_beside_a_transaction_is_made_once(
+    service: Service, config: Sql, published: Sql, shop_dsn: str, rosetta: Command, tmp_path: Path
+) -> None:
+    """A file may commit first, and then make an index that no transaction may make."""
+    assert published
+    await service.sync(add_source(config, shop_dsn, name="shop"))
+    file = tmp_path / "42.sql"
+    file.write_text("BEGIN; ALTER TABLE orders ADD COLUMN x int; COMMIT; CREATE INDEX CONCURRENTLY ON orders (x);")
+    told = rosetta("check", file, "--source", "shop")
+    assert (told.returncode, told.stdout) == (0, "orders: compatible\n  x is added\n"), told.stderr

@@ -1,5 +1,6 @@
 """The activity of tables, from the statistics that a source keeps anyway, once per round of the WAL monitor."""
 
+import asyncio
 import html
 import json
 import re
@@ -8,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from service.sources.activity import MOST_ACTIVE
 from service.sources.address import SourceAddress
-from service.sources.answer_shapes import check
+from service.sources.answer_shapes import MOST_ACTIVE, check
 from service.sources.questions import Limits, ask
-from service.telemetry.events import Evicted, WalRound
+from service.telemetry.events import Evicted, TaskFailed, WalRound
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
@@ -74,8 +74,8 @@ async def test_writes_rows_and_size_are_those_of_the_source(
     published.execute("INSERT INTO parts SELECT n FROM generate_series(1, 10) AS n")
     published.execute("VACUUM ANALYZE orders")
     flush(published)
-    # The round before was a minute ago.
-    config.execute("UPDATE source_details_lag SET seen_at = seen_at - interval '60 s'")
+    # The count before was a minute ago; rounds in between that were refused are no counts.
+    config.execute("UPDATE source_details_activity_round SET counted_at = now() - interval '60 s'")
     await look()
     second = await known(service, source)
     assert list(second) == ["orders", "part_1", "quiet"]
@@ -192,12 +192,74 @@ async def test_looking_waits_for_no_session_that_alters_a_table(
 
 @pytest.mark.parametrize(
     "tables",
-    ["{}", "no", "[[]]", '[["a", 1, 2]]', '[["a", 1, 2, null]]', '[["a", -1, 2, 3]]', '[["a\\u0000", 1, 2, 3]]',
-     '[["", 1, 2, 3]]',
-     '[["a", 1e99, 2, 3]]', '[["a", 9223372036854775808, 2, 3]]', f'[["{"a" * 1001}", 1, 2, 3]]'],
+    [
+        "{}", "no", "[[]]", '[["a", 1, 2, 3]]', '[["a", 1, 2, null, 4]]', '[["a", -1, 2, 3, 4]]', '[["", 1, 2, 3, 4]]',
+        '[["a\\u0000", 1, 2, 3, 4]]', '[["a", 1e99, 2, 3, 4]]', '[["a", 9223372036854775808, 2, 3, 4]]',
+        f'[["{"ä" * 129}", 1, 2, 3, 4]]', '[["a", 1, 2, 3, 4], ["a", 1, 2, 3, 4]]',
+        json.dumps([[str(n), 1, 2, 3, 4] for n in range(10_001)]),
+    ],
+    ids=range(13),
 )  # fmt: skip
 def test_answer_that_is_none_is_refused(tables: str) -> None:
-    """Whatever listens there may answer anything."""
-    check("remote_activity", {"tables": '[["a", null, null, 3]]'})
+    """Whatever listens there may answer anything: twice the same table, or a million of them."""
+    check("remote_activity", {"tables": '[["a", null, null, 3, 4]]', "basis": "x"})
     with pytest.raises(ValueError, match=r"."):
-        check("remote_activity", {"tables": tables})
+        check("remote_activity", {"tables": tables, "basis": "x"})
+
+
+async def test_two_rounds_at_once_do_not_deadlock(service: Service, config: Sql) -> None:
+    """A round that takes longer than its interval overlaps the next. Nor does a deleted source end a round."""
+    source = add_source(config)
+    names = [f"t{n}" for n in range(300)]
+
+    async def record(order: list[str], writes: int) -> None:
+        tables = json.dumps([[name, None, None, writes, 1] for name in order])
+        await service.runtime.database.fetch_all("record_activity", id=source, tables=tables, basis="x")
+
+    await record(names, 0)
+    for turn in range(1, 10):
+        await asyncio.gather(record(names, turn), record(names[::-1], turn))
+    config.execute("DELETE FROM sources")
+    await record(names, 99)
+    assert config.execute("SELECT FROM source_details_activity").fetchall() == []
+
+
+async def test_partition_that_is_attached_was_not_written(
+    watched: tuple[Service, Round], config: Sql, shop: Sql, shop_dsn: str
+) -> None:
+    """Nor do counts of another server, or from before a restart, compare with those of this one."""
+    service, look = watched
+    if shop.info.server_version < 130000:
+        pytest.skip("no publish_via_partition_root")
+    shop.execute("CREATE TABLE parts (id int) PARTITION BY RANGE (id)")
+    shop.execute("CREATE TABLE low (id int)")
+    shop.execute("CREATE PUBLICATION rosetta FOR TABLE parts WITH (publish_via_partition_root = true)")
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    await look()
+    shop.execute("INSERT INTO low SELECT n FROM generate_series(1, 50) AS n")
+    shop.execute("ALTER TABLE parts ATTACH PARTITION low FOR VALUES FROM (1) TO (100)")
+    flush(shop)
+    await look()
+    parts = (await known(service, source))["parts"]
+    assert (parts["writes_a_minute"], parts["last_write_at"]) == (None, None)
+    config.execute("UPDATE source_details_activity_round SET basis = 'another'")
+    shop.execute("INSERT INTO parts VALUES (51)")
+    flush(shop)
+    await look()
+    parts = (await known(service, source))["parts"]
+    assert (parts["writes_a_minute"], parts["last_write_at"]) == (None, None)
+
+
+async def test_activity_that_cannot_be_recorded_costs_nothing_else(
+    watched: tuple[Service, Round], config: Sql, published: Sql, shop_dsn: str
+) -> None:
+    """A right is missing, say: the slot's state of this and the other sources is recorded all the same."""
+    service, look = watched
+    assert published
+    sources = [add_source(config, shop_dsn), add_source(config, shop_dsn)]
+    config.execute("REVOKE ALL ON source_details_activity FROM rosetta_service")
+    await look()
+    rows = config.execute("SELECT source_id FROM wal_monitor ORDER BY source_id").fetchall()
+    assert [row["source_id"] for row in rows] == sources
+    assert {event.task for event in service.events.of(TaskFailed)} == {f"activity {source}" for source in sources}

@@ -135,16 +135,60 @@ async def test_many_changes_at_once_are_one_entry(service: Service, config: Sql)
         assert entry["says"] == [f"table_{n:04} is added" for n in range(1, 21)] + ["and 280 more"]
 
 
-async def test_source_that_goes_takes_its_tables_without_a_word(service: Service, config: Sql) -> None:
-    """Everything below it is deleted in the same statement; only that it was removed is worth an entry."""
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DROP TABLE source_details_timeline",
+        "ALTER TABLE source_details_timeline RENAME COLUMN facts TO others",
+        "CREATE UNIQUE INDEX ON source_details_timeline (id); ALTER TABLE source_details_timeline ALTER id RESTART",
+        "ALTER TABLE destinations RENAME COLUMN name TO title",
+    ],
+)
+def test_writer_goes_on_whatever_is_missing_of_the_timeline(config: Sql, harm: str) -> None:
+    """After a partial restore, with a sequence behind its rows, beside a column that was renamed."""
     source = add_source(config, name="shop")
-    add_table(config, source)
     add_pipeline(config, source, "lake")
-    before = config.execute("SELECT count(*) AS n FROM source_details_timeline").fetchall()[0]["n"]
+    config.execute(harm.encode())
+    with config.transaction():
+        config.execute("UPDATE sources SET pg_port = 2")
+        config.execute("UPDATE pipelines SET status = 'START'")
+        config.execute("UPDATE pipelines_destination SET is_error = true")
+        config.execute("DELETE FROM pipelines_destination")
+        config.execute("INSERT INTO pipelines (name, source_id) VALUES ('other', %s)", (source,))
+        add_table(config, source)
     config.execute("DELETE FROM sources")
-    told_then = config.execute("SELECT kind, facts ->> 'what' AS what FROM source_details_timeline ORDER BY id")
-    assert told_then.fetchall()[before:] == [{"kind": "source", "what": "removed"}]
-    assert (await service.client.get(f"/api/v1/sources/{source}/timeline")).status_code == 404
+
+
+def test_serializable_writers_do_not_meet_because_of_the_timeline(config: Sql, config_dsn: str) -> None:
+    """An entry is made of the changed rows alone: another table that it read would be this transaction's read."""
+    source = add_source(config)
+    config.execute("INSERT INTO wal_monitor (source_id) VALUES (%s)", (source,))
+    with connect(config_dsn) as other:
+        for connection in (config, other):
+            connection.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+        other.execute("SELECT status FROM wal_monitor")
+        config.execute("UPDATE wal_monitor SET status = 'ERROR'")
+        other.execute("UPDATE sources SET pg_port = 9")
+        config.execute("COMMIT")
+        other.execute("COMMIT")
+
+
+async def test_what_was_not_named_was_not_judged(service: Service, config: Sql, published: Sql, shop_dsn: str) -> None:
+    """Of many versions in one statement the first twenty are named: the others may break anybody."""
+    for number in range(20):
+        published.execute(f"CREATE TABLE table_{number:02} (id int PRIMARY KEY)".encode())
+    source = add_source(config, shop_dsn)
+    await service.sync(source)
+    for number in range(20):
+        published.execute(f"ALTER TABLE table_{number:02} ADD COLUMN came text".encode())
+    await service.sync(source)
+    published.execute("ALTER TABLE orders ADD COLUMN came text")
+    for number in range(20):
+        published.execute(f"ALTER TABLE table_{number:02} ADD COLUMN more text".encode())
+    await service.sync(source)
+    later, sooner = await told(service, source, kind="schema")
+    assert (sooner["count"], sooner["verdict"]) == (20, "compatible")
+    assert (later["count"], later["says"][-1], later["verdict"]) == (21, "and 1 more", "unknown")
 
 
 async def test_what_is_rolled_back_is_not_told(config: Sql, service: Service) -> None:
