@@ -136,7 +136,10 @@ def test_uninstalling_says_what_is_lost_and_asks(
     config.execute("INSERT INTO source_details_lag (source_id, lag_bytes) VALUES (%s, 1)", (source,))
     assert run("--uninstall") == 1
     out, error = capsys.readouterr()
-    assert out.splitlines() == ["will be lost: 1 measurements of replication lag"]
+    assert out.splitlines() == [
+        "will be lost: 1 measurements of replication lag",
+        "will be lost: 1 entries of timelines",
+    ]
     assert error.startswith("rosetta migrate: nothing was removed")
     assert run("--check") == 0
     assert run("--uninstall", "--yes") == 0

@@ -162,7 +162,8 @@ async def test_notice_is_given_up_after_a_day(start: Start, config: Sql) -> None
         service = await telling(start, to(ops, kinds=["source"]))
         config.execute(
             "INSERT INTO source_details_notices "
-            "(webhook, source_id, kind, entries, made_at, due_at, attempts, tried_at) VALUES ('ops', 1, 'source', '{}', now() - interval '2 days', now(), 30, now() - interval '25 hours')"
+            "(webhook, source_id, kind, entries, made_at, due_at, attempts, tried_at) "
+            "VALUES ('ops', 1, 'source', '{}', now() - interval '2 days', now(), 30, now() - interval '25 hours')"
         )
         await service.events.until(NoticeFailed)
         assert fates(config) == ["given up"]
