@@ -35,8 +35,6 @@ _COMMANDS = {
     "demo": ("service.demo.command", "Run the whole product on embedded servers."),
     "test": (__name__, "Run the tests (in a checkout)."),
 }
-# Most tests wait most of the time. Each worker has servers of its own; -n 0: one test at a time.
-_BESIDE = ("-n", "4", "--dist", "worksteal")
 # What these start must not hear of other installations.
 _OWN_SURROUNDINGS = ("demo", "test", "completion")
 
@@ -89,13 +87,12 @@ def rosetta(context: click.Context) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
-    """Run the tests with pytest, which gets the arguments; several at once (-n 0: one after the other)."""
+    """Run the tests with pytest, which gets the arguments."""
     project = Path(service.__file__).resolve().parent.parent
     if not (project / "tests").is_dir():
         complain("rosetta test: the tests are in the source checkout, not in the installed package")
         return FAILED
-    command = [sys.executable, "-m", "pytest", *_BESIDE, *arguments]
-    return subprocess.run(command, cwd=project, check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode
 
 
 def main() -> int:
