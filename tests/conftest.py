@@ -1,6 +1,8 @@
 """Options and shared fixtures."""
 
+import importlib
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -10,6 +12,13 @@ from tests.simulation.mutants import MUTANTS
 if name := os.environ.get("MUTANT"):
     # Whether a test notices that a guard is gone: MUTANT='store without a lease' bin/test tests/pages
     MUTANTS[name].apply()
+
+# Schemathesis' plugin imports these at the end of a run, and pytest parses them to rewrite their assertions. CPython 3.11
+# fails with "AST constructor recursion depth mismatch" if the garbage collector formats a traceback, which parses too,
+# in the middle of that: here nothing has failed yet.
+for _name in ("allure", "html.writer", "junitxml"):
+    with suppress(ImportError):
+        importlib.import_module(f"schemathesis.reporting.{_name}")
 
 # For the tests themselves: what they change, which browser and Python they use.
 _OURS = (
