@@ -13,9 +13,9 @@ if name := os.environ.get("MUTANT"):
     # Whether a test notices that a guard is gone: MUTANT='store without a lease' bin/test tests/pages
     MUTANTS[name].apply()
 
-# Schemathesis' plugin imports these at the end of a run, and pytest parses them to rewrite their assertions. CPython 3.11
-# fails with "AST constructor recursion depth mismatch" if the garbage collector formats a traceback, which parses too,
-# in the middle of that: here nothing has failed yet.
+# Schemathesis' plugin imports these at the end of a run, and pytest parses them to rewrite their assertions. CPython
+# 3.11 fails with "AST constructor recursion depth mismatch" if the garbage collector formats a traceback, which parses
+# too, in the middle of that: here nothing has failed yet.
 for _name in ("allure", "html.writer", "junitxml"):
     with suppress(ImportError):
         importlib.import_module(f"schemathesis.reporting.{_name}")
