@@ -6,23 +6,9 @@ WITH RECURSIVE
 -- include: published_relations
 
 counted AS (
-    SELECT
-        m.oid,
-        leaf.oid AS leaf
+    SELECT m.oid, coalesce(b.oid, m.oid) AS leaf
     FROM published AS m
-    CROSS JOIN LATERAL (
-        WITH RECURSIVE own AS (
-            SELECT m.oid
-            UNION ALL
-            SELECT i.inhrelid
-            FROM own AS o
-            INNER JOIN pg_catalog.pg_class AS parent ON parent.oid = o.oid AND parent.relkind = 'p'
-            INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = o.oid
-        )
-
-        SELECT o.oid
-        FROM own AS o
-    ) AS leaf
+    LEFT JOIN below AS b ON b.root = m.oid
 ),
 
 summed AS (

@@ -12,28 +12,16 @@ SELECT
 FROM public.sources AS s
 LEFT JOIN LATERAL (
     SELECT either.*
-    FROM (
-        (
-            SELECT own.*
-            FROM public.source_details_timeline AS own
-            WHERE
-                own.source_id = s.id
-                AND own.id < coalesce(%(before)s::bigint, 9223372036854775807)
-                AND (%(kind)s::text IS NULL OR own.kind = %(kind)s::text)
-            ORDER BY own.id DESC
-            LIMIT %(count)s::int
-        )
-        UNION ALL
-        (
-            SELECT everyone.*
-            FROM public.source_details_timeline AS everyone
-            WHERE
-                everyone.source_id = 0
-                AND everyone.id < coalesce(%(before)s::bigint, 9223372036854775807)
-                AND (%(kind)s::text IS NULL OR everyone.kind = %(kind)s::text)
-            ORDER BY everyone.id DESC
-            LIMIT %(count)s::int
-        )
+    FROM (VALUES (s.id), (0)) AS whose (source_id)
+    CROSS JOIN LATERAL (
+        SELECT t.*
+        FROM public.source_details_timeline AS t
+        WHERE
+            t.source_id = whose.source_id
+            AND t.id < coalesce(%(before)s::bigint, 9223372036854775807)
+            AND (%(kind)s::text IS NULL OR t.kind = %(kind)s::text)
+        ORDER BY t.id DESC
+        LIMIT %(count)s::int
     ) AS either
     ORDER BY either.id DESC
     LIMIT %(count)s::int

@@ -322,7 +322,7 @@ class Settings(BaseSettings):
             if password:
                 held.append(str(password))
         for webhook in self.webhook_list:
-            # Whoever knows the path of Slack's URL may write there.
+            # The path of Slack's URL is a secret: anybody who has it can post.
             held += [webhook.url, *webhook.hidden]
         return held + redis_url.secrets(self.redis_url.get_secret_value())
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,13 +11,13 @@ from msgspec import Meta
 
 from service.config.allowed_hosts import AllowedHosts
 
-KINDS = ("schema", "tables", "state", "reach", "pipeline", "destination", "source", "setting")
 _MOST = 20
 _URL = re.compile(r"https?://[^\s@/?#]+(/[^\s#]*)?")
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how such a secret begins
 _SHORTEST_KEY = 24
 
 Kind = Literal["schema", "tables", "state", "reach", "pipeline", "destination", "source", "setting"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

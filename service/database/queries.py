@@ -51,6 +51,13 @@ def _complete(name: str, version: int) -> str:
     return _INCLUDE.sub(part, _texts()[name])
 
 
+def escaped_like(text: str) -> str:
+    """The text as a part of a LIKE pattern, in which each of its characters stands for itself."""
+    for special in "\\%_":
+        text = text.replace(special, f"\\{special}")
+    return text
+
+
 @cache
 def query(name: str, version: int = NEWEST) -> str:
     """The statement called `name` for a server of that major version, ready to be executed. KeyError if there is none.

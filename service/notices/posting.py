@@ -14,7 +14,7 @@ from service.printable import one_line
 from service.sources.resolver import Resolver
 
 _BUDGET_S = 10.0
-_CONNECT_S = 3.0
+_TIMEOUT = httpx.Timeout(_BUDGET_S, connect=3.0)
 
 
 class Poster:
@@ -51,14 +51,13 @@ async def _post_to(address: str, webhook: Webhook, content: bytes, headers: Mapp
     url = httpx.URL(webhook.url)
     # No variable of the environment sends it by way of another host.
     async with (
-        httpx.AsyncClient(verify=_tls(), trust_env=False, follow_redirects=False, timeout=_CONNECT_S) as client,
+        httpx.AsyncClient(verify=_tls(), trust_env=False, follow_redirects=False, timeout=_TIMEOUT) as client,
         client.stream(
             "POST",
             url.copy_with(host=address),
             content=content,
             headers={**headers, "Host": url.netloc.decode(), "User-Agent": "rosetta-source-details"},
             extensions={"sni_hostname": webhook.host},
-            timeout=httpx.Timeout(_BUDGET_S, connect=_CONNECT_S),
         ) as response,
     ):
         # Not what it says: many an answer repeats the path, which may be a secret.

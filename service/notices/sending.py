@@ -14,6 +14,7 @@ from psycopg.types.json import Json
 
 from service.config.webhooks import KINDS, Webhook
 from service.database.pool import ConfigDatabase
+from service.database.queries import escaped_like
 from service.errors import ConfigDatabaseUnavailableError
 from service.notices.messages import body, facts, headers
 from service.notices.posting import Poster
@@ -39,7 +40,7 @@ class Notices:
             {
                 "name": webhook.name,
                 "kinds": webhook.kinds or list(KINDS),
-                "sources": [_like(pattern) for pattern in webhook.sources] or ["%"],
+                "sources": [escaped_like(pattern).replace("*", "%") for pattern in webhook.sources] or ["%"],
                 "cooldown_s": webhook.cooldown_s,
             }
             for webhook in webhooks
@@ -84,9 +85,3 @@ class Notices:
         else:
             await self._database.fetch_one("notice_failed", id=notice["id"], attempt=notice["attempts"], error=error)
             self._observe(NoticeFailed(webhook=webhook.name, kind=notice["kind"], reason=error))
-
-
-def _like(pattern: str) -> str:
-    for special in "\\%_":
-        pattern = pattern.replace(special, f"\\{special}")
-    return pattern.replace("*", "%")

@@ -7,7 +7,7 @@ from psycopg.rows import DictRow
 
 from service.database.connection import Connection
 from service.database.pool import ConfigDatabase
-from service.database.queries import query
+from service.database.queries import escaped_like, query
 from service.sources.column_types import type_name
 
 MOST = 200
@@ -22,8 +22,7 @@ async def find(database: ConfigDatabase, text: str, *, most: int = MOST) -> tupl
     form of the same table among these. ConfigDatabaseUnavailableError.
     """
     wanted = text.lower()
-    escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    parameters = {"pattern": f"%{escaped}%", "exact": wanted, "count": most + 1}
+    parameters = {"pattern": f"%{escaped_like(wanted)}%", "exact": wanted, "count": most + 1}
 
     async def ask(connection: Connection) -> list[DictRow]:
         # Below the pool's own limit, past which the database would count as away.
