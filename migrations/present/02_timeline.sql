@@ -139,61 +139,46 @@ VALUES
         '''changed''',
         'jsonb_build_object(''name'', coalesce(n.config_key, o.config_key), ''old'', o.config_value, ''new'', n.config_value)',
         'true'
-    ),
-    (
-        'table_metadata_list', 'tables', 'coalesce(n.source_id, o.source_id)',
-        $$
-            CASE
-                WHEN o.id IS NULL THEN 'added'
-                WHEN n.id IS NULL THEN 'removed'
-                WHEN n.is_published THEN 'published'
-                ELSE 'unpublished'
-            END
-        $$,
-        'jsonb_build_object(''id'', coalesce(n.id, o.id), ''table'', coalesce(n.table_name, o.table_name))',
-        'o.is_published IS DISTINCT FROM n.is_published'
-    ),
-    (
-        'source_details_other_tables', 'tables', 'coalesce(n.source_id, o.source_id)',
-        $$
-            CASE
-                WHEN o.id IS NULL THEN 'added'
-                WHEN n.id IS NULL THEN 'removed'
-                WHEN n.is_published THEN 'published'
-                ELSE 'unpublished'
-            END
-        $$,
-        'jsonb_build_object(''id'', coalesce(n.id, o.id), ''table'', coalesce(n.table_name, o.table_name))',
-        'o.is_published IS DISTINCT FROM n.is_published'
-    ),
-    (
-        'history_schema_evolution', 'schema',
-        '(SELECT t.source_id FROM public.table_metadata_list AS t WHERE t.id = n.table_metadata_list_id)',
-        '''changed''',
+    )
+-- Tables and their versions: the platform's, and ours of the other schemas.
+UNION ALL
+SELECT
+    listed.table_name,
+    'tables',
+    'coalesce(n.source_id, o.source_id)',
+    $$
+        CASE
+            WHEN o.id IS NULL THEN 'added'
+            WHEN n.id IS NULL THEN 'removed'
+            WHEN n.is_published THEN 'published'
+            ELSE 'unpublished'
+        END
+    $$,
+    'jsonb_build_object(''id'', coalesce(n.id, o.id), ''table'', coalesce(n.table_name, o.table_name))',
+    'o.is_published IS DISTINCT FROM n.is_published'
+FROM (VALUES ('table_metadata_list'), ('source_details_other_tables')) AS listed (table_name)
+UNION ALL
+SELECT
+    versions.table_name,
+    'schema',
+    format('(SELECT t.source_id FROM public.%I AS t WHERE t.id = n.table_metadata_list_id)', versions.parent),
+    $$'changed'$$,
+    format(
         $$
             jsonb_build_object(
                 'id', n.table_metadata_list_id,
-                'table',
-                (SELECT t.table_name FROM public.table_metadata_list AS t WHERE t.id = n.table_metadata_list_id),
+                'table', (SELECT t.table_name FROM public.%I AS t WHERE t.id = n.table_metadata_list_id),
                 'version', n.version_schema
             )
         $$,
-        'o.id IS NULL AND n.version_schema > 1'
+        versions.parent
     ),
-    (
-        'source_details_other_versions', 'schema',
-        '(SELECT t.source_id FROM public.source_details_other_tables AS t WHERE t.id = n.table_metadata_list_id)',
-        '''changed''',
-        $$
-            jsonb_build_object(
-                'id', n.table_metadata_list_id,
-                'table',
-                (SELECT t.table_name FROM public.source_details_other_tables AS t WHERE t.id = n.table_metadata_list_id),
-                'version', n.version_schema
-            )
-        $$,
-        'o.id IS NULL AND n.version_schema > 1'
-    );
+    'o.id IS NULL AND n.version_schema > 1'
+FROM (
+    VALUES
+        ('history_schema_evolution', 'table_metadata_list'),
+        ('source_details_other_versions', 'source_details_other_tables')
+) AS versions (table_name, parent);
 
 -- The statement that makes the entries of a table's rows: for a trigger function's text. NULL if nothing of it is told.
 CREATE OR REPLACE FUNCTION public.source_details_telling(
