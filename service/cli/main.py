@@ -87,12 +87,18 @@ def rosetta(context: click.Context) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
-    """Run the tests with pytest, which gets the arguments."""
+    """Run the tests with pytest, which gets the arguments. All of them run two at a time, those of a file in turn."""
     project = Path(service.__file__).resolve().parent.parent
     if not (project / "tests").is_dir():
         complain("rosetta test: the tests are in the source checkout, not in the installed package")
         return FAILED
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=project, check=False).returncode
+    together = () if any(_selects(project, argument) for argument in arguments) else ("-n", "2", "--dist", "loadfile")
+    return subprocess.run([sys.executable, "-m", "pytest", *together, *arguments], cwd=project, check=False).returncode
+
+
+def _selects(project: Path, argument: str) -> bool:
+    """Whether pytest runs a part of the tests, or in a way of its own: a second process with servers does not pay."""
+    return argument.startswith(("-n", "-m", "-k", "--pdb")) or (project / argument.partition("::")[0]).exists()
 
 
 def main() -> int:
