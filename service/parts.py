@@ -6,6 +6,7 @@ from service.cache.store import Cache
 from service.config.settings import Settings
 from service.database.pool import ConfigDatabase
 from service.pages.details import Pages
+from service.pages.fragments import KeptFragments
 from service.pages.memory import Memory
 from service.sources.connections import ConnectionOptions, Connections
 from service.sources.overview import Overview
@@ -59,6 +60,7 @@ class Parts:
             self.database,
             self.cache,
             Memory(settings.memory_cache_mb * _MIB, settings.stale_if_error_s),
+            KeptFragments(settings.memory_cache_mb * _MIB),
             self.publications,
             observer,
             ttl_s=settings.cache_ttl_s,

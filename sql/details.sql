@@ -1,8 +1,10 @@
 -- name: details
--- One source's page as finished bytes, and the names of its published tables, in one round trip. Exact at its own
--- snapshot: the stored rows if the log does not name the source and belongs to these very rows, the live rows
+-- One source's page as finished bytes in pieces, and the names of its published tables, in one round trip. Exact at its
+-- own snapshot: the stored rows if the log does not name the source and belongs to these very rows, the live rows
 -- otherwise. Only one of the two branches runs (one-time filters). No row for an unknown id.
 -- names: the tables that the source publishes now; NULL: those that the last sync found published.
+-- kept_*: the fragments that the caller has; those are neither computed nor sent. A fragment depends on its table's row,
+-- of which `row_version` tells one from another on this server (`epoch`), and on its version.
 WITH
 -- include: source_text
 
@@ -20,14 +22,24 @@ state AS MATERIALIZED (
         ) AS view_is_current
 ),
 
+-- include: kept
+
 known_tables AS (
-    SELECT v.table_id, v.table_name, v.is_published, v.fragment
+    SELECT
+        v.table_id,
+        v.table_name,
+        v.is_published,
+        v.version,
+        r.row_version::text::bigint AS row_version,
+        CASE WHEN k.table_id IS NULL THEN v.fragment END AS fragment
     FROM public.source_details_tables AS v
+    INNER JOIN public.source_details_registered AS r ON r.id = v.table_id AND r.source_id = v.source_id
+    LEFT JOIN kept AS k
+        ON k.table_id = v.table_id AND k.version = v.version AND k.row_version = r.row_version::text::bigint
     WHERE v.source_id = %(id)s::int AND (SELECT s.view_is_current FROM state AS s)
     UNION ALL
-    SELECT v.table_id, v.table_name, v.is_published, v.fragment
-    FROM public.source_details_live AS v
-    WHERE v.source_id = %(id)s::int AND NOT (SELECT s.view_is_current FROM state AS s)
+    -- include: live_tables
+    AND NOT (SELECT s.view_is_current FROM state AS s)
 ),
 
 -- include: page
@@ -69,13 +81,45 @@ WITH
 
 state AS (SELECT false AS view_is_current),
 
+-- include: kept
+
 known_tables AS (
-    SELECT v.table_id, v.table_name, v.is_published, v.fragment
-    FROM public.source_details_live AS v
-    WHERE v.source_id = %(id)s::int
+    -- include: live_tables
 ),
 
 -- include: page
+
+-- name: kept
+-- Part of the two above: the fragments that the caller has. Another server, or another start of it, may have given a
+-- row's number to another row: then he has none.
+kept AS MATERIALIZED (
+    SELECT k.table_id, k.version, k.row_version
+    FROM unnest(%(kept_ids)s::int [], %(kept_versions)s::int [], %(kept_row_versions)s::bigint [])
+        AS k (table_id, version, row_version)
+    WHERE
+        -- include: epoch
+        = %(kept_epoch)s::text
+),
+
+-- name: epoch
+-- Part of the two above: names this start of this server, and this database.
+concat(
+    extract(EPOCH FROM pg_postmaster_start_time()), ' ', (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+)
+
+-- name: live_tables
+-- Part of the two above: the source's tables, computed now. What the caller has is not computed.
+SELECT
+    v.table_id,
+    v.table_name,
+    v.is_published,
+    v.version,
+    v.row_version::text::bigint AS row_version,
+    CASE WHEN k.table_id IS NULL THEN v.fragment END AS fragment
+FROM public.source_details_live AS v
+LEFT JOIN kept AS k
+    ON k.table_id = v.table_id AND k.version = v.version AND k.row_version = v.row_version::text::bigint
+WHERE v.source_id = %(id)s::int
 
 -- name: source_text
 -- Part of the two above: the source's own facts. Never its password.
@@ -88,9 +132,12 @@ source_text AS MATERIALIZED (
 -- name: page
 -- Part of the two above: the rest of the page.
 tables AS (
+    -- In the order of the page: a fragment of NULL is one that the caller has.
     SELECT
-        string_agg(k.fragment, ',' ORDER BY public.source_details_plain_name(k.table_name), k.table_id)
-            FILTER (WHERE k.is_shown) AS body,
+        coalesce(array_agg(k.table_id) FILTER (WHERE k.is_shown), '{}') AS ids,
+        coalesce(array_agg(k.version) FILTER (WHERE k.is_shown), '{}') AS versions,
+        coalesce(array_agg(k.row_version) FILTER (WHERE k.is_shown), '{}') AS row_versions,
+        coalesce(array_agg(convert_to(k.fragment, 'UTF8')) FILTER (WHERE k.is_shown), '{}') AS fragments,
         count(*) AS registered,
         coalesce(array_agg(k.table_name ORDER BY k.table_name) FILTER (WHERE NOT k.is_shown), '{}')
             AS unpublished_names,
@@ -104,6 +151,7 @@ tables AS (
                 ELSE k.table_name IN (SELECT unnest(%(names)s::text []) COLLATE "C")
             END AS is_shown
         FROM known_tables AS k
+        ORDER BY public.source_details_plain_name(k.table_name), k.table_id
     ) AS k
 ),
 
@@ -151,11 +199,17 @@ SELECT
         concat(
             '{"source":', s.body,
             ',"wal_monitor":', coalesce((SELECT w.body FROM wal_text AS w), 'null'),
-            ',"tables":[', t.body,
-            '],"destinations":', d.body
+            ',"tables":['
         ),
         'UTF8'
-    ) AS body,
+    ) AS before_tables,
+    convert_to(concat('],"destinations":', d.body), 'UTF8') AS after_tables,
+    t.ids,
+    t.versions,
+    t.row_versions,
+    t.fragments,
+    -- include: epoch
+    AS epoch,
     t.published_names,
     CASE WHEN %(names)s::text [] IS NOT NULL THEN t.registered_names END AS registered_names,
     t.registered,

@@ -74,7 +74,7 @@ SELECT
 FROM public.source_details_other_versions AS o;
 
 -- One row per table, with its part of the response as finished text, so that a read only concatenates. `table_name` is
--- the table's key.
+-- the table's key. The text depends on the row of that `row_version`, and on `version`, alone: readers keep it.
 CREATE OR REPLACE VIEW public.source_details_live AS
 SELECT
     t.id AS table_id,
@@ -95,7 +95,8 @@ SELECT
             )
         END,
         '}'
-    ) AS fragment
+    ) AS fragment,
+    t.row_version
 FROM public.source_details_registered AS t
 -- max() reads one entry of idx_history_schema_evolution_table_version_composite, however long the table's history is.
 CROSS JOIN LATERAL (
@@ -108,6 +109,8 @@ CROSS JOIN LATERAL (
             ),
             1
         ) AS version
+    -- Looked up once, though it is named more than once.
+    OFFSET 0
 ) AS versioned
 -- A sync stores the finished text of the columns as well; it holds while schema_table is what the sync recorded.
 CROSS JOIN LATERAL (

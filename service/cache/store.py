@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 _PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
 
+# Bytes from which on a page is worth a thread, or a task of its own: some milliseconds.
+LARGE = 2**20
+
 # A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
 # A deployment that has not renewed its mark for so long has left Redis to others.
@@ -55,9 +58,13 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What Redis answers a reader: a page with its digest and remaining TTL, or whether this reader has the lease."""
+    """What Redis answers a reader: a page with its digest and remaining TTL, or whether this reader has the lease.
+
+    `is_known`: it is the page that the reader has.
+    """
 
     page: bytes | None = None
+    is_known: bool = False
     digest: str = ""
     ttl_ms: int = 0
     is_granted: bool = False
@@ -80,6 +87,11 @@ class ForeignMarkError(CacheUnavailableError):
 def digest_of(body: bytes) -> str:
     """A digest of a page: equal bytes have the same digest in every process."""
     return blake2b(body, digest_size=16).hexdigest()
+
+
+async def long_digest(body: bytes) -> str:
+    """The digest; that of a large page is made in a thread, so that nobody else waits for it."""
+    return digest_of(body) if len(body) < LARGE else await asyncio.to_thread(digest_of, body)
 
 
 def parse_publication(held: bytes | None) -> Remembered | None:
@@ -158,8 +170,11 @@ class Cache:
         self._is_reachable = self._is_trusted = self._is_tracked = False
         self._failure = reason
 
-    async def claim(self, source_id: int, token: str, *, force: bool) -> Claim:
-        """The page, or the lease to compute it; `force` takes the lease in any case."""
+    async def claim(self, source_id: int, token: str, *, force: bool, known: tuple[str, int] | None = None) -> Claim:
+        """The page, or the lease to compute it; `force` takes the lease in any case.
+
+        `known`: the digest of a page that the reader has, and its bytes. Redis does not send it again.
+        """
         # An eviction that is under way must arrive first: its notification has been delivered.
         deadline = monotonic() + self._eviction_wait
         while pending := self._evicting.get(source_id) or self._evicting.get(None):
@@ -173,11 +188,19 @@ class Cache:
         names = keys.page(source_id), keys.seal(source_id), keys.lease(source_id), keys.publication(source_id)
         with span("redis claim", source_id=source_id):
             answer = await self._run(
-                scripts.CLAIM, (*names, keys.companion(source_id, "none")), token, _LEASE_MS, int(force)
+                scripts.CLAIM,
+                (*names, keys.companion(source_id, "none")),
+                token,
+                _LEASE_MS,
+                int(force),
+                self._seal(source_id, known[0]) if known else b"",
+                known[1] if known else 0,
             )
+        if answer[0] == b"known":
+            return Claim(is_known=True, ttl_ms=answer[1])
         if answer[0] == b"page":
             page, ttl_ms, seal = answer[1] or b"", answer[2], answer[3]
-            digest = digest_of(page)
+            digest = await long_digest(page)
             if seal == self._seal(source_id, digest):
                 return Claim(page=page, digest=digest, ttl_ms=ttl_ms)
             self._observe(PageReplaced(source_id=source_id))

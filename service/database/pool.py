@@ -19,7 +19,7 @@ from service.database.connection import (
     reason,
     transaction,
 )
-from service.database.queries import query
+from service.database.queries import positional, query
 from service.errors import ConfigDatabaseUnavailableError, MissingObjectsError, StartError
 from service.telemetry.events import DatabaseDown, DatabaseUp, Observer
 from service.telemetry.tracing import span
@@ -141,11 +141,14 @@ class ConfigDatabase:
             raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
     async def _first_row(self, connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
-        text = query(name) + (f"\n-- edition {self._edition}" if self._edition else "")
+        text, names = positional(name)
+        text += f"\n-- edition {self._edition}" if self._edition else ""
+        values = [parameters[name] for name in names]
+        cursor = psycopg.AsyncRawCursor(connection)
         if not connection.is_pooled:
-            return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchone()
         async with transaction(connection):
-            return await (await connection.execute(text, parameters, binary=True, prepare=True)).fetchone()
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchone()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """The outcome of `work` in one transaction. Without a pooler it runs in pipeline mode: no statement waits for

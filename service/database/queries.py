@@ -15,6 +15,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ ]*-- (?:include|(from|before) (\d+)): (\w+)\n", re.MULTILINE)
 # Any version that is newer than the newest that a statement distinguishes.
 NEWEST = 99
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 _COMMENT = re.compile(r"^[ ]*--.*\n", re.MULTILINE)
 
 
@@ -63,7 +64,21 @@ def query(name: str, version: int = NEWEST) -> str:
     """The statement called `name` for a server of that major version, ready to be executed. KeyError if there is none.
 
     It starts with its name, which identifies it in pg_stat_activity and the server's log; comments and indentation are
-    removed. psycopg parses a text of more than 4,096 characters again each time.
+    removed.
     """
     lines = (line.strip() for line in _COMMENT.sub("", _complete(name, version)).splitlines())
     return f"/* {name} */ " + "\n".join(line for line in lines if line)
+
+
+@cache
+def positional(name: str) -> tuple[str, tuple[str, ...]]:
+    """The statement with `$1`, `$2` and so on, and the names of these parameters: for a raw cursor of psycopg.
+
+    psycopg parses any other text of more than 4,096 characters again each time.
+    """
+    numbers: dict[str, int] = {}
+
+    def place(found: re.Match[str]) -> str:
+        return f"${numbers.setdefault(found[1], len(numbers) + 1)}" if found[1] else "%"
+
+    return _PARAMETER.sub(place, query(name)), tuple(numbers)

@@ -14,6 +14,7 @@ from service.cache.keys import Keys
 from service.database.queries import query
 from service.demo import shop
 from service.demo.product import Demo
+from service.pages.fragments import NONE
 
 _KEY = Keys().page(1)
 _TABLES = 50
@@ -128,7 +129,7 @@ class _Story:
             for _ in range(_READS):
                 with _timed(times["bare statement"]):
                     self._config.execute(
-                        query("details"), {"id": 1, "names": None}, prepare=True, binary=True
+                        query("details"), {"id": 1, "names": None} | NONE.parameters, prepare=True, binary=True
                     ).fetchone()
                 self._redis.delete(_KEY)
                 with _timed(times["miss"]):

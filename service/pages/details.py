@@ -8,27 +8,21 @@ nowhere (its lease in Redis is deleted, and the process does not keep the page).
 import asyncio
 import contextlib
 import enum
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
-import psycopg
-
-from service.cache.store import Cache, CacheUnavailableError, Claim
+from service.cache.store import Cache, CacheUnavailableError
 from service.concurrency import Turnstile, keep
 from service.database.pool import ConfigDatabase
-from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, MissingObjectsError
+from service.errors import ConfigDatabaseUnavailableError
+from service.pages.filling import Filling
+from service.pages.fragments import KeptFragments
 from service.pages.memory import Memory
-from service.pages.page import Answer, Computed, Page, computed
-from service.sources.address import SourceAddress
+from service.pages.page import Answer
 from service.sources.publication import Publications
-from service.telemetry.events import Evicted, Filled, Observer
-
-# How often to check for the page that another process computes. An event from Redis usually comes first, but the
-# session with Redis may have ended.
-_LOOK_AGAIN_S = 0.1
+from service.telemetry.events import Evicted, Observer
 
 
 class _State(enum.Enum):
@@ -59,23 +53,31 @@ class Pages:
         database: ConfigDatabase,
         cache: Cache,
         memory: Memory,
+        fragments: KeptFragments,
         publications: Publications,
         observer: Observer,
         *,
         ttl_s: float,
         fill_wait_s: float,
     ) -> None:
-        self._database = database
         self._cache = cache
         self.memory = memory
-        self._publications = publications
+        self._fragments = fragments
         self._observe = observer
-        self._ttl = float(ttl_s)
-        self._fill_wait = fill_wait_s
+        self.filling = Filling(
+            database,
+            cache,
+            memory,
+            fragments,
+            publications,
+            observer,
+            self.evict,
+            ttl_s=ttl_s,
+            fill_wait_s=fill_wait_s,
+        )
         # The running fills whose page may still be kept; at most one per source is current.
         self._fills: dict[int, list[_Fill]] = {}
         self._reloads: Turnstile[int, Answer] = Turnstile()
-        self._changed: dict[int, asyncio.Event] = {}
 
     async def read(self, source_id: int) -> Answer:
         """The page. EntityNotFoundError, or ConfigDatabaseUnavailableError if no cache has it."""
@@ -105,9 +107,8 @@ class Pages:
         return await self._reloads.pass_through(source_id, fill)
 
     async def read_head(self, source_id: int, names: list[str] | None) -> bytes | None:
-        """The page up to its `meta`, straight from the database, with these tables; None for an unknown id."""
-        row = await self._read_row(source_id, names)
-        return None if row is None else bytes(row["body"])
+        """The page up to its `meta`, all of it from the database, with these tables; None for an unknown id."""
+        return await self.filling.read_head(source_id, names)
 
     async def evict(self, source_ids: Iterable[int] | None, cause: Any) -> None:
         """Drops pages from this process and from Redis; all of them for None.
@@ -130,6 +131,8 @@ class Pages:
         """
         ids = None if source_ids is None else tuple(source_ids)
         self.memory.drop(ids)
+        if ids is None:
+            self._fragments.forget()
         self._change_fills(ids, _State.DROPPED)
 
     def doubt(self, source_id: int | None) -> None:
@@ -151,17 +154,14 @@ class Pages:
                 fill.state = state
             if state is _State.DROPPED:
                 self._fills.pop(source_id, None)
-        events = self._changed.values() if source_ids is None else map(self._changed.get, source_ids)
-        for event in events:
-            if event is not None:
-                event.set()
+        self.filling.wake(source_ids)
 
     def _start(self, source_id: int, *, force: bool) -> _Fill:
         if (before := self._current(source_id)) is not None:
             # The older fill read earlier than the new one will: its page must not replace the new one's.
             before.state = _State.DROPPED
             self._fills[source_id].remove(before)
-        fill = _Fill(asyncio.ensure_future(self._fill(source_id, force=force)))
+        fill = _Fill(asyncio.ensure_future(self.filling.fill(source_id, force=force)))
         self._fills.setdefault(source_id, []).append(fill)
         keep(fill.task)
         fill.task.add_done_callback(lambda _: self._end(source_id, fill))
@@ -170,13 +170,15 @@ class Pages:
     def _end(self, source_id: int, fill: _Fill) -> None:
         if fill.state is _State.DROPPED:
             return
+        answer = None if fill.task.cancelled() or fill.task.exception() else fill.task.result()
+        if answer is not None and answer.storing is not None and not answer.storing.done():
+            # The fill stays the current one: new readers get its page, and an eviction still drops it.
+            answer.storing.add_done_callback(lambda _: self._end(source_id, fill))
+            return
         self._fills[source_id].remove(fill)
         if not self._fills[source_id]:
             del self._fills[source_id]
-        if fill.task.cancelled() or fill.task.exception() is not None:
-            return
-        answer = fill.task.result()
-        if not answer.is_settled:
+        if answer is None or not answer.is_settled:
             return
         if fill.state is _State.DOUBTED:
             if self.memory.last_known(source_id) is None:
@@ -184,109 +186,7 @@ class Pages:
             return
         # While Redis is in use, the process serves only pages that Redis holds too: a DEL by hand sends no event for
         # any other page.
-        is_in_redis = answer.found == "redis" or answer.is_stored
+        is_in_redis = answer.found == "redis" or answer.is_stored or answer.was_stored
         is_alone = not self._cache.is_reachable or self._cache.refusal is not None
         is_current = is_alone or (is_in_redis and self._cache.is_tracked)
         self.memory.put(source_id, answer.page, is_current=is_current)
-
-    def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
-        # The page was served with the tables recorded as published. It is evicted only if the late answer differs.
-        async def evict_if_different() -> None:
-            try:
-                row = await self._read_row(source_id, None)
-            except ConfigDatabaseUnavailableError:
-                # The page stays as recorded, until its life ends.
-                return
-            if row is not None and frozenset(row["published_names"]) != names:
-                await self.evict([source_id], "late publication")
-
-        self._observe.watch("late publication", evict_if_different())
-
-    async def _fill(self, source_id: int, *, force: bool) -> Answer:
-        token = secrets.token_hex(8)
-        claim = await self._claim(source_id, token, force=force)
-        if claim.page is not None:
-            life = claim.ttl_ms / 1000
-            return Answer(Page(claim.page, monotonic() + life, self._ttl, claim.digest), "redis")
-        started = monotonic()
-        outcome: Literal["stored", "refused", "aside"] = "aside"
-        try:
-            parts = await self.compute(source_id, claim)
-            page = Page(parts.body(), started + self._ttl, self._ttl)
-            if claim.is_granted and parts.is_settled:
-                outcome = await self._store(source_id, token, page)
-        finally:
-            if claim.is_granted and outcome != "stored":
-                await self._release(source_id, token)
-        self._observe(
-            Filled(
-                source_id=source_id,
-                outcome=outcome,
-                view_is_current=parts.meta["read_from"] == "view",
-                took_ms=round((monotonic() - started) * 1000, 3),
-            )
-        )
-        return Answer(page, "computed", outcome == "stored", computed=parts)
-
-    async def _claim(self, source_id: int, token: str, *, force: bool) -> Claim:
-        """The page, the lease, or neither if Redis is unavailable or another process's fill takes too long."""
-        deadline = monotonic() + self._fill_wait
-        changed = asyncio.Event()
-        while True:
-            try:
-                claim = await self._cache.claim(source_id, token, force=force)
-            except CacheUnavailableError:
-                return Claim()
-            remaining = deadline - monotonic()
-            if claim.page is not None or claim.is_granted or remaining <= 0:
-                return claim
-            # Another process computes the page. An event from Redis announces the stored page, a notification to the
-            # listener its eviction.
-            self._changed[source_id] = changed
-            changed.clear()
-            try:
-                await asyncio.wait_for(changed.wait(), min(remaining, _LOOK_AGAIN_S))
-            except TimeoutError:
-                continue
-            finally:
-                self._changed.pop(source_id, None)
-
-    async def _store(self, source_id: int, token: str, page: Page) -> Literal["stored", "refused", "aside"]:
-        ttl_ms = int((page.expires - monotonic()) * 1000)
-        try:
-            return "stored" if await self._cache.store(source_id, token, page.body, page.digest, ttl_ms) else "refused"
-        except CacheUnavailableError:
-            return "aside"
-
-    async def _release(self, source_id: int, token: str) -> None:
-        try:
-            await self._cache.release(source_id, token)
-        except CacheUnavailableError:
-            return
-
-    async def compute(self, source_id: int, claim: Claim) -> Computed:
-        """The parts of the page, read past every cache; `claim` has the publication that Redis remembers."""
-        if self._database.is_down and self.memory.last_known(source_id):
-            raise ConfigDatabaseUnavailableError("it did not answer a moment ago")
-        row = await self._read_row(source_id, None)
-        if row is None:
-            raise EntityNotFoundError("Source", str(source_id))
-        recorded = frozenset(row["published_names"])
-        publication = await self._publications.of(SourceAddress.of(row), claim.publication, recorded, self._hear_late)
-        names = publication.names
-        # Usually the source publishes the tables that the last sync recorded, and the row above is right.
-        if names is not None and names != recorded:
-            row = await self._read_row(source_id, sorted(names))
-            if row is None:
-                raise EntityNotFoundError("Source", str(source_id))
-        return computed(row, names, publication.check)
-
-    async def _read_row(self, source_id: int, names: list[str] | None) -> dict[str, Any] | None:
-        try:
-            return await self._database.fetch_nowait("details", id=source_id, names=names)
-        except (
-            psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState, MissingObjectsError,
-        ):  # fmt: skip
-            # A plain REFRESH locks the view, one WITH NO DATA empties it, or it was dropped; or another program holds a
-            # lock.
-            return await self._database.fetch_one("details_live", id=source_id, names=names)

@@ -10,6 +10,7 @@ import msgspec
 
 from service.cache.store import digest_of
 from service.concurrency import keep
+from service.pages.fragments import Fragments, Tables, tables_of
 from service.sources.health import health
 from service.sources.publication import is_failure
 from service.sources.table_names import display
@@ -45,6 +46,11 @@ class Page:
             self._digest = digest_of(self.body)
         return self._digest
 
+    def renewed(self, expires: float) -> "Page":
+        """The same page with another life."""
+        forms = {encoding: form for encoding, form in self._encoded.items() if form.done()}
+        return Page(self.body, expires, self.ttl_s, self._digest, forms)
+
     @property
     def weight(self) -> int:
         """The bytes that the page takes in memory, including its compressed forms."""
@@ -73,7 +79,8 @@ class Page:
 class Answer:
     """A page and where it was found. `is_collapsed`: the reader joined a fill that was already running.
 
-    `computed` holds the page's parts if the reader's fill computed the page.
+    `computed` holds the page's parts if the reader's fill computed the page. `storing` says whether Redis has
+    taken a page that was answered before.
     """
 
     page: Page
@@ -81,6 +88,13 @@ class Answer:
     is_stored: bool = False
     is_collapsed: bool = False
     computed: "Computed | None" = None
+    storing: asyncio.Task[bool] | None = None
+
+    @property
+    def was_stored(self) -> bool:
+        """Whether Redis has taken the page after the answer."""
+        task = self.storing
+        return task is not None and task.done() and not task.cancelled() and task.result()
 
     @property
     def is_settled(self) -> bool:
@@ -90,23 +104,33 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A page as read from the database: its JSON up to `meta`, and the facts for `meta`.
+    """A page as read from the database: its JSON up to `meta` in parts, and the facts for `meta`.
 
     A page that `is_settled` may be kept: every later change of it will be told.
     """
 
-    head: bytes
+    before_tables: bytes
+    tables: Tables
+    after_tables: bytes
     meta: dict[str, Any]
     names: frozenset[str] | None
     is_settled: bool
 
     def body(self, **more: Any) -> bytes:
-        """The finished JSON, with `more` added to its meta."""
-        return b"".join((self.head, b',"meta":', msgspec.json.encode(self.meta | more), b"}"))
+        """The finished JSON, with `more` added to its meta. It is copied once."""
+        meta = msgspec.json.encode(self.meta | more)
+        return b"".join((self.before_tables, *self.tables.pieces, self.after_tables, b',"meta":', meta, b"}"))
 
 
-def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> Computed:
-    """The parts of a page: from a row of `details`, the published tables (None: unknown), and how these were found."""
+def head(row: dict[str, Any]) -> bytes:
+    """The JSON of a whole row of `details`, up to `meta`."""
+    return b"".join((row["before_tables"], b",".join(row["fragments"]), row["after_tables"]))
+
+
+def computed(row: dict[str, Any], kept: Fragments, names: frozenset[str] | None, check: str) -> Computed:
+    """The parts of a page: from a row of `details` and the fragments that were kept, from the published tables (None:
+    unknown), and how these were found.
+    """
     registered = row["registered_names"]
     unknown = names.difference(registered) if names is not None and registered is not None else ()
     unregistered = sorted(map(display, unknown))
@@ -121,7 +145,8 @@ def computed(row: dict[str, Any], names: frozenset[str] | None, check: str) -> C
         "outlook": facts and facts["outlook"],
         "health": health(facts, check if is_failure(check) else None).body(),
     }
-    return Computed(row["body"], meta, names, row["is_settled"])
+    tables = tables_of(row, kept)
+    return Computed(row["before_tables"], tables, row["after_tables"], meta, names, row["is_settled"])
 
 
 def _drift(row: dict[str, Any], unregistered: list[str]) -> dict[str, Any]:

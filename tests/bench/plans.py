@@ -9,6 +9,7 @@ from service.demo.reaper import Reaper
 from service.demo.servers import Postgres
 from tests.bench.rig import fill
 from tests.fixtures.databases import Sql, connect
+from tests.fixtures.view import asked
 
 _SOURCES, _TABLES, _VERSIONS = 1000, 100, 10
 
@@ -21,7 +22,7 @@ _HEAD = f"""# Plans
 
 
 def _plan(config: Sql, name: str, source: int) -> str:
-    parameters = {"id": source, "names": None}
+    parameters = asked(source)
     for _ in range(3):
         config.execute(query(name), parameters, prepare=True).fetchone()
     rows = config.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {query(name)}", parameters, prepare=True).fetchall()

@@ -17,6 +17,7 @@ from tests import PROJECT
 from tests.fixtures.catalogs import fingerprint
 from tests.fixtures.databases import Databases, Sql, connect, with_database
 from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.view import asked
 
 # In an operator's order: the numbered files, then the present.
 FILES = [*migrate.numbered(), *migrate.present()]
@@ -174,7 +175,7 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
                 connection.execute("SELECT source_details_refresh()")
                 add_table(connection, source, "unheard")
             connection.execute(path.read_bytes())
-        row = connection.execute(query("details"), {"id": source, "names": None}).fetchone()
+        row = connection.execute(query("details"), asked(source)).fetchone()
         assert row is not None
         assert row["view_is_current"]
         assert row["published_names"] == ["a", "unheard"]
@@ -197,7 +198,7 @@ def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: D
         assert result.returncode == 0, result.stderr
         # What a transaction alters is in the view from the next refresh on.
         connection.execute("SELECT source_details_refresh_if_due(1)")
-        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        row = connection.execute(query("details"), asked(1)).fetchone()
         assert row is not None
         assert row["view_is_current"]
         assert row["published_names"] == ["orders"]
@@ -233,7 +234,7 @@ def test_earlier_database_keeps_its_data(databases: Databases, path: Path) -> No
     with connect(dsn) as connection:
         by_restoring(connection, path)
         by_migrate(dsn)
-        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        row = connection.execute(query("details"), asked(1)).fetchone()
         assert row is not None
         assert row["view_is_current"]
         assert row["published_names"] == ["orders"]

@@ -8,6 +8,7 @@ import pytest
 
 from service.database.queries import query
 from tests.fixtures.databases import Databases, Sql, connect
+from tests.fixtures.view import asked
 
 SOURCES, TABLES, VERSIONS = 200, 100, 10
 SOURCE = 117
@@ -85,7 +86,7 @@ def scanned(plan: list[dict[str, Any]]) -> set[str]:
 @pytest.mark.parametrize("names", [None, ["table_1", "table_2"]])
 def test_page_is_read_from_the_view_by_index(large: Sql, names: list[str] | None) -> None:
     """No table is scanned, and the history is not read at all."""
-    plan = explain(large, "details", {"id": SOURCE, "names": names})
+    plan = explain(large, "details", asked(SOURCE, names))
     indexes = used(plan)
     assert indexes["source_details_tables_source_id"] in ("Index Scan", "Bitmap Index Scan")
     assert indexes["idx_pipelines_destination_composite"] == "Index Only Scan"
@@ -97,7 +98,7 @@ def test_page_of_a_changed_source_is_read_live_by_index(large: Sql) -> None:
     """The highest version of each table is one entry of the composite index; the history itself is not read."""
     with large.transaction(force_rollback=True):
         large.execute("UPDATE table_metadata_list SET is_published = false WHERE source_id = %s", (SOURCE,))
-        plan = explain(large, "details", {"id": SOURCE, "names": None})
+        plan = explain(large, "details", asked(SOURCE))
     indexes = used(plan)
     assert indexes["idx_history_schema_evolution_table_version_composite"] == "Index Only Scan"
     assert indexes["idx_table_metadata_list_source_id_covering"] in ("Index Scan", "Bitmap Index Scan")

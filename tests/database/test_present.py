@@ -15,6 +15,7 @@ from service.database.queries import query
 from tests.fixtures.catalogs import fingerprint
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
+from tests.fixtures.view import asked
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_present_is_applied_again_when_its_text_has_changed(
     with connect(dsn) as connection:
         add_table(connection, add_source(connection), None)
         assert migrate.migrate(dsn, say=lambda _: None) == [migrate.PRESENT]
-        row = connection.execute(query("details"), {"id": 1, "names": None}).fetchone()
+        row = connection.execute(query("details"), asked(1)).fetchone()
         assert row is not None
         assert row["published_names"] == ["nameless"]
         assert row["view_is_current"]

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from service.database.queries import query
+from service.pages.page import head
 from service.telemetry.events import Evicted
 from tests.fixtures.databases import Aside, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
@@ -15,6 +16,7 @@ from tests.fixtures.view import (
     OURS,
     REFRESH,
     agrees,
+    asked,
     change_while_a_refresh_waits,
     drop_event_trigger,
     log,
@@ -336,10 +338,10 @@ def test_thresholds_that_are_being_altered_are_waited_for(config: Sql, config_ds
     for name in ("details", "details_live"):
         with connect(config_dsn) as other:
             other.execute("BEGIN; ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE bigint")
-            reading = Aside(config_dsn, query(name), {"id": source, "names": None})
+            reading = Aside(config_dsn, query(name), asked(source))
             reading.wait_for_lock(other)
             other.execute("COMMIT")
         reading.join()
         assert reading.error is None
-        assert b'"wal_threshold_status":"ERROR"' in bytes(reading.rows[0]["body"])
+        assert b'"wal_threshold_status":"ERROR"' in head(reading.rows[0])
         config.execute("ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE integer")

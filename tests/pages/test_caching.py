@@ -165,14 +165,14 @@ async def test_life_counts_from_the_reading(start: Start, config: Sql, redis: sy
     source = add_source(config)
     service: Service = await start(cache_ttl_s=5)
     await service.settled(config)
-    compute = service.runtime.pages.compute
+    compute = service.runtime.pages.filling.compute
 
     async def slow(*arguments: Any, **options: Any) -> Any:
         computed = await compute(*arguments, **options)
         await asyncio.to_thread(config.execute, "SELECT pg_sleep(1.2)")
         return computed
 
-    service.runtime.pages.compute = slow  # type: ignore[method-assign]
+    service.runtime.pages.filling.compute = slow  # type: ignore[method-assign]
     await service.details(source)
     left = redis.pttl(f"source_details:{source}")
     assert isinstance(left, int)
@@ -194,7 +194,7 @@ async def test_fill_never_undoes_an_eviction_without_redis(
     service: Service = await start(redis_url="redis://127.0.0.1:1/0")
     source = add_source(config)
     await service.settled(config)
-    computing = Gate(monkeypatch, service.runtime.pages, "compute", after=True)
+    computing = Gate(monkeypatch, service.runtime.pages.filling, "compute", after=True)
     reading = asyncio.create_task(service.details(source))
     await computing.until_reached()
     config.execute("UPDATE sources SET name = 'renamed'")

@@ -82,7 +82,7 @@ async def test_doubted_page_replaces_no_newer_one(
     source = add_source(config)
     await service.settled(config)
     pages = service.runtime.pages
-    gate = Gate(monkeypatch, pages, "compute")
+    gate = Gate(monkeypatch, pages.filling, "compute")
     slow = asyncio.ensure_future(pages.read(source))
     await gate.until_reached()
     pages.doubt(source)

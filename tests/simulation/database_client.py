@@ -107,7 +107,8 @@ class Client:
         for number, value in ((_VERSION, version), (_ID, source), (_LAST, last)):
             body = body.replace(b"%d" % number, b"%d" % value)
         return _CONNECTION | {
-            "id": source, "body": body, "published_names": names(recorded),
+            "id": source, "before_tables": body, "after_tables": b"", "epoch": "", "ids": [], "versions": [],
+            "row_versions": [], "fragments": [], "published_names": names(recorded),
             "registered_names": names(recorded), "registered": recorded, "unpublished_names": [], "is_carried": False,
             "view_is_current": True, "is_settled": source not in database.unsettled,
             "as_of": "2026-11-23T22:53:48+00:00",

@@ -156,9 +156,11 @@ MUTANTS = {
         "tests/pages/test_guards.py",
     ),
     "unsettled page in Redis": Mutant(
-        "pages.details:Pages._fill", "claim.is_granted and parts.is_settled", "claim.is_granted"
+        "pages.filling:Filling._finish", "claim.is_granted and parts.is_settled", "claim.is_granted"
     ),
-    "unsettled page in the process": Mutant("pages.details:Pages._end", "if not answer.is_settled:", "if False:"),
+    "unsettled page in the process": Mutant(
+        "pages.details:Pages._end", "answer is None or not answer.is_settled", "answer is None"
+    ),
     "unsettled fill that is shared": Mutant(
         "pages.details:Pages.read", "current is not None and not answer.is_settled", "False"
     ),

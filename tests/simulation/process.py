@@ -14,6 +14,7 @@ from service.cache.store import Cache
 from service.concurrency import Supervisor
 from service.errors import ConfigDatabaseUnavailableError, SyncError
 from service.pages.details import Pages
+from service.pages.fragments import KeptFragments
 from service.pages.listener import Listener
 from service.pages.memory import Memory
 from service.pages.page import Answer
@@ -60,7 +61,10 @@ class Process:
         publications = Publications(connections, self.cache, budget_s=0.05, patience_s=1.0, ttl_s=1)
         # A page has about 2,500 bytes: the small cache holds two.
         memory = Memory(rng.choice([0, 6000, 2**20]), rng.choice([0.0, 5.0, 60.0]))
-        self.pages = Pages(database, self.cache, memory, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0)
+        fragments = KeptFragments(2**20)
+        self.pages = Pages(
+            database, self.cache, memory, fragments, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0
+        )
 
         async def identity() -> str:
             row = await database.fetch_one("identity")
@@ -242,10 +246,10 @@ class Process:
         """What should be over."""
         left = {
             "fills": self.pages._fills,
-            "waiters": self.pages._changed,
+            "waiters": self.pages.filling._changed,
             # Source 0 is the canary's, which comes every second.
             "evictions": {mark for mark in self.cache._evicting if mark != 0},
-            "questions": self.pages._publications._asking,
+            "questions": self.pages.filling._publications._asking,
             "rooms": self.live.rooms,
             "drawings": self.live._drawing,
             "syncs": self.synchronizer._callers,

@@ -200,6 +200,9 @@ class RedisServer:
     def _exists(self, key: bytes) -> int:
         return int(self.has(key))
 
+    def _strlen(self, key: bytes) -> int:
+        return len(self._get(key) or b"")
+
     def _pttl(self, key: bytes) -> int:
         if not self.has(key):
             return -2

@@ -1,0 +1,121 @@
+"""The fragments of pages, one for each table: a process keeps those of the pages that it has computed.
+
+The database says of which fragments a page is made, and sends only those that the process lacks: a change costs what it
+changes. What is kept is never old: a fragment is told by its table, the table's version, and the version of its row.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, repeat
+from typing import Any
+
+# What a table's numbers take in memory, beside its fragment.
+_TABLE_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """Those of one page, inside its body. `starts` are their places, and one more: where the next one would begin."""
+
+    epoch: str
+    ids: Sequence[int]
+    versions: Sequence[int]
+    row_versions: Sequence[int]
+    body: bytes = b""
+    starts: Sequence[int] = (0,)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the statement `details` takes them. Arrays as text: psycopg makes those of numbers one by one."""
+        return {
+            "kept_epoch": self.epoch,
+            "kept_ids": _array(self.ids),
+            "kept_versions": _array(self.versions),
+            "kept_row_versions": _array(self.row_versions),
+        }
+
+    @property
+    def weight(self) -> int:
+        """About the bytes that they take in memory."""
+        return len(self.body) + _TABLE_BYTES * len(self.ids)
+
+    def by_table(self) -> dict[int, memoryview]:
+        """The fragments by their tables' ids."""
+        body = memoryview(self.body)
+        ends = self.starts[1:]
+        return {
+            table: body[start : end - 1] for table, start, end in zip(self.ids, self.starts[:-1], ends, strict=True)
+        }
+
+
+NONE = Fragments("", (), (), ())
+
+
+def _array(numbers: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of a page: `pieces` are their fragments with commas in between, which begin at `start` in its body."""
+
+    pieces: list[bytes | memoryview]
+    start: int
+    fragments: Fragments
+
+    def inside(self, body: bytes) -> Fragments:
+        """The fragments in the finished body."""
+        lengths = (len(fragment) + 1 for fragment in self.pieces[::2])
+        starts = list(accumulate(lengths, initial=self.start))
+        of = self.fragments
+        return Fragments(of.epoch, of.ids, of.versions, of.row_versions, body, starts)
+
+
+def tables_of(row: dict[str, Any], kept: Fragments) -> Tables:
+    """The tables of a row of `details`, for which the fragments in `kept` were not sent."""
+    ids, fragments = row["ids"], row["fragments"]
+    held = kept.by_table() if None in fragments else {}
+    whole = (held[table] if sent is None else sent for table, sent in zip(ids, fragments, strict=True))
+    pieces = list(chain.from_iterable(zip(whole, repeat(b","))))[:-1]
+    own = Fragments(row["epoch"], ids, row["versions"], row["row_versions"])
+    return Tables(pieces, len(row["before_tables"]), own)
+
+
+class KeptFragments:
+    """Fragments by source id, bounded in bytes; the least recently used go first."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._of: OrderedDict[int, Fragments] = OrderedDict()
+        self.bytes = 0
+        self.generation = 0
+
+    def of(self, source_id: int) -> Fragments:
+        """What is kept of a source's last page."""
+        kept = self._of.get(source_id)
+        if kept is None:
+            return NONE
+        self._of.move_to_end(source_id)
+        return kept
+
+    def keep(self, source_id: int, fragments: Fragments, generation: int) -> None:
+        """Keeps them instead of the earlier ones, if `generation` is still the one of when they were asked for."""
+        self._remove(source_id)
+        if generation != self.generation or fragments.weight > self._limit:
+            return
+        self._of[source_id] = fragments
+        self.bytes += fragments.weight
+        while self.bytes > self._limit:
+            self._remove(next(iter(self._of)))
+
+    def forget(self) -> None:
+        """Forgets all of them: numbers of rows may have been given twice, or other functions may make the texts."""
+        self._of.clear()
+        self.bytes = 0
+        self.generation += 1
+
+    def _remove(self, source_id: int) -> None:
+        kept = self._of.pop(source_id, None)
+        if kept is not None:
+            self.bytes -= kept.weight

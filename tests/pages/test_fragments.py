@@ -1,0 +1,275 @@
+"""Pages are made of fragments that the process keeps: what is sent, and that none is ever another's."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis as sync_redis
+
+from service.pages import filling
+from service.pages.fragments import NONE, Fragments, KeptFragments
+from service.telemetry.events import Filled, PageReplaced
+from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.runtime import Service, until
+
+HEAD = b',"meta":'
+
+
+@pytest.fixture
+def sent(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The tables whose fragments the last read of the database has sent."""
+    pages = service.runtime.pages.filling
+    read, last = pages._read_row, list[Any]()
+
+    async def watched(*arguments: Any) -> Any:
+        row = await read(*arguments)
+        last[:] = [row]
+        return row
+
+    monkeypatch.setattr(pages, "_read_row", watched)
+
+    def names() -> list[str]:
+        fragments = [fragment.decode() for fragment in last[0]["fragments"] if fragment is not None]
+        return [fragment.partition('"table_name":"')[2].partition('"')[0] for fragment in fragments]
+
+    return names
+
+
+async def whole(service: Service, source: int) -> bytes:
+    """The page up to its `meta`, of which nothing was kept."""
+    head = await service.runtime.pages.read_head(source, None)
+    assert head is not None
+    return head
+
+
+async def shown(service: Service, source: int) -> bytes:
+    """The page up to its `meta`, as a reader gets it after a change that was heard of."""
+    return (await service.details(source)).content.partition(HEAD)[0]
+
+
+async def test_a_change_costs_what_it_changes(service: Service, config: Sql, sent: Callable[[], list[str]]) -> None:
+    """The fragment of the table that has changed is sent alone: whether the others are read live or from the view."""
+    source = add_source(config)
+    tables = {name: add_table(config, source, name) for name in ("a", "b", "c")}
+    await service.settled(config)
+    assert await shown(service, source) == await whole(service, source)
+    add_version = """
+        INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema)
+        SELECT %(id)s, coalesce(max(version_schema), 1) + 1
+        FROM history_schema_evolution
+        WHERE table_metadata_list_id = %(id)s
+    """
+    for read_from in ("live", "view"):
+        config.execute(add_version, {"id": tables["b"]})
+        await service.settled(config)
+        if read_from == "view":
+            assert await service.runtime.refresher.wait_until_covered(60)
+        answer = await service.runtime.pages.read(source)
+        assert answer.computed is not None
+        assert sent() == ["b"]
+        assert answer.page.body.partition(HEAD)[0] == await whole(service, source)
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await service.settled(config)
+    assert b'"name":"renamed"' in await shown(service, source)
+    assert sent() == []
+
+
+CHANGES = {
+    "columns": "UPDATE table_metadata_list SET schema_table = '{}' WHERE table_name = 'b'",
+    "order of the columns": "UPDATE table_metadata_list SET column_order = '{column_3}' WHERE table_name = 'b'",
+    "name": "UPDATE table_metadata_list SET table_name = 'z' WHERE table_name = 'a'",
+    "two tables change their names": """
+        UPDATE table_metadata_list SET table_name = 'x' WHERE table_name = 'a';
+        UPDATE table_metadata_list SET table_name = 'a' WHERE table_name = 'b';
+        UPDATE table_metadata_list SET table_name = 'b' WHERE table_name = 'x'
+    """,
+    "published": "UPDATE table_metadata_list SET is_published = NOT is_published WHERE table_name = 'b'",
+    "removed": "DELETE FROM table_metadata_list WHERE table_name = 'a'",
+    "a version": """
+        INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema)
+        SELECT table_metadata_list_id, max(version_schema) + 1 FROM history_schema_evolution GROUP BY 1
+    """,
+    "a version taken back": "DELETE FROM history_schema_evolution",
+    "replaced under its id": """
+        WITH gone AS (DELETE FROM table_metadata_list WHERE table_name = 'c' RETURNING id, source_id)
+        SELECT id, source_id INTO TEMPORARY kept FROM gone;
+        INSERT INTO table_metadata_list (id, source_id, table_name, schema_table)
+        SELECT id, source_id, 'c', '{}' FROM kept
+    """,
+    "moved to another source": """
+        UPDATE table_metadata_list SET source_id = (SELECT max(id) FROM sources) WHERE table_name = 'a'
+    """,
+    "rewritten, all of them": "ALTER TABLE table_metadata_list ALTER COLUMN created_at TYPE timestamptz(3)",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_kept_fragments_give_the_page_of_the_database(service: Service, config: Sql, what: str) -> None:
+    """After each kind of change, twice, and with the other source's page as well."""
+    source, other = add_source(config), add_source(config)
+    first, *_ = [add_table(config, source, name) for name in ("a", "b", "c")]
+    add_table(config, other, "d")
+    config.execute(
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema) VALUES (%s, 5)", (first,)
+    )
+    for _ in range(2):
+        await service.settled(config)
+        for read in (source, other):
+            assert await shown(service, read) == await whole(service, read)
+        config.execute("DROP TABLE IF EXISTS kept")
+        config.execute(CHANGES[what].encode())
+    await service.settled(config)
+    for read in (source, other):
+        assert await shown(service, read) == await whole(service, read)
+
+
+async def test_numbers_of_another_server_count_for_nothing(service: Service, config: Sql) -> None:
+    """A promoted standby, or a restored database, may have given a row's number to another row."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    await service.settled(config)
+    await service.details(source)
+    kept = service.runtime.pages.filling._fragments
+    here = kept.of(source)
+    false = here.body.replace(b'"a"', b'"?"')
+
+    def keep(epoch: str) -> None:
+        fragments = Fragments(epoch, here.ids, here.versions, here.row_versions, false, here.starts)
+        kept.keep(source, fragments, kept.generation)
+
+    keep(here.epoch)
+    config.execute("UPDATE sources SET name = 'other'")
+    await service.settled(config)
+    # It is what was kept that is shown,
+    assert b'"table_name":"?"' in await shown(service, source)
+    keep("1 1")
+    config.execute("UPDATE sources SET name = 'third'")
+    await service.settled(config)
+    # but not that of another server.
+    assert await shown(service, source) == await whole(service, source)
+
+
+async def test_fragments_of_before_a_reconnect_are_not_kept(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have crashed and lost its last transactions, whose numbers it then gives to others."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    await service.settled(config)
+    pages = service.runtime.pages
+    gate = Gate(monkeypatch, pages.filling, "compute", after=True)
+    reading = asyncio.ensure_future(pages.read(source))
+    await gate.until_reached()
+    await pages.evict(None, "reconnect")
+    gate.open()
+    await reading
+    assert pages.filling._fragments.of(source) is NONE
+    await pages.reload(source)
+    assert pages.filling._fragments.of(source) is not NONE
+    await pages.evict(None, "reconnect")
+    assert pages.filling._fragments.of(source) is NONE
+
+
+def test_kept_fragments_are_bounded_in_bytes() -> None:
+    """The least recently used go; more than the limit are not kept."""
+    kept = KeptFragments(1000)
+
+    def some(size: int) -> Fragments:
+        return Fragments("1 1", [1], [1], [1], b"x" * size, [0, size])
+
+    for number in range(5):
+        kept.keep(number, some(200), 0)
+        assert kept.of(0) is not NONE
+    assert [number for number in range(5) if kept.of(number) is not NONE] == [0, 4]
+    assert kept.bytes <= 1000
+    kept.keep(0, some(1000), 0)
+    assert kept.of(0) is NONE
+    kept.forget()
+    assert kept.bytes == 0
+
+
+@pytest.fixture
+def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page is answered before it is stored."""
+    monkeypatch.setattr(filling, "LARGE", 0)
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_large_page_is_answered_before_it_is_stored(
+    service: Service, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers who come while it is being stored get it as well; then the process keeps it."""
+    source = add_source(config)
+    await service.settled(config)
+    pages = service.runtime.pages
+    gate = Gate(monkeypatch, service.runtime.cache, "store")
+    first = await pages.read(source)
+    await gate.until_reached()
+    second = await pages.read(source)
+    assert second.page is first.page
+    assert second.is_collapsed
+    assert pages.memory.get(source) is None
+    gate.open()
+    await service.events.until(Filled, lambda event: event.source_id == source and event.outcome == "stored")
+    await until(lambda: not pages._fills)
+    assert gate.calls == 1
+    third = await pages.read(source)
+    assert third.page.body == first.page.body
+    assert third.found in ("memory", "redis")
+    assert redis.get(f"source_details:{source}") == first.page.body.decode()
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_large_page_that_is_evicted_while_it_is_stored_stays_nowhere(
+    service: Service, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered already, and its fill is still the current one."""
+    source = add_source(config)
+    await service.settled(config)
+    pages = service.runtime.pages
+    gate = Gate(monkeypatch, service.runtime.cache, "store")
+    await pages.read(source)
+    await gate.until_reached()
+    config.execute("UPDATE sources SET name = 'newer'")
+    await service.settled(config)
+    monkeypatch.undo()
+    monkeypatch.setattr(filling, "LARGE", 0)
+    assert b'"name":"newer"' in (await pages.read(source)).page.body
+    gate.open()
+    await service.events.until(Filled, lambda event: event.source_id == source and event.outcome == "refused")
+    assert b'"name":"newer"' in (await pages.read(source)).page.body
+    await until(lambda: not pages._fills)
+    assert '"name":"newer"' in str(redis.get(f"source_details:{source}"))
+
+
+async def test_page_that_the_process_has_is_not_sent_again(service: Service, config: Sql) -> None:
+    """Redis has reported a change of its key, and still holds it."""
+    source = add_source(config)
+    await service.settled(config)
+    pages = service.runtime.pages
+    first = (await pages.reload(source)).page
+    await until(lambda: pages.memory.last_known(source) is not None)
+    claim = await service.runtime.cache.claim(source, "t", force=False, known=(first.digest, len(first.body)))
+    assert claim.is_known
+    assert claim.page is None
+    pages.doubt(source)
+    again = await pages.read(source)
+    assert again.found == "redis"
+    assert again.page.body is first.body
+
+
+async def test_page_that_was_replaced_by_hand_is_replaced(
+    service: Service, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """Its seal is still there, and the process still has the right page."""
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    redis.set(f"source_details:{source}", "by hand", keepttl=True)
+    service.runtime.pages.doubt(source)
+    assert (await service.details(source)).json()["source"]["id"] == source
+    assert service.events.of(PageReplaced)
+    assert redis.get(f"source_details:{source}") != "by hand"
