@@ -142,7 +142,12 @@ class Settings(BaseSettings):
     stale_if_error_s: int = Field(
         300, ge=0, le=86_400, description="how long an expired page is served while the config database is unavailable"
     )
-    memory_cache_mb: int = Field(64, ge=0, le=65_536, description="size of the process cache; 0 disables it")
+    memory_cache_mb: int = Field(
+        64,
+        ge=0,
+        le=65_536,
+        description="size of the process cache, and at most as much again to make new pages of; 0 disables both",
+    )
     warm_pages: int = Field(
         0, ge=0, le=100_000, description="how many of the most requested pages to keep warm; 0: none"
     )

@@ -14,7 +14,7 @@ import uvloop
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
 from service.telemetry.log_lines import configure_logging
-from tests.bench import changing, growing, migrating, reading, serving, syncing, warming
+from tests.bench import changing, growing, large, migrating, reading, serving, syncing, warming
 from tests.bench.load import NoWrkError
 from tests.bench.rig import Rig
 from tests.bench.rows import Row
@@ -23,6 +23,7 @@ _GROUPS: dict[str, Callable[[Rig], AsyncIterator[Row]]] = {
     "serving": serving.rows,
     "reading": reading.rows,
     "changing": changing.rows,
+    "large": large.rows,
     "syncing": syncing.rows,
     "growing": growing.rows,
     "warming": warming.rows,

@@ -261,6 +261,17 @@ async def test_page_that_the_process_has_is_not_sent_again(service: Service, con
     assert again.page.body is first.body
 
 
+async def test_page_with_another_seal_is_sent(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
+    """Another process has stored a newer page of as many bytes."""
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    newer = str(redis.get(f"source_details:{source}")).replace("source-1", "source-2")
+    service.plant(redis, source, newer)
+    service.runtime.pages.doubt(source)
+    assert (await service.details(source)).text == newer
+
+
 async def test_page_that_was_replaced_by_hand_is_replaced(
     service: Service, config: Sql, redis: sync_redis.Redis
 ) -> None:
