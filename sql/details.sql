@@ -19,7 +19,9 @@ state AS MATERIALIZED (
                 v.view_snapshot IS NOT NULL
                 AND v.view_snapshot::text = s.view_snapshot::text
                 AND v.view_xid = s.view_xid
-        ) AS view_is_current
+        ) AS view_is_current,
+        (SELECT s.view_snapshot FROM public.source_details_refresh_state AS s) AS snapshot,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
 ),
 
 -- include: kept
@@ -30,12 +32,28 @@ known_tables AS (
         v.table_name,
         v.is_published,
         v.version,
-        r.row_version::text::bigint AS row_version,
+        seen.row_version,
         CASE WHEN k.table_id IS NULL THEN v.fragment END AS fragment
     FROM public.source_details_tables AS v
     INNER JOIN public.source_details_registered AS r ON r.id = v.table_id AND r.source_id = v.source_id
-    LEFT JOIN kept AS k
-        ON k.table_id = v.table_id AND k.version = v.version AND k.row_version = r.row_version::text::bigint
+    CROSS JOIN LATERAL (
+        -- A row that the refresh did not see (a write that fired no trigger, or of columns that pages do not show) is not
+        -- the one that the stored text was made of. An xid has 32 bits; its epoch is that of the present, or the one
+        -- before.
+        SELECT r.row_version::text::bigint AS row_version, s.snapshot, s.next
+        FROM state AS s
+    ) AS x
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN
+                    pg_visible_in_snapshot(
+                        (x.row_version + ((x.next - x.row_version) / 4294967296) * 4294967296)::text::xid8, x.snapshot
+                    )
+                    THEN x.row_version
+            END AS row_version
+    ) AS seen
+    LEFT JOIN kept AS k ON k.table_id = v.table_id AND k.version = v.version AND k.row_version = seen.row_version
     WHERE v.source_id = %(id)s::int AND (SELECT s.view_is_current FROM state AS s)
     UNION ALL
     -- include: live_tables
@@ -103,9 +121,7 @@ kept AS MATERIALIZED (
 
 -- name: epoch
 -- Part of the two above: names this start of this server, and this database.
-concat(
-    extract(EPOCH FROM pg_postmaster_start_time()), ' ', (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-)
+concat(extract(EPOCH FROM pg_postmaster_start_time()), ' ', current_database())
 
 -- name: live_tables
 -- Part of the two above: the source's tables, computed now. What the caller has is not computed.
@@ -132,15 +148,22 @@ source_text AS MATERIALIZED (
 -- name: page
 -- Part of the two above: the rest of the page.
 tables AS (
-    -- In the order of the page: a fragment of NULL is one that the caller has.
+    -- In the order of the page. A fragment of NULL is one that the caller has; a row_version of NULL, one not to be kept.
     SELECT
-        coalesce(array_agg(k.table_id) FILTER (WHERE k.is_shown), '{}') AS ids,
-        coalesce(array_agg(k.version) FILTER (WHERE k.is_shown), '{}') AS versions,
-        coalesce(array_agg(k.row_version) FILTER (WHERE k.is_shown), '{}') AS row_versions,
-        coalesce(array_agg(convert_to(k.fragment, 'UTF8')) FILTER (WHERE k.is_shown), '{}') AS fragments,
+        coalesce(
+            array_agg(k.table_id ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
+        ) AS ids,
+        coalesce(
+            array_agg(k.version ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
+        ) AS versions,
+        coalesce(
+            array_agg(k.row_version ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
+        ) AS row_versions,
+        coalesce(
+            array_agg(convert_to(k.fragment, 'UTF8') ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
+        ) AS fragments,
         count(*) AS registered,
-        coalesce(array_agg(k.table_name ORDER BY k.table_name) FILTER (WHERE NOT k.is_shown), '{}')
-            AS unpublished_names,
+        coalesce(array_agg(k.table_name) FILTER (WHERE NOT k.is_shown), '{}') AS unpublished_names,
         coalesce(array_agg(k.table_name) FILTER (WHERE k.is_published), '{}') AS published_names,
         coalesce(array_agg(k.table_name), '{}') AS registered_names
     FROM (
@@ -149,9 +172,9 @@ tables AS (
             CASE
                 WHEN %(names)s::text [] IS NULL THEN k.is_published
                 ELSE k.table_name IN (SELECT unnest(%(names)s::text []) COLLATE "C")
-            END AS is_shown
+            END AS is_shown,
+            public.source_details_plain_name(k.table_name) AS place
         FROM known_tables AS k
-        ORDER BY public.source_details_plain_name(k.table_name), k.table_id
     ) AS k
 ),
 

@@ -42,6 +42,8 @@ BEGIN
             'public.source_details_activity_round TO %s',
             reader.name
         );
+        -- The statement of a page names it.
+        EXECUTE format('GRANT SELECT ON public.source_details_registered TO %s', reader.name);
     END LOOP;
 END
 $$;

@@ -24,7 +24,7 @@ CLAIM = Script(
 redis.call('DEL', KEYS[5])
 local page = ARGV[3] == '0' and redis.call('EXISTS', KEYS[1]) == 1
 if page then
-    if text(KEYS[2]) == ARGV[4] and redis.pcall('STRLEN', KEYS[1]) == tonumber(ARGV[5]) then
+    if ARGV[4] ~= '' and text(KEYS[2]) == ARGV[4] and redis.pcall('STRLEN', KEYS[1]) == tonumber(ARGV[5]) then
         return {'known', redis.call('PTTL', KEYS[1])}
     end
     return {'page', text(KEYS[1]), redis.call('PTTL', KEYS[1]), text(KEYS[2])}

@@ -21,7 +21,7 @@ class Fragments:
     epoch: str
     ids: Sequence[int]
     versions: Sequence[int]
-    row_versions: Sequence[int]
+    row_versions: Sequence[int | None]
     body: bytes = b""
     starts: Sequence[int] = (0,)
 
@@ -52,8 +52,8 @@ class Fragments:
 NONE = Fragments("", (), (), ())
 
 
-def _array(numbers: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, numbers)) + "}"
+def _array(numbers: Sequence[int | None]) -> str:
+    return "{" + ",".join("NULL" if number is None else str(number) for number in numbers) + "}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,9 @@ class KeptFragments:
     def keep(self, source_id: int, fragments: Fragments, generation: int) -> None:
         """Keeps them instead of the earlier ones, if `generation` is still the one of when they were asked for."""
         self._remove(source_id)
-        if generation != self.generation or fragments.weight > self._limit:
+        # An id that two tables have (a sequence that was set back by hand) names no fragment.
+        is_named = len(set(fragments.ids)) == len(fragments.ids)
+        if generation != self.generation or fragments.weight > self._limit or not is_named:
             return
         self._of[source_id] = fragments
         self.bytes += fragments.weight

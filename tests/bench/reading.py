@@ -9,6 +9,7 @@ from time import perf_counter
 from service.cache.deployment import Deployment
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_most, in_turn, percentile
+from tests.fixtures.view import asked
 
 _NOTES_JOIN = """
 SELECT t.*, max(h.version_schema) AS version
@@ -79,7 +80,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             database = service.runtime.database
 
             async def view() -> None:
-                row = await database.fetch_nowait("details", id=ids[-1], names=None)
+                row = await database.fetch_nowait("details", **asked(ids[-1]))
                 assert row is not None
                 assert row["view_is_current"]
 

@@ -187,8 +187,51 @@ def test_kept_fragments_are_bounded_in_bytes() -> None:
     assert kept.bytes <= 1000
     kept.keep(0, some(1000), 0)
     assert kept.of(0) is NONE
+    kept.keep(1, Fragments("1 1", [1, 1], [1, 1], [1, 1], b"xxxx", [0, 2, 4]), 0)
+    assert kept.of(1) is NONE, "two tables of one id"
     kept.forget()
     assert kept.bytes == 0
+
+
+async def test_row_that_no_refresh_has_seen_names_no_stored_text(
+    service: Service, config: Sql, sent: Callable[[], list[str]]
+) -> None:
+    """A write that fired no trigger: the page is old until a refresh, and not for longer."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    add_table(config, source, "b")
+    await service.settled(config)
+    assert await service.runtime.refresher.wait_until_covered(60)
+    config.execute("ALTER TABLE table_metadata_list DISABLE TRIGGER USER")
+    await service.settled(config)
+    service.runtime.refresher.request()
+    assert await service.runtime.refresher.wait_until_covered(60)
+    config.execute("UPDATE table_metadata_list SET schema_table = '{}' WHERE table_name = 'b'")
+    for _ in range(2):
+        answer = await service.runtime.pages.reload(source)
+        assert answer.computed is not None
+        assert answer.computed.meta["read_from"] == "view"
+    # What nobody may keep is sent again.
+    assert sent() == ["b"]
+    with config.transaction():
+        config.execute("SELECT set_config('source_details.own_refresh', 'on', true)")
+        config.execute("REFRESH MATERIALIZED VIEW source_details_tables")
+    page = (await service.runtime.pages.reload(source)).page.body
+    assert page.partition(HEAD)[0] == await whole(service, source)
+    assert b'"table_name":"b","version":1,"schema_table":[]' in page
+
+
+async def test_order_of_the_page_is_that_of_the_names(service: Service, config: Sql) -> None:
+    """A name with a dot is quoted where it is a key, and stands where it would without."""
+    source = add_source(config)
+    for name in ("b", "a.b", "a"):
+        add_table(config, source, name)
+    await service.settled(config)
+    for _ in range(2):
+        tables = (await service.details(source)).json()["tables"]
+        assert [table["table_name"] for table in tables] == ["a", "a.b", "b"]
+        assert await service.runtime.refresher.wait_until_covered(60)
+        await service.runtime.pages.reload(source)
 
 
 @pytest.fixture
