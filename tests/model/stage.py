@@ -27,7 +27,7 @@ class Stage:
 
     def names(self) -> list[str]:
         """The tables that the source's page shows."""
-        return list(read(self.config, self.source, self.statement)["published_names"])
+        return sorted(read(self.config, self.source, self.statement)["published_names"])
 
     def is_current(self) -> bool:
         """Whether readers trust the view."""
