@@ -6,7 +6,7 @@ changes. What is kept is never old: a fragment is told by its table, the table's
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, repeat
 from typing import Any
 
@@ -68,8 +68,7 @@ class Tables:
         """The fragments in the finished body."""
         lengths = (len(fragment) + 1 for fragment in self.pieces[::2])
         starts = list(accumulate(lengths, initial=self.start))
-        of = self.fragments
-        return Fragments(of.epoch, of.ids, of.versions, of.row_versions, body, starts)
+        return replace(self.fragments, body=body, starts=starts)
 
 
 def tables_of(row: dict[str, Any], kept: Fragments) -> Tables:
