@@ -11,7 +11,8 @@ from service.cache.rate_limit import RateLimit
 from service.cache.session import CacheSession
 from service.concurrency import Supervisor
 from service.config.settings import Settings
-from service.health import Health
+from service.health.process import Health
+from service.health.reports import Reports
 from service.notices.sending import Notices
 from service.pages.explanation import Explainer
 from service.pages.listener import Listener
@@ -26,6 +27,7 @@ from service.sources.table_list import TableLists
 from service.sources.wal_monitor import WalMonitoring
 from service.telemetry.events import Observer, TaskFailed
 from service.telemetry.metrics import Metrics
+from service.telemetry.siblings import Siblings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Synced:
 
 
 class Runtime(Parts):
-    """One process's service without its HTTP side."""
+    """One process's service without its HTTP side. `siblings` are the other workers on its port, if there are any."""
 
-    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+    def __init__(self, settings: Settings, observer: Observer | None = None, siblings: Siblings | None = None) -> None:
         super().__init__(settings, observer or Observer())
         observer = self.observer
         sync_budget_s = settings.sync_budget_ms / 1000
@@ -99,6 +101,7 @@ class Runtime(Parts):
             most_descriptors=settings.most_descriptors,
         )
         self.health.add_gauges(self.metrics)
+        self.reports = Reports(self.health, self.metrics, siblings)
         self.tasks = Supervisor(self._note_failure)
         self._poll_interval = settings.poll_interval_s
         self._refresh_wait = settings.refresh_wait_ms / 1000
@@ -119,6 +122,7 @@ class Runtime(Parts):
         self.tasks.start("pruning", self.notices.run_pruning)
         for webhook in self.notices.webhooks:
             self.tasks.start(f"webhook {webhook.name}", functools.partial(self.notices.run_webhook, webhook))
+        await self.reports.open()
 
     def on_stopping(self, callback: Callable[[], None]) -> None:
         """Calls `callback` when this process begins to stop, before anything is closed."""
@@ -132,6 +136,7 @@ class Runtime(Parts):
     async def stop(self) -> None:
         """Stops everything and closes every connection."""
         self.begin_stop()
+        await self.reports.close()
         await self.tasks.stop()
         await self.schedule.close()
         await self.listener.close()

@@ -17,6 +17,7 @@ ROOMS = [
     {"rehearsal"},
     {"demo"},
     {"cli"},
+    {"serving"},
     {"app"},
     {"web"},
     {"http"},

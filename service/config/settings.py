@@ -8,7 +8,15 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.config import redis_url, tokens
@@ -60,6 +68,13 @@ Milliseconds = Annotated[int, Field(gt=0, le=600_000)]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
 
 
+def _number_of_workers(value: object) -> object:
+    if value != "auto":
+        return value
+    # The cores that this process may use, which a container or taskset limits.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -98,6 +113,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    workers: Annotated[int, BeforeValidator(_number_of_workers)] = Field(
+        1, ge=1, le=256, description="processes that serve on that port; auto: one per core"
+    )
     access_tokens: str = Field(
         "", description="who may call: name:read:HASH or name:operate:HASH, separated by commas; see rosetta token"
     )

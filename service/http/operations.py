@@ -28,8 +28,7 @@ async def live() -> dict[str, str]:
 )
 async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     """The state of each dependency, and what is degraded; 503 while the config database cannot be reached."""
-    runtime = runtime_of(request)
-    report = await runtime.health.report()
+    report = await runtime_of(request).reports.health()
     status = 200 if report["status"] != "unavailable" else 503
     # A load balancer has no token and needs no reasons, which name hosts.
     is_told_all = not request.app.state.is_guarded or is_known(request.scope)
@@ -45,8 +44,8 @@ async def ready(request: AppRequest) -> Response[dict[str, Any]]:
     **named("get_metrics", "operations"),
 )
 async def metrics(request: AppRequest) -> Response[bytes]:
-    """In OpenMetrics if `Accept` names it, otherwise in Prometheus's text format."""
-    text, media_type = runtime_of(request).metrics.text(request.headers.get("accept", ""))
+    """In OpenMetrics if `Accept` names it, otherwise in Prometheus's text format; of all workers on this port."""
+    text, media_type = await runtime_of(request).reports.metrics(request.headers.get("accept", ""))
     answer = Response(text, headers=GUESS_NOTHING | {"Vary": "accept"})
     # As a header: the framework would add a charset to a type that has one.
     answer.headers["content-type"] = media_type

@@ -25,6 +25,8 @@ _LONGEST_HEAD = 64 * 1024
 _LONGEST_PATH = 1024
 _LONGEST_QUERY = 2048
 _MOST_PARAMETERS = 20
+# How long an idle connection stays open once the process stops.
+_LINGER_S = 0.5
 # No operation needs a body, but some clients send one.
 _LONGEST_BODY = 64 * 1024
 
@@ -50,6 +52,7 @@ class Protocol(HttpToolsProtocol):
         self._untaken = 0
         self._refusal = HTTPStatus.BAD_REQUEST
         self._look: asyncio.TimerHandle | None = None
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -99,6 +102,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._is_head_complete = True
+        if self._is_last and self.cycle is not None:
+            # The answer says so: Connection: close.
+            self.cycle.keep_alive = False
         if self.scope["path"].endswith("/events"):
             self._since, self._is_stream = None, True
 
@@ -109,6 +115,18 @@ class Protocol(HttpToolsProtocol):
         is_taken = not self.transport.get_write_buffer_size()
         self._untaken = 0 if is_taken else self._count_untaken()
         self._since = None if is_taken and not is_next_here else self.loop.time()
+
+    def shutdown(self) -> None:
+        """Called when the process begins to stop: the next answer is the last one on this connection.
+
+        An idle connection stays open for a moment. Its client may be sending a request right now, which would be lost
+        if the connection were closed meanwhile (RFC 9112, section 9.5); it is answered, and the client told to go.
+        """
+        self._is_last = True
+        if self._is_between:
+            self.loop.call_later(_LINGER_S, self._close_if_idle)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text, the same for every error
         """Answers in JSON what is not a valid request, and closes the connection."""
@@ -132,6 +150,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.send_400_response("")
+
+    def _close_if_idle(self) -> None:
+        # A request that has begun to arrive is answered; it has its own time limit.
+        is_arriving = self._since is not None and self._arrived and not self._untaken
+        if self._is_between and not is_arriving:
+            self.transport.close()
 
     @property
     def _is_between(self) -> bool:

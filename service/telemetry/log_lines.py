@@ -26,10 +26,11 @@ class _Enduring:
             self._stream.flush()
 
 
-def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> None:
+def configure_logging(log_format: str, log_level: str, secrets: list[str], worker: int | None = None) -> None:
     """Writes one line per event to standard error, as JSON or for people; `secrets` are masked.
 
-    Events contain no secrets; the masking is for libraries whose messages might quote one.
+    With several workers, each line names its `worker`. Events contain no secrets; the masking is for libraries whose
+    messages might quote one.
     """
 
     def mask(_logger: Any, _method: str, line: Any) -> str:
@@ -50,12 +51,16 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str]) -> No
             for key, value in event.items()
         }
 
+    def name_worker(_logger: Any, _method: str, event: Any) -> Any:
+        return event | {"worker": worker}
+
     # JSON escapes them itself.
     escaped: list[Any] = [] if log_format == "json" else [escape]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if worker is None else [name_worker]),
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, *escaped, renderer, mask],

@@ -5,10 +5,9 @@ https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_tot
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
+from service.telemetry import exposition
 from service.telemetry.events import (
     CanaryReceived,
     Event,
@@ -77,11 +76,12 @@ class Metrics:
         Gauge(f"rosetta_{name}", meaning, registry=self._registry).set_function(read)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """All metrics and their media type: OpenMetrics 1.0 if `accept` names it, else Prometheus's text format."""
-        if "application/openmetrics-text" in accept:
-            text: bytes = openmetrics.generate_latest(self._registry, version="1.0.0")  # type: ignore[no-untyped-call]
-            return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+        """All metrics and their media type, as `exposition.text` makes it."""
+        return exposition.text(self._registry, accept)
+
+    def families(self) -> list[Metric]:
+        """All metrics, as they are now."""
+        return list(self._registry.collect())
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"rosetta_{name}", meaning, labels, registry=self._registry)

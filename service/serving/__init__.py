@@ -1,0 +1,1 @@
+"""Serving HTTP: `process` runs one process of the service, `workers` several on one port."""

@@ -1,0 +1,1 @@
+"""Serving with several processes on one port."""

@@ -1,0 +1,243 @@
+"""`rosetta serve --workers`: one port, one health report, one /metrics; workers that die, stop and are replaced."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from service.config.settings import Settings
+from service.serving import worker
+from service.serving.worker import Worker
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source, add_table
+from tests.fixtures.process import Process, StartProcess
+
+_PATIENCE_S = 60
+
+
+def logged(process: Process, event: str) -> list[dict[str, Any]]:
+    """The log lines of that event so far."""
+    # The last line may be half written.
+    lines = [line for line in process.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+    return [found for found in map(json.loads, lines) if found["event"] == event]
+
+
+def until(reached: Callable[[], bool], process: Process) -> None:
+    """Returns when it is so."""
+    deadline = monotonic() + _PATIENCE_S
+    while not reached():
+        assert monotonic() < deadline, process.log
+
+
+def until_logged(process: Process, event: str, count: int) -> list[dict[str, Any]]:
+    """Those log lines, when there are so many."""
+    until(lambda: len(logged(process, event)) >= count, process)
+    return logged(process, event)
+
+
+def pid_of(process: Process, number: int) -> int:
+    """The process that is worker `number` now."""
+    return [int(line["pid"]) for line in logged(process, "worker started") if line["worker"] == number][-1]
+
+
+def until_ended(pid: int, process: Process) -> None:
+    """Returns when there is no such process, or it has ended and nobody has asked how."""
+
+    def is_gone() -> bool:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return True
+
+    until(is_gone, process)
+
+
+@pytest.fixture
+def process(serve: StartProcess) -> Iterator[Process]:
+    """Two workers that serve."""
+    started = serve(ROSETTA_WORKERS="2")
+    started.until_ready()
+    until_logged(started, "serving", 2)
+    yield started
+    pids = [int(line["pid"]) for line in logged(started, "worker started")]
+    started.end()
+    for pid in pids:
+        until_ended(pid, started)
+
+
+def report(process: Process) -> dict[str, Any]:
+    """The health report."""
+    told: dict[str, Any] = process.client.get("/health/ready").json()
+    return told
+
+
+def test_whichever_is_asked_tells_of_all(process: Process, config: Sql) -> None:
+    """Health and metrics have each worker, with one question; each of their log lines too."""
+    assert report(process)["workers"] == {"1": "ready", "2": "ready"}
+    source = add_source(config)
+    for _ in range(20):
+        # A connection of its own, which either may accept.
+        httpx.get(f"{process.url}/api/v1/sources/{source}/details").raise_for_status()
+    for accept in ("text/plain", "application/openmetrics-text"):
+        told = process.client.get("/metrics", headers={"accept": accept})
+        assert accept in told.headers["content-type"]
+        for number in ("1", "2"):
+            assert f'rosetta_listener_up{{worker="{number}"}} 1.0' in told.text
+            assert f'rosetta_worker_up{{worker="{number}"}} 1.0' in told.text
+        # Each family is described once.
+        assert told.text.count("# TYPE rosetta_listener_up ") == 1
+        served = [line for line in told.text.splitlines() if line.startswith("rosetta_pages_total{")]
+        assert sum(float(line.rpartition(" ")[2]) for line in served) == 20
+    assert {line["worker"] for line in logged(process, "ListenerUp")} == {1, 2}
+
+
+def test_worker_that_dies_or_hangs_is_replaced(process: Process, config: Sql) -> None:
+    """The other one goes on, and says that it is alone; each early death makes the next pause longer."""
+    source = add_source(config)
+    add_table(config, source)
+    for number, (fatal, pause) in enumerate(((signal.SIGKILL, 0.5), (signal.SIGSTOP, 1.0)), 1):
+        os.kill(pid_of(process, 2), fatal)
+        (*_, died) = until_logged(process, "worker died", number)
+        assert (died["worker"], died["exit_code"], died["replaced_in_s"]) == (2, -signal.SIGKILL, pause)
+        state = httpx.get(f"{process.url}/health/ready", timeout=10)
+        assert state.status_code == 200
+        # It takes longer to start than to ask.
+        assert (state.json()["status"], state.json()["workers"]["2"]) == ("degraded", "down")
+        assert any(why.startswith("worker 2: does not answer") for why in state.json()["degraded"])
+        assert 'rosetta_worker_up{worker="2"} 0.0' in httpx.get(f"{process.url}/metrics", timeout=10).text
+        until_logged(process, "serving", 2 + number)
+        assert report(process)["workers"]["2"] == "ready"
+
+
+def test_sighup_replaces_all_and_loses_no_request(process: Process, config: Sql) -> None:
+    """Clients that reuse their connections, and ones that do not, get an answer to every request meanwhile."""
+    source = add_source(config)
+    add_table(config, source)
+    before = {pid_of(process, 1), pid_of(process, 2)}
+    is_over = threading.Event()
+    statuses: list[int | str] = []
+
+    def read(is_kept: bool) -> None:
+        # No retries: httpx makes none.
+        client = httpx.Client(base_url=process.url)
+        while not is_over.is_set():
+            try:
+                statuses.append(client.get(f"/api/v1/sources/{source}/details").status_code)
+            except httpx.TransportError as error:
+                statuses.append(repr(error))
+            if not is_kept:
+                client.close()
+                client = httpx.Client(base_url=process.url)
+        client.close()
+
+    threads = [threading.Thread(target=read, args=(number % 2 == 0,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for times in (1, 2):
+            process.send(signal.SIGHUP)
+            until_logged(process, "serving", 2 + 2 * times)
+            for pid in before:
+                until_ended(pid, process)
+            before = {pid_of(process, 1), pid_of(process, 2)}
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(_PATIENCE_S)
+    assert set(statuses) == {200}
+    assert "down" not in report(process)["workers"].values()
+
+
+def test_sigterm_ends_all(process: Process, config: Sql) -> None:
+    """What they have accepted is answered, the exit code is 0, and the fixture finds no process."""
+    source = add_source(config)
+    with config.transaction():
+        # Pages that must be computed wait for this lock.
+        config.execute("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE")
+        answers: list[httpx.Response] = []
+        path = f"{process.url}/api/v1/sources/{source}"
+        threads = [threading.Thread(target=lambda: answers.append(httpx.get(path, timeout=30))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'sources'::regclass"
+        until(lambda: (config.execute(waiting).fetchone() or {})["n"] > 0, process)
+        process.send(signal.SIGTERM)
+    for thread in threads:
+        thread.join(_PATIENCE_S)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert process.wait() == 0
+
+
+def test_workers_end_when_their_supervisor_was_killed(process: Process) -> None:
+    """Else the port would stay taken. The fixture waits for their end."""
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"ROSETTA_CONFIG_DSN": "postgresql://u:hidden-word@127.0.0.1:1/x"},
+            "rosetta serve: ROSETTA_CONFIG_DSN: cannot reach the config database: ",
+        ),
+        ({"ROSETTA_WORKERS": "0"}, "rosetta serve: ROSETTA_WORKERS: "),
+        ({"ROSETTA_WORKERS": "many"}, "rosetta serve: ROSETTA_WORKERS: "),
+    ],
+)
+def test_start_that_cannot_be_says_why_in_one_line(serve: StartProcess, changes: dict[str, str], line: str) -> None:
+    """Once, not once for each worker; and the exit code is 1."""
+    process = serve(**({"ROSETTA_WORKERS": "3"} | changes))
+    assert process.wait() == 1
+    said = [text for text in process.log.splitlines() if not text.startswith("{")]
+    assert len(said) == 1
+    assert said[0].startswith(line)
+
+
+def test_workers_stay_if_a_new_one_cannot_start(process: Process, config: Sql) -> None:
+    """A SIGHUP while the database takes no new connections does not end a service that runs."""
+    before = [pid_of(process, number) for number in (1, 2)]
+    name = config.info.dbname
+    config.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
+    process.send(signal.SIGHUP)
+    (stays,) = until_logged(process, "the workers stay: a new one cannot start", 1)
+    assert "ROSETTA_CONFIG_DSN" in stays["reason"]
+    config.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
+    assert process.client.get("/health/live").status_code == 200
+    for pid in before:
+        os.kill(pid, 0)
+    process.send(signal.SIGHUP)
+    for pid in before:
+        until_ended(pid, process)
+
+
+def test_auto_is_one_per_core(serve: StartProcess) -> None:
+    """That this process may use."""
+    process = serve(ROSETTA_WORKERS="auto", preexec=lambda: os.sched_setaffinity(0, {0}))
+    process.until_ready()
+    # One: served by the process itself.
+    assert "workers" not in report(process)
+
+
+def test_worker_whose_loop_is_stuck_does_not_answer_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed then, as one that is stopped."""
+    held = Worker(1, Settings.model_construct(), Path(), uvicorn.Config(""), [socket.socket()])
+    server = uvicorn.Server(uvicorn.Config(""))
+    server.started = True
+    held._server = server
+    for age, answers in ((0.0, True), (worker._HUNG_S + 1, False)):
+        monkeypatch.setattr(server, "beat", monotonic() - age, raising=False)
+        held.parent_conn.send(b"ping")
+        held.pong()
+        assert held.parent_conn.poll(0) is answers
+        if answers:
+            assert held.parent_conn.recv() is True
