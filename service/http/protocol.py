@@ -53,6 +53,7 @@ class Protocol(HttpToolsProtocol):
         self._refusal = HTTPStatus.BAD_REQUEST
         self._look: asyncio.TimerHandle | None = None
         self._is_last = False
+        self._is_arriving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -77,6 +78,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._arrived = 0
         self._is_head_complete = False
+        self._is_arriving = True
         if self._is_between:
             self._since = self.loop.time()
 
@@ -107,6 +109,10 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         if self.scope["path"].endswith("/events"):
             self._since, self._is_stream = None, True
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_arriving = False
 
     def on_response_complete(self) -> None:
         is_next_here = bool(self.pipeline) or not self._is_head_complete
@@ -153,8 +159,7 @@ class Protocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         # A request that has begun to arrive is answered; it has its own time limit.
-        is_arriving = self._since is not None and self._arrived and not self._untaken
-        if self._is_between and not is_arriving:
+        if self._is_between and (self._untaken or not self._is_arriving):
             self.transport.close()
 
     @property
