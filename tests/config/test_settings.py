@@ -14,6 +14,7 @@ WRONG = {
     "ROSETTA_REDIS_URL": ["http://:pw-of-config@host", "localhost:6379", ""],
     "CREDENTIAL_ENCRYPTION_KEY": ["short", "x" * 33, "AAAA"],
     "ROSETTA_PORT": ["-1", "65536", "http", ""],
+    "ROSETTA_WORKERS": ["0", "257", "many", "1.5"],
     "ROSETTA_LOG_FORMAT": ["xml"],
     "ROSETTA_LOG_LEVEL": ["loud"],
     "ROSETTA_CACHE_TTL_S": ["0", "-5", "30s", "1.5"],
