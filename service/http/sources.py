@@ -8,7 +8,9 @@ from litestar import MediaType, Response, post, route
 from litestar.datastructures import ResponseHeader
 from litestar.enums import HttpMethod
 from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
 
+from service.cache.store import LARGE
 from service.errors import EntityNotFoundError, SyncError
 from service.http import parameters
 from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_reload
@@ -39,11 +41,14 @@ def _finished(body: bytes, more: dict[str, str] | None = None) -> Response[bytes
 
 async def _page(
     request: AppRequest, page: Page, page_headers: Callable[[str], dict[str, str]], weigh: Callable[[], None]
-) -> Response[bytes]:
+) -> Response[Any]:
     encoding = encoding_for(request, page)
     if matches(request.headers.get("if-none-match"), page):
         return Response(b"", status_code=304, headers=page_headers(encoding))
     more = {"Content-Encoding": encoding} if encoding else {}
+    if request.method == HttpMethod.HEAD and encoding and len(page.body) >= LARGE and not page.is_made(encoding):
+        # A large page is not compressed for its length alone, which HEAD may leave out (RFC 9110, section 9.3.2).
+        return Stream(iter(()), media_type=_JSON, headers=GUESS_NOTHING | page_headers(encoding) | more)
     return _finished(await form(page, encoding, weigh), page_headers(encoding) | more)
 
 

@@ -65,6 +65,11 @@ class Page:
             task.add_done_callback(lambda _: on_made())
         return task.result() if task.done() else await asyncio.shield(task)
 
+    def is_made(self, encoding: str) -> bool:
+        """Whether `encoded` has its result already."""
+        task = self._encoded.get(encoding)
+        return task is not None and task.done()
+
     def head(self, encoding: str, make: Callable[[int, int], list[tuple[bytes, bytes]]]) -> list[tuple[bytes, bytes]]:
         """The headers that `make` returns for an age and a remaining life. The same list serves a whole second."""
         left = self.expires - monotonic()

@@ -26,7 +26,7 @@ from service.sources.connections import Connections
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
 from service.web import chart
 from service.web.chart import SHORTEST, Sample
-from service.web.portrait import Portrait, draw
+from service.web.portrait import Details, Portrait, draw
 from service.web.rooms import Room, Watcher
 from service.web.seats import Seat, Seats
 
@@ -96,7 +96,8 @@ class Live:
                 bucket_s=SHORTEST.bucket.total_seconds(),
             )
         lag = tuple(self._lag.get(source_id, ()))
-        portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag)
+        before = self._portraits.get(source_id)
+        portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag, before)
         if sample is not None:
             self._note_lag(source_id, sample)
         self._portraits[source_id] = portrait
@@ -199,17 +200,19 @@ class Live:
             room.close("the service stops")
 
 
-def _drawn(page: Page, extras: dict[str, Any] | None, lag: tuple[Sample, ...]) -> tuple[Portrait, Sample | None]:
+def _drawn(
+    page: Page, extras: dict[str, Any] | None, lag: tuple[Sample, ...], before: Portrait | None
+) -> tuple[Portrait, Sample | None]:
     """The portrait, and the lag that the page reports."""
-    details = msgspec.json.decode(page.body)
-    wal, as_of = details["wal_monitor"], datetime.fromisoformat(details["meta"]["as_of"])
+    details = msgspec.json.decode(page.body, type=Details)
+    wal, as_of = details.wal_monitor, datetime.fromisoformat(details.meta["as_of"])
     sample = None
     if wal and wal["replication_lag_bytes"] is not None:
         # A page that an earlier version of the service stored has no outlook, until it expires.
-        outlook = details["meta"].get("outlook") or {}
+        outlook = details.meta.get("outlook") or {}
         sample = Sample(as_of, wal["replication_lag_bytes"], wal["wal_size_bytes"], outlook.get("lag_s"))
     if extras is not None and len(extras["lag"]) > 1:
         # The WAL monitor's history has more than what this process happened to read.
         lag = tuple(chart.samples(extras["lag"]))
     shown = (*lag, sample) if sample and (not lag or lag[-1].when < as_of) else lag
-    return draw(details, page.digest, extras, shown), sample
+    return draw(details, page.digest, extras, shown, before), sample

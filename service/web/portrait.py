@@ -1,12 +1,13 @@
 """A source's web page as HTML in parts, so that an open page receives only the parts that changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
 from markupsafe import Markup
 
 from service.http.templates import macros, render
@@ -29,11 +30,23 @@ _NOTHING_MORE: dict[str, Any] = {
 SORTS = ("name", "version", "columns", "changed")
 
 
+class Details(msgspec.Struct):
+    """A page's JSON. Each of its tables stays text: most are as they were in the portrait before."""
+
+    source: dict[str, Any]
+    wal_monitor: dict[str, Any] | None
+    tables: list[msgspec.Raw]
+    destinations: list[str]
+    meta: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of a table, and the values that rows are sorted by."""
+    """The row of a table, and the values that rows are sorted by. It is drawn anew if `drawn_from` has changed."""
 
     html: str
+    table_id: int
+    drawn_from: tuple[bytes, Any]
     name: str
     version: int
     columns: int
@@ -102,9 +115,18 @@ class Portrait:
         return [row.html for row in rows]
 
 
-def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, lag: Sequence[Sample]) -> Portrait:
-    """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read."""
-    source, wal, tables, meta = (details[key] for key in ("source", "wal_monitor", "tables", "meta"))
+def draw(
+    details: Details,
+    digest: str,
+    extras: dict[str, Any] | None,
+    lag: Sequence[Sample],
+    before: Portrait | None = None,
+) -> Portrait:
+    """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read.
+
+    Rows of `before`, an earlier portrait of the same source, are taken over if their tables have not changed.
+    """
+    source, wal, tables, meta = details.source, details.wal_monitor, details.tables, details.meta
     more = extras or _NOTHING_MORE
     lately = {int(table_id): change for table_id, change in more["changed_lately"].items()}
     check = meta["publication_check"]
@@ -120,7 +142,7 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
             chart.draw(lag, thresholds(more["thresholds"])), SHORTEST, SPANS, has_history=bool(more["lag"])
         ),
         "part-replication": draw_part.replication(source, wal, more, meta.get("outlook")),
-        "part-destinations": draw_part.destinations(details["destinations"], more),
+        "part-destinations": draw_part.destinations(details.destinations, more),
         "part-count": draw_part.count(tables, meta.get("drift"), source, more),
     }
     return Portrait(
@@ -129,16 +151,7 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
         level=meta.get("health", _NOT_JUDGED)["level"],
         digest=digest,
         parts={name: _text(html) for name, html in parts.items()},
-        rows={
-            f"table-{table['id']}": Row(
-                _text(draw_part.row(table, lately.get(table["id"]))),
-                table["table_name"],
-                table["version"],
-                len(table["schema_table"]),
-                lately[table["id"]][1] or "" if table["id"] in lately else "",
-            )
-            for table in tables
-        },
+        rows={f"table-{row.table_id}": row for row in _rows(tables, lately, before)},
         facts={
             "as_of": meta["as_of"],
             "read_from": meta["read_from"],
@@ -146,6 +159,27 @@ def draw(details: dict[str, Any], digest: str, extras: dict[str, Any] | None, la
             "synced_at": more["synced_at"],
         },
     )
+
+
+def _rows(tables: Sequence[msgspec.Raw], lately: dict[int, Any], before: Portrait | None) -> Iterator[Row]:
+    draw_row = macros("parts.html").row
+    known = {} if before is None else {row.drawn_from[0]: row for row in before.rows.values()}
+    for text in tables:
+        digest = blake2b(text, digest_size=16).digest()
+        row = known.get(digest)
+        if row is None or row.drawn_from[1] != lately.get(row.table_id):
+            table = msgspec.json.decode(text)
+            change = lately.get(table["id"])
+            row = Row(
+                _text(draw_row(table, change)),
+                table["id"],
+                (digest, change),
+                table["table_name"],
+                table["version"],
+                len(table["schema_table"]),
+                change[1] or "" if change else "",
+            )
+        yield row
 
 
 def _text(html: str) -> str:

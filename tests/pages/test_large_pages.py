@@ -3,12 +3,13 @@
 import pytest
 import redis as sync_redis
 
+from service.http import compression, sources
 from service.pages import filling
 from service.pages.page import Answer
 from service.telemetry.events import Filled, PageReplaced
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
-from tests.fixtures.metadata import add_source
+from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.runtime import Service, until
 
 
@@ -107,3 +108,37 @@ async def test_page_that_was_replaced_by_hand_is_replaced(
     assert (await service.details(source)).json()["source"]["id"] == source
     assert service.events.of(PageReplaced)
     assert redis.get(f"source_details:{source}") != "by hand"
+
+
+async def test_large_page_is_not_compressed_for_a_head(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its length is left out until somebody has asked for the body; the other headers are those of the GET."""
+    monkeypatch.setattr(sources, "LARGE", 0)
+    source = add_source(config)
+    for number in range(20):
+        add_table(config, source, f"table_{number}")
+    await service.settled(config)
+    path, accept = f"/api/v1/sources/{source}/details", {"accept-encoding": "zstd"}
+    compressed: list[str] = []
+    encode = compression._ENCODERS["zstd"]
+
+    def watched(body: bytes) -> bytes:
+        compressed.append("zstd")
+        return encode(body)
+
+    monkeypatch.setitem(compression._ENCODERS, "zstd", watched)
+    first = await service.client.head(path, headers=accept)
+    assert "content-length" not in first.headers
+    assert compressed == []
+    whole = await service.client.get(path, headers=accept)
+    second = await service.client.head(path, headers=accept)
+    assert compressed == ["zstd"]
+    ticking = ("age", "cache-status", "content-length", "x-request-id")
+    heads = [
+        {name: text for name, text in answer.headers.items() if name not in ticking}
+        for answer in (first, whole, second)
+    ]
+    assert heads[0] == heads[1] == heads[2]
+    assert first.headers["content-encoding"] == "zstd"
+    assert second.headers["content-length"] == whole.headers["content-length"]

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.http import templates
 from service.telemetry.events import SourceDown, SyncPhase
 from service.web import assets, live, portrait
 from tests.fixtures.databases import Sql
@@ -212,7 +213,7 @@ async def test_many_who_look_at_once_are_drawn_for_once(
     await service.details(source)
     drawn: list[str] = []
 
-    def draw(details: dict[str, Any], digest: str, *rest: Any) -> portrait.Portrait:
+    def draw(details: portrait.Details, digest: str, *rest: Any) -> portrait.Portrait:
         drawn.append(digest)
         return portrait.draw(details, digest, *rest)
 
@@ -220,6 +221,47 @@ async def test_many_who_look_at_once_are_drawn_for_once(
     pages = await asyncio.gather(*(get(service, f"/sources/{source}/details") for _ in range(30)))
     assert {page.status_code for page in pages} == {200}
     assert len(drawn) == 1
+
+
+async def test_what_is_drawn_anew_is_what_changed(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row of many, whether the table or what is told of its changes is another; the rest is as if drawn anew."""
+    source = add_source(config)
+    tables = [add_table(config, source, f"table_{number}") for number in range(5)]
+    await service.settled(config)
+    drawn: list[int] = []
+    parts = templates.macros("parts.html")
+
+    def row(table: dict[str, Any], change: Any) -> Any:
+        drawn.append(table["id"])
+        return parts.row(table, change)
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return row if name == "row" else getattr(parts, name)
+
+    monkeypatch.setattr(portrait, "macros", lambda _name: Watched())
+    live_pages = service.app.live
+    held, _ = await live_pages.portrait(source)
+    assert sorted(drawn) == tables
+    for change in (
+        "UPDATE table_metadata_list SET schema_table = '{}' WHERE id = %(table)s",
+        # What changed lately; the table's version too.
+        "INSERT INTO history_schema_evolution (table_metadata_list_id, version_schema, changes_type, created_at) "
+        "VALUES (%(table)s, 2, 'UPDATE', now())",
+        # What changed lately alone: the time of that change.
+        "UPDATE history_schema_evolution SET created_at = now() - interval '1 hour' WHERE version_schema = 2",
+    ):
+        drawn.clear()
+        config.execute(change, {"table": tables[2]})
+        before, (held, _) = held, await live_pages.portrait(source, reload=True)
+        assert drawn == [tables[2]], change
+        assert f"table-{tables[2]}" in (held.changes_since(before) or {})
+        live_pages._portraits.clear()
+        drawn.clear()
+        anew, _ = await live_pages.portrait(source)
+        assert (anew.version, sorted(drawn)) == (held.version, tables)
 
 
 async def test_what_people_wrote_is_text(service: Service, config: Sql) -> None:
