@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import pygal
 import uvloop
 
 from service.demo.reaper import Reaper
@@ -121,17 +120,13 @@ async def _measure(options: argparse.Namespace, groups: dict[str, _Group]) -> Ru
                 say(str(error))
         run.busy = watch.summary()
         if options.picture:
-            _draw(rig, options.picture)
+            # pygal puts a finder of modules into Python that warns at every later import.
+            from tests.bench.picture import draw
+
+            draw(rig.curves, options.picture)
         valkey.stop()
         postgres.stop("immediate")
     return run
-
-
-def _draw(rig: Rig, file: Path) -> None:
-    chart = pygal.XY(title="Growth", logarithmic=True, x_title="tables, or pages", show_dots=True)
-    for name, points in rig.curves.items():
-        chart.add(name, [(max(x, 1), max(y, 0.001)) for x, y in points])
-    file.write_bytes(chart.render())
 
 
 if __name__ == "__main__":
