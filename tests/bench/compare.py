@@ -16,6 +16,7 @@ class Agreement(StrEnum):
     AGREES = "agrees"
     APART = "the intervals are apart"
     CONTRADICTS = "CONTRADICTS"
+    BUSY = "contradicts, but busy"
     UNKNOWN = "cannot be compared"
 
 
@@ -50,6 +51,7 @@ _COUNTED = {
     Agreement.AGREES: "agree",
     Agreement.APART: "have intervals that are apart",
     Agreement.CONTRADICTS: "contradict each other",
+    Agreement.BUSY: "do so on a busy machine",
     Agreement.UNKNOWN: "cannot be compared",
 }
 
@@ -74,7 +76,8 @@ def _found(name: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | 
         return Finding(name, Agreement.UNKNOWN, f"only in the {'second' if one is None else 'first'} run")
     says = f"{_said(one)}; {_said(other)}"
     if {one["verdict"], other["verdict"]} == {Verdict.HOLDS, Verdict.FAILS}:
-        return Finding(name, Agreement.CONTRADICTS, says)
+        is_busy = one["busy"] or other["busy"]
+        return Finding(name, Agreement.BUSY if is_busy else Agreement.CONTRADICTS, says)
     if one["interval"] is None or other["interval"] is None:
         return Finding(name, Agreement.UNKNOWN, says)
     overlap = one["interval"].overlaps(other["interval"])

@@ -32,6 +32,7 @@ def _run(file: Path, *rows: dict[str, Any]) -> Path:
         (_row("row", [1, 2], _HOLDS), _row("row", [2.1, 3], _FAILS), Agreement.CONTRADICTS),
         # An allowance may make the verdicts contradict each other while the ratios overlap.
         (_row("row", [1, 2], _FAILS), _row("row", [1, 2], _HOLDS), Agreement.CONTRADICTS),
+        (_row("row", [1, 2], _HOLDS), _row("row", [2.1, 3], _FAILS, busy=True), Agreement.BUSY),
         (_row("row", None, _OPEN), _row("row", [1, 2], _HOLDS), Agreement.UNKNOWN),
         (_row("row", None, None), _row("row", None, None), Agreement.UNKNOWN),
         (_row("row", [1, 2], _HOLDS), _row("another", [1, 2], _HOLDS), Agreement.UNKNOWN),
@@ -47,19 +48,20 @@ def test_agreement(one: dict[str, Any], other: dict[str, Any], agreement: Agreem
 def test_exit_code_is_1_for_a_contradiction_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Intervals that are apart are no contradiction."""
-    runs = {
-        name: str(_run(tmp_path / name, _row("row", interval, verdict, busy=True)))
-        for name, interval, verdict in (
-            ("a", [1.0, 2.0], _HOLDS), ("b", [3.0, 4.0], _HOLDS), ("c", [5.0, 6.0], _FAILS),
-        )
-    }  # fmt: skip
-    for other, code in (("a", 0), ("b", 0), ("c", 1)):
-        monkeypatch.setattr("sys.argv", ["bin/bench", "--compare", runs["a"], runs[other]])
+    """Neither for intervals that are apart, nor for a row that was busy."""
+    first = _run(tmp_path / "first", _row("row", [1, 2], _HOLDS))
+    for number, (row, code) in enumerate((
+        (_row("row", [1, 2], _HOLDS), 0),
+        (_row("row", [3, 4], _HOLDS), 0),
+        (_row("row", [5, 6], _FAILS, busy=True), 0),
+        (_row("row", [5, 6], _FAILS), 1),
+    )):  # fmt: skip
+        second = _run(tmp_path / f"second {number}", row)
+        monkeypatch.setattr("sys.argv", ["bin/bench", "--compare", str(first), str(second)])
         assert main() == code
     said = capsys.readouterr().out.splitlines()
-    assert said[2].split("  ")[-1] == "1.00 to 2.00, holds, busy; 3.00 to 4.00, holds, busy"
-    assert said[-1].startswith("of 1 rows 0 agree, 0 have intervals that are apart, 1 contradict each other, 0 cannot")
+    assert said[4].split("  ")[-1] == "1.00 to 2.00, holds; 5.00 to 6.00, does not hold, busy"
+    assert said[-1].startswith("of 1 rows 0 agree, 0 have intervals that are apart, 1 contradict each other, 0 do so")
 
 
 def test_reads_what_the_bench_writes(tmp_path: Path) -> None:
