@@ -58,7 +58,10 @@ class Run:
 
 
 def main() -> int:
-    """0, whatever holds: a busy machine is no failure. 1 if two runs contradict each other, and neither was busy. 2 for wrong arguments."""
+    """0, whatever holds: a busy machine is no failure. 2 for wrong arguments.
+
+    1 if two quiet runs contradict each other.
+    """
     options = arguments.parse(list(_GROUPS))
     try:
         return _compare(*options.compare) if options.compare else _bench(options)

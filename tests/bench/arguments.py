@@ -27,7 +27,7 @@ def parse(groups: Sequence[str], arguments: Sequence[str] | None = None) -> argp
     )  # fmt: skip
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A.json", "B.json"),
-        help="measure nothing: say whether two runs agree; exit code 1 if they contradict each other, and neither was busy",
+        help="measure nothing: say whether two runs agree; exit code 1 if quiet ones contradict each other",
     )  # fmt: skip
     options, unknown = parser.parse_known_args(arguments)
     if unknown:

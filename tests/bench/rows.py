@@ -37,8 +37,8 @@ class Row:
 
     @property
     def is_busy(self) -> bool:
-        """Whether others used so much of the machine meanwhile that the figures may be theirs."""
-        return self.others is not None and self.others.are_busy
+        """Whether others used so much of the machine meanwhile that the verdict may be theirs; a fact has none."""
+        return self.verdict is not None and self.others is not None and self.others.are_busy
 
     def json(self) -> dict[str, Any]:
         """As `--json` writes it."""

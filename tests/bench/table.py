@@ -19,6 +19,7 @@ DECISIVE = (
 )
 _BEGIN = {"whole": "<!-- bench: every row -->", "decisive": "<!-- bench: what decides -->"}
 _END = "<!-- bench: end -->"
+_COUNTED = {Verdict.HOLDS: "hold", Verdict.FAILS: "do not hold", Verdict.OPEN: "are not decided"}
 _HEAD = ("what", "beside", "ratio", "95 % interval", "wanted", "verdict", "absolute")
 
 
@@ -31,12 +32,10 @@ class NoPlaceError(Exception):
 
 def line(row: Row) -> str:
     """A row alone, as it is measured."""
-    return f"{': '.join((row.name, _ratio(row.ratio)))} {_wanted(row)}; {row.figures}"
-
-
-def _wanted(row: Row) -> str:
+    if row.verdict is None:
+        return f"{row.name}: {row.figures}"
     busy = ", busy" if row.is_busy else ""
-    return f"(wanted {row.target}), {row.verdict}{busy}" if row.verdict else busy
+    return f"{row.name}: {_ratio(row.ratio)} (wanted {row.target}), {row.verdict}{busy}; {row.figures}"
 
 
 def plain(rows: Sequence[Row]) -> str:
@@ -53,11 +52,8 @@ def plain(rows: Sequence[Row]) -> str:
 
 def _counts(rows: Sequence[Row]) -> str:
     counts = Counter(row.verdict for row in rows if row.verdict)
-    said = [f"{counts[verdict]} {words}" for verdict, words in _PLURAL.items()]
-    return f"of {counts.total()} rows {', '.join(said)}"
-
-
-_PLURAL = {Verdict.HOLDS: "hold", Verdict.FAILS: "do not hold", Verdict.OPEN: "are not decided"}
+    said = [f"{counts[verdict]} {words}" for verdict, words in _COUNTED.items()]
+    return f"of {counts.total()} verdicts {', '.join(said)}"
 
 
 def write(file: Path, rows: Sequence[Row], machine: Mapping[str, str], busy: str) -> None:

@@ -1,6 +1,7 @@
 """A row compares what was measured in the same moment, and its verdict is that of its interval."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -72,12 +73,12 @@ def test_count_needs_no_interval() -> None:
 
 def test_row_is_busy_if_others_were() -> None:
     """And says so in the JSON."""
-    row = fact("bytes", "theirs", "1 and 2")
-    assert not row.is_busy
+    row, others = counted("pages", "bound", 1, 2, ""), Others(0.4, 1.0)
     assert row.json()["busy"] is False
-    busy = type(row)(name="bytes", beside="theirs", ratio=None, figures="", others=Others(0.4, 1.0))
-    assert busy.json()["busy"] is True
-    assert busy.json()["others"] == {"share": 0.4, "slowdown": 1.0}
+    assert replace(row, others=Others(0.0, 1.0)).json()["busy"] is False
+    assert replace(row, others=others).json()["busy"] is True
+    assert replace(row, others=others).json()["others"] == {"share": 0.4, "slowdown": 1.0}
+    assert not replace(fact("bytes", "theirs", "1 and 2"), others=others).is_busy
 
 
 async def test_turns_alternate() -> None:

@@ -68,12 +68,20 @@ def test_markdown_shows_verdict_and_mark() -> None:
     assert lines[4] == "| bytes | it |  |  |  |  | 1 and 2 |"
 
 
+def test_line_of_a_row_says_what_it_decides() -> None:
+    """A fact has nothing to decide."""
+    good, bad, bytes_of_a_page = map(table.line, _rows())
+    assert good == "good: 0.50 (wanted <= 1x), holds; 500.00 and 1,000.00 ms"
+    assert "does not hold, busy;" in bad
+    assert bytes_of_a_page == "bytes: 1 and 2"
+
+
 def test_plain_table_counts_verdicts() -> None:
     """Facts are none."""
     said = plain([*_rows(), at_most("open", "it", 1, [1.0], [1.0])])
-    assert said.endswith("of 3 rows 1 hold, 1 do not hold, 1 are not decided")
+    assert said.endswith("of 3 verdicts 1 hold, 1 do not hold, 1 are not decided")
     assert "busy" in said.splitlines()[1]
-    assert plain([]).startswith("of 0 rows")
+    assert plain([]).startswith("of 0 verdicts")
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/performance.md"])
