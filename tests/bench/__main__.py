@@ -29,7 +29,6 @@ from tests.bench import (
     table,
     warming,
 )  # fmt: skip
-from tests.bench.busy import Watch
 from tests.bench.load import NoWrkError
 from tests.bench.machine import machine
 from tests.bench.rig import Rig
@@ -113,15 +112,14 @@ async def _measure(options: argparse.Namespace, groups: dict[str, _Group]) -> Ru
             server.start()
         rig = Rig(reaper, postgres, valkey, options.quick, say)
         run = Run(machine(postgres.dsn(), valkey.url))
-        watch = Watch()
         for rows in groups.values():
             try:
                 async for row in rows(rig):
-                    run.rows.append(replace(row, others=watch.lap()))
+                    run.rows.append(replace(row, others=rig.watch.lap()))
                     say(table.line(run.rows[-1]))
             except NoWrkError as error:
                 say(str(error))
-        run.busy = watch.summary()
+        run.busy = rig.watch.summary()
         if options.picture:
             # pygal puts a finder of modules into Python that warns at every later import.
             from tests.bench.picture import draw

@@ -3,7 +3,6 @@
 The load on it is bounded: at most `CONNECTIONS` connections, for as many seconds as `duration` says.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -182,5 +181,5 @@ async def _load(rig: Rig, which: Other, connections: int = CONNECTIONS // 2, pau
     except LoadError as error:
         raise AgainstError(f"{which.shown}: {error}") from None
     finally:
-        # The sockets of the one must not cost the other one anything.
-        await asyncio.sleep(0.1)
+        # The sockets of the one must not cost the other one anything either.
+        await rig.watch.rest()

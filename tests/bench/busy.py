@@ -5,6 +5,7 @@ descendants know their own. Elsewhere the fixed work alone can tell.
 See https://www.kernel.org/doc/html/latest/filesystems/proc.html.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,8 @@ _MUCH = 0.1
 _SLOW = 1.2
 # Ticks of all processors, of 10 ms: less tells nothing.
 _FEW = 100
+# Until what was asked before has ended; then long enough to see somebody else.
+_SETTLE_S, _REST_S = 0.1, 0.2
 _ROUNDS = 5
 
 
@@ -37,6 +40,10 @@ class Ticks:
         return Ticks(
             self.total - before.total, self.used - before.used, self.stolen - before.stolen, self.own - before.own
         )
+
+    def plus(self, more: "Ticks") -> "Ticks":
+        """Both times."""
+        return Ticks(self.total + more.total, self.used + more.used, self.stolen + more.stolen, self.own + more.own)
 
     @property
     def others(self) -> float | None:
@@ -70,8 +77,20 @@ class Watch:
         self._read = read or ticks
         self._work = work or fixed_work
         self._worked = [self._work()]
-        self._first = self._last = self._read()
+        self._last = self._read()
+        self._rested = self._seen = Ticks(0, 0, 0, 0)
         self._laps: list[Others] = []
+
+    async def rest(self) -> None:
+        """Looks while the bench does nothing.
+
+        If somebody else's server is measured, its work for the bench is not that of others. Then only rests count.
+        """
+        await asyncio.sleep(_SETTLE_S)
+        before = self._read()
+        await asyncio.sleep(_REST_S)
+        if before and (after := self._read()):
+            self._rested = self._rested.plus(after.minus(before))
 
     def lap(self) -> Others:
         """What others did since the last call, preparations included.
@@ -83,7 +102,11 @@ class Watch:
         if passed is not None and passed.total < _FEW and self._laps:
             self._laps.append(self._laps[-1])
             return self._laps[-1]
+        if self._rested.total:
+            passed, self._rested = self._rested, Ticks(0, 0, 0, 0)
         self._last = now
+        if passed is not None:
+            self._seen = self._seen.plus(passed)
         self._worked.append(self._work())
         found = Others(passed.others if passed else None, self._worked[-1] / min(self._worked))
         self._laps.append(found)
@@ -91,18 +114,15 @@ class Watch:
 
     def summary(self) -> str:
         """A sentence about the whole run."""
-        passed = self._last.minus(self._first) if self._last and self._first else None
-        share = passed.others if passed else None
         busy = sum(others.are_busy for others in self._laps)
-        said = [f"the machine was {'busy' if busy else 'quiet'}"]
-        if share is not None and passed is not None:
-            said.append(
-                f"{share:.0%} of the processor time went to others ({passed.stolen / passed.total:.0%} was stolen)"
-            )
+        said = []
+        if (share := self._seen.others) is not None:
+            stolen = self._seen.stolen / self._seen.total
+            said.append(f"{share:.0%} of the processor time went to others ({stolen:.0%} was stolen)")
         said.append(f"the same work took up to {max(self._worked) / min(self._worked):.2f} times its least")
         if busy:
-            said.append(f"{busy} of {len(self._laps)} rows are marked busy")
-        return f"{said[0]}: {'; '.join(said[1:])}"
+            said.append(f"so it was during {busy} of {len(self._laps)} rows")
+        return f"the machine was {'busy' if busy else 'quiet'}: {'; '.join(said)}"
 
 
 def fixed_work() -> float:

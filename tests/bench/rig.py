@@ -21,6 +21,7 @@ from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer
+from tests.bench.busy import Watch
 from tests.bench.interval import FEWEST
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import KEY, add_source
@@ -36,6 +37,7 @@ class Rig:
     valkey: Valkey
     is_quick: bool
     say: Callable[[str], None]
+    watch: Watch = field(default_factory=Watch)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     # The processes that serve at present, by URL.
     pids: dict[str, int] = field(default_factory=dict)

@@ -69,8 +69,25 @@ def test_watch_says_how_busy_each_row_was() -> None:
     assert watch.lap() == Others(0.52, 1.5)
     assert watch.summary() == (
         "the machine was busy: 26% of the processor time went to others (1% was stolen); "
-        "the same work took up to 1.50 times its least; 2 of 3 rows are marked busy"
+        "the same work took up to 1.50 times its least; so it was during 2 of 3 rows"
     )
+
+
+async def test_server_of_somebody_else_is_not_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the bench rests between the loads, only rests count."""
+    monkeypatch.setattr(busy, "_SETTLE_S", 0)
+    monkeypatch.setattr(busy, "_REST_S", 0)
+    ticks = iter([
+        Ticks(0, 0, 0, 0),
+        *(Ticks(1000, 900, 0, 400), Ticks(1050, 905, 0, 402)),
+        *(Ticks(2000, 1800, 0, 800), Ticks(2050, 1803, 0, 801)),
+        Ticks(2060, 1813, 0, 811),
+    ])  # fmt: skip
+    watch = Watch(lambda: next(ticks), lambda: 1.0)
+    await watch.rest()
+    await watch.rest()
+    assert watch.lap() == Others(0.05, 1.0)
+    assert watch.summary().startswith("the machine was quiet: 5% of the processor time")
 
 
 def test_watch_says_what_it_can_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
