@@ -3,6 +3,7 @@
 The load on it is bounded: at most `CONNECTIONS` connections, for as many seconds as `duration` says.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -60,16 +61,15 @@ def wanted(url: str, headers: Sequence[str]) -> Other:
     """Checks the arguments. AgainstError."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        # The port is read only when it is asked for.
+        host, _ = parts.hostname, parts.port
     except ValueError:
         raise AgainstError("--against takes a URL: this one cannot be read") from None
     if parts.scheme not in ("http", "https") or not host or re.search(r"[^\x21-\x7e]", url):
         raise AgainstError("--against takes the full URL of a details page: http://HOST:PORT/PATH")
     if parts.username or parts.password:
         raise AgainstError("--against takes a URL without a user: say --header 'Authorization: ...' instead")
-    host = f"[{host}]" if ":" in host else host
-    place = host if port is None else f"{host}:{port}"
-    return Other(url, dict(map(_header, headers)), f"{parts.scheme}://{place}{parts.path}")
+    return Other(url, dict(map(_header, headers)), f"{parts.scheme}://{parts.netloc}{parts.path}")
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -84,7 +84,10 @@ def _header(text: str) -> tuple[str, str]:
 async def probe(other: Other) -> Probe:
     """Asks twice: for the page, and whether it is unchanged. AgainstError."""
     try:
-        async with httpx.AsyncClient(headers=_PLAIN | dict(other.headers), timeout=_TIMEOUT_S) as client:
+        async with (
+            asyncio.timeout(_TIMEOUT_S),
+            httpx.AsyncClient(headers=_PLAIN | dict(other.headers), timeout=_TIMEOUT_S) as client,
+        ):
             status, headers, body = await _get(client, other.url, {})
             if status != httpx.codes.OK:
                 where = "; give the URL that it leads to" if httpx.codes.is_redirect(status) else ""
@@ -93,7 +96,7 @@ async def probe(other: Other) -> Probe:
             if etag := headers.get("etag"):
                 status, _, _ = await _get(client, other.url, {"If-None-Match": etag})
                 said = "yes" if status == httpx.codes.NOT_MODIFIED else f"no, {status}"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         why = one_line(str(error)) or type(error).__name__
         raise AgainstError(f"{other.shown} cannot be asked: {why}") from None
     return Probe(len(body), tables(body), said)

@@ -110,6 +110,7 @@ def test_headers_are_strings_of_lua_for_wrk() -> None:
         (b'{"data": {"source": {}, "tables": []}}', 0),
         (b'{"meta": {"tables": [1]}, "tables": [1, 2]}', 2),
         (b'{"tables": {"tables": [1]}}', 1),
+        (b'{"meta": {}, "data": {"page": {"tables": [1, 2]}}}', 2),
         (b'{"rows": [{"tables": [1]}]}', None),
         (b"[]", None),
         (b"<html>", None),
