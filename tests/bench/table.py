@@ -82,7 +82,7 @@ def _filled(file: Path, text: str, rows: Sequence[Row], machine: Mapping[str, st
 
 
 def _place(machine: Mapping[str, str], busy: str) -> str:
-    return f"Measured on {', '.join(f'{name} {value}' for name, value in machine.items())}. {_sentence(busy)}\n"
+    return f"Measured: {', '.join(f'{name} {value}' for name, value in machine.items())}. {_sentence(busy)}\n"
 
 
 def _sentence(text: str) -> str:

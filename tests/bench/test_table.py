@@ -28,7 +28,7 @@ def test_table_replaces_what_is_between_the_marks(tmp_path: Path) -> None:
         write(file, _rows(), {"date": "today", "cores": "2"}, busy)
     text = file.read_text()
     assert text.startswith(
-        "# Title\n\n<!-- bench: every row -->\nMeasured on date today, cores 2. The machine was quiet.\n"
+        "# Title\n\n<!-- bench: every row -->\nMeasured: date today, cores 2. The machine was quiet.\n"
     )
     assert text.endswith("<!-- bench: end -->\n\nText.\n")
     assert "of before" not in text
