@@ -16,6 +16,7 @@ DOCUMENTS = [
     "OPERATING.md",
     "docs/changes.md",
     "docs/health.md",
+    "docs/performance.md",
     "docs/security.md",
     "docs/timeline.md",
 ]

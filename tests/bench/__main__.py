@@ -6,20 +6,36 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import pygal
 import uvloop
 
 from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
 from service.telemetry.log_lines import configure_logging
-from tests.bench import changing, growing, large, migrating, reading, serving, syncing, warming
+from tests.bench import (
+    against,
+    arguments,
+    changing,
+    compare,
+    growing,
+    large,
+    migrating,
+    reading,
+    serving,
+    syncing,
+    table,
+    warming,
+)  # fmt: skip
 from tests.bench.load import NoWrkError
+from tests.bench.machine import machine
 from tests.bench.rig import Rig
 from tests.bench.rows import Row
 
-_GROUPS: dict[str, Callable[[Rig], AsyncIterator[Row]]] = {
+_Group = Callable[[Rig], AsyncIterator[Row]]
+_GROUPS: dict[str, _Group] = {
     "serving": serving.rows,
     "reading": reading.rows,
     "changing": changing.rows,
@@ -31,31 +47,62 @@ _GROUPS: dict[str, Callable[[Rig], AsyncIterator[Row]]] = {
 }
 
 
+@dataclass
+class Run:
+    """What was measured, where, and how busy the machine was."""
+
+    machine: dict[str, str]
+    rows: list[Row] = field(default_factory=list)
+    busy: str = ""
+
+
 def main() -> int:
-    """0, whatever holds: a busy machine is no failure. 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(prog="bin/bench", description="Measure the service against what bounds it.")
-    parser.add_argument("--quick", action="store_true", help="smaller and shorter")
-    parser.add_argument("--only", choices=list(_GROUPS), action="append", help="one group of rows; may be repeated")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the growth curves there, as SVG")
-    options = parser.parse_args()
+    """0, whatever holds: a busy machine is no failure. 2 for wrong arguments.
+
+    1 if two quiet runs contradict each other.
+    """
+    options = arguments.parse(list(_GROUPS))
+    try:
+        return _compare(*options.compare) if options.compare else _bench(options)
+    except (compare.RunError, against.AgainstError, table.NoPlaceError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _compare(first: Path, second: Path) -> int:
+    findings = compare.compare(first, second)
+    print(compare.printed(findings))
+    return int(any(found.agreement == compare.Agreement.CONTRADICTS for found in findings))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    for file in options.markdown:
+        table.check(file)
+    groups = {name: _GROUPS[name] for name in options.only or _GROUPS}
+    if options.against is not None:
+        other = against.wanted(options.against, options.header)
+        # Before any server is started: the URL may be wrong.
+        groups = {"against": partial(against.rows, other=other, theirs=asyncio.run(against.probe(other)))}
     # As in production, debug events cost nothing. Warnings about unreachable sources are expected here.
     configure_logging("json", "error", [])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        rows = runner.run(_measure(options))
-    _print(rows)
+        run = runner.run(_measure(options, groups))
+    print(table.plain(run.rows))
+    print(run.busy)
     if options.json:
-        options.json.write_text(json.dumps({"rows": [row.json() for row in rows]}, indent=2) + "\n")
+        content = {"machine": run.machine, "busy": run.busy, "rows": [row.json() for row in run.rows]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    for file in options.markdown:
+        table.write(file, run.rows, run.machine, run.busy)
     return 0
 
 
-async def _measure(options: argparse.Namespace) -> list[Row]:
+async def _measure(options: argparse.Namespace, groups: dict[str, _Group]) -> Run:
     started = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-    rows: list[Row] = []
     with Reaper() as reaper:
         # As in production: what is committed is on the disk.
         settings = {"wal_level": "logical", "fsync": "on", "shared_buffers": "256MB"}
@@ -64,43 +111,23 @@ async def _measure(options: argparse.Namespace) -> list[Row]:
         for server in (postgres, valkey):
             server.start()
         rig = Rig(reaper, postgres, valkey, options.quick, say)
-        for name in options.only or _GROUPS:
+        run = Run(machine(postgres.dsn(), valkey.url))
+        for rows in groups.values():
             try:
-                async for row in _GROUPS[name](rig):
-                    rows.append(row)
-                    say(_line(row))
+                async for row in rows(rig):
+                    run.rows.append(replace(row, others=rig.watch.lap()))
+                    say(table.line(run.rows[-1]))
             except NoWrkError as error:
                 say(str(error))
+        run.busy = rig.watch.summary()
         if options.picture:
-            _draw(rig, options.picture)
+            # pygal puts a finder of modules into Python that warns at every later import.
+            from tests.bench.picture import draw
+
+            draw(rig.curves, options.picture)
         valkey.stop()
         postgres.stop("immediate")
-    return rows
-
-
-def _line(row: Row) -> str:
-    verdict = "holds" if row.holds else "DOES NOT HOLD"
-    return f"{row.name}: {row.ratio:.2f} (wanted {row.target}), {verdict}; {row.figures}"
-
-
-def _print(rows: list[Row]) -> None:
-    width = max((len(row.name) for row in rows), default=0)
-    beside = max((len(row.beside) for row in rows), default=0)
-    for row in rows:
-        spread = f"{row.low:.2f} to {row.high:.2f}"
-        mark = "yes" if row.holds else "NO"
-        print(
-            f"{row.name:{width}}  {row.beside:{beside}}  {row.ratio:8.2f}  {spread:>16}  {row.target:>16}  {mark:>3}  "
-            f"{row.figures}"
-        )
-    print(f"{sum(row.holds for row in rows)} of {len(rows)} hold")
-
-
-def _draw(rig: Rig, file: Path) -> None:
-    chart = pygal.XY(title="Growth", logarithmic=True, x_title="tables, or pages", show_dots=True)
-    for name, points in rig.curves.items():
-        chart.add(name, [(max(x, 1), max(y, 0.001)) for x, y in points])
-    file.write_bytes(chart.render())
+    return run
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from service.demo.reaper import Reaper
 from service.demo.servers import Postgres, Valkey
 from service.runtime import Runtime
 from service.telemetry.events import Event, Observer
+from tests.bench.busy import Watch
+from tests.bench.interval import FEWEST
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import KEY, add_source
 from tests.fixtures.process import until_answers
@@ -35,12 +37,16 @@ class Rig:
     valkey: Valkey
     is_quick: bool
     say: Callable[[str], None]
+    watch: Watch = field(default_factory=Watch)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    # The processes that serve at present, by URL.
+    pids: dict[str, int] = field(default_factory=dict)
     _number: int = 0
 
     @property
     def rounds(self) -> int:
-        return 3 if self.is_quick else 7
+        # Nine: one of them may be disturbed at each end, and the interval is that of the others.
+        return FEWEST if self.is_quick else 9
 
     @property
     def seconds(self) -> float:
@@ -111,8 +117,10 @@ class Rig:
         try:
             with httpx.Client(base_url=url) as client:
                 until_answers(client, child, lambda: " ".join(command))
+            self.pids[url] = child.pid
             yield url
         finally:
+            self.pids.pop(url, None)
             child.terminate()
             child.wait(20)
             self.reaper.release(child.pid)

@@ -50,7 +50,8 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                 tables: add_source(config, dsn, pg_host="127.0.0.1", pg_port=proxy.port)
                 for tables, dsn in shops.items()
             }
-            distant = add_source(config, shops[50], pg_host="127.0.0.1", pg_port=far.port)
+            # A source that was too far away once is skipped for a while, so each is read once.
+            distant = [add_source(config, shops[50], pg_host="127.0.0.1", pg_port=far.port) for _ in range(rig.rounds)]
             plain = await psycopg.AsyncConnection.connect(
                 psycopg.conninfo.make_conninfo(shops[50], host="127.0.0.1", port=proxy.port), autocommit=True
             )
@@ -76,7 +77,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
                     return await sync(tables)
 
                 for tables in shops:
-                    ours, theirs = await in_turn(min(rig.rounds, 5), partial(first, tables), round_trip)
+                    ours, theirs = await in_turn(rig.rounds + 1, partial(first, tables), round_trip)
                     # Without the first sync, which includes the connection's handshake.
                     yield at_most(
                         f"first force_refresh, {tables:,} new tables", "one round trip of 100 ms", 3, ours[1:],
@@ -97,7 +98,8 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
 
                 ours, theirs = await in_turn(rig.rounds, lambda: uncached(sources[50]), round_trip)
                 yield at_most("page, nothing cached, source 100 ms away", "one round trip", 1.2, ours, theirs)
-                took, budget = [await uncached(distant)], [_BUDGET_MS / 1000]
+                took = [await uncached(source) for source in distant]
+                budget = [_BUDGET_MS / 1000] * len(took)
                 yield at_most(
                     "page, nothing cached, source 2 s away", "the budget of 250 ms", 1, took, budget, allowance_ms=30
                 )
