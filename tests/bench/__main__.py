@@ -28,6 +28,7 @@ from tests.bench import (
     syncing,
     table,
     warming,
+    workers,
 )  # fmt: skip
 from tests.bench.load import NoWrkError
 from tests.bench.machine import machine
@@ -44,6 +45,7 @@ _GROUPS: dict[str, _Group] = {
     "growing": growing.rows,
     "warming": warming.rows,
     "migrating": migrating.rows,
+    "workers": workers.rows,
 }
 
 

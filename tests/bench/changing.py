@@ -1,8 +1,6 @@
 """Changes: from commit to eviction, what the triggers cost a writer, ten thousand sources at once."""
 
 import asyncio
-import threading
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from statistics import median
@@ -15,7 +13,8 @@ from service.telemetry.events import Event, Evicted
 from tests.bench.interval import FEWEST
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, p99_at_most
-from tests.fixtures.databases import Sql, connect
+from tests.bench.writers import ONE_ROW, commits
+from tests.fixtures.databases import Sql
 
 _MANY, _MANY_QUICKLY = 10_000, 2_000
 _SHOWN_TABLES = ("sources", "table_metadata_list")
@@ -76,25 +75,6 @@ async def _eviction(rig: Rig) -> AsyncIterator[Row]:
             yield p99_at_most("commit to evicted, p99", "NOTIFY, LISTEN and DEL alone", 1.5, ours, theirs)
 
 
-def _rate(dsn: str, writers: int, seconds: float, statement: str) -> float:
-    """Commits a second of a statement that gets the writer's number and a counter."""
-    end = time.monotonic() + seconds
-    counts = [0] * writers
-
-    def write(writer: int) -> None:
-        with connect(dsn) as config:
-            while time.monotonic() < end:
-                config.execute(statement, {"writer": writer, "number": counts[writer]}, prepare=True)
-                counts[writer] += 1
-
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / seconds
-
-
 def _arm(config: Sql, armed: bool) -> None:
     for table in _SHOWN_TABLES:
         config.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
@@ -107,11 +87,6 @@ def _arm(config: Sql, armed: bool) -> None:
 
 
 async def _writing(rig: Rig) -> AsyncIterator[Row]:
-    one = """
-        UPDATE table_metadata_list
-        SET schema_table = jsonb_set(schema_table, '{column_1,default_value}', to_jsonb(%(number)s::text))
-        WHERE source_id = 1 + %(writer)s AND table_name = 'table_1'
-    """
     bulk = """
         UPDATE table_metadata_list
         SET schema_table = jsonb_set(schema_table, '{column_1,default_value}', to_jsonb(%(number)s::text))
@@ -123,15 +98,15 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
         # In a process of its own, so that only the database is shared with the writers.
         with rig.served(config):
             for name, writers, statement in (
-                ("one row, 1 writer", 1, one),
-                ("one row, 16 writers", 16, one),
+                ("one row, 1 writer", 1, ONE_ROW),
+                ("one row, 16 writers", 16, ONE_ROW),
                 ("200 rows, 1 writer", 1, bulk),
                 ("200 rows, 16 writers", 16, bulk),
             ):
 
                 async def rate(armed: bool, writers: int = writers, statement: str = statement) -> float:
                     await asyncio.to_thread(_arm, config, armed)
-                    return await asyncio.to_thread(_rate, dsn, writers, rig.seconds * 0.6, statement)
+                    return await asyncio.to_thread(commits, dsn, writers, rig.seconds * 0.6, statement)
 
                 ours, theirs = await in_turn(rig.rounds, partial(rate, True), partial(rate, False))
                 yield at_least(f"commits/s, {name}", "without the triggers", 0.85, ours, theirs, "/s")

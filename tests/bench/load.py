@@ -41,17 +41,20 @@ async def load(
     headers: Mapping[str, str] | None = None,
     pause_ms: int = 0,
     connections: int = _CONNECTIONS,
+    core: int | None = None,
 ) -> Load:
-    """Loads a URL from one thread. Each connection waits `pause_ms` before each request."""
+    """Loads a URL from one thread, on that `core` alone. Each connection waits `pause_ms` before each request."""
     if shutil.which("wrk") is None:
         raise NoWrkError
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "load.lua"
         file.write_text(script(headers or {}, pause_ms))
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", f"--timeout={_TIMEOUT_S}s", "--latency"]
+        pinned = [] if core is None else ["taskset", "-c", str(core)]
         child = await asyncio.create_subprocess_exec(
-            "wrk", *options, "-s", str(file), url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
+            *pinned, "wrk", *options, "-s", str(file), url,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
         output = (await child.communicate())[0].decode()
     return parsed(output, is_conditional="If-None-Match" in (headers or {}))
 
