@@ -46,8 +46,8 @@ async def _reading(rig: Rig) -> AsyncIterator[Row]:
         supervisor, helper, *workers = [_memory(pid) / 2**20 for pid in _family(rig.pids[two])]
         yield fact(
             "memory of 2 workers", "a process alone",
-            f"{' and '.join(f'{worker:,.0f}' for worker in workers)} MiB, their supervisor {supervisor:,.0f} and Python's "
-            f"resource tracker {helper:,.0f}; alone {_memory(rig.pids[one]) / 2**20:,.0f}",
+            f"{' and '.join(f'{worker:,.0f}' for worker in workers)} MiB, their supervisor {supervisor:,.0f}, and "
+            f"Python's resource tracker {helper:,.0f}; alone {_memory(rig.pids[one]) / 2**20:,.0f}",
         )  # fmt: skip
 
 
