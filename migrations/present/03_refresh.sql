@@ -73,7 +73,7 @@ AS $$
 $$;
 
 -- Sends notifications of `changed` sources: NULL is none, 0 is all. PostgreSQL sends equal ones of a transaction once.
--- `is_unsettled`: see 04_notify.sql.
+-- `is_unsettled`: see 04_notify.sql, whose triggers have a short form of this for one source.
 DROP FUNCTION IF EXISTS public.source_details_announce(integer [], boolean);
 CREATE OR REPLACE FUNCTION public.source_details_announce(
     changed integer [], is_in_view boolean, is_unsettled boolean DEFAULT false

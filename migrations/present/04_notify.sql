@@ -228,6 +228,9 @@ DECLARE
     is_moved boolean;
     is_told boolean;
     changed integer [];
+    only_one integer;
+    -- To assign is to evaluate an expression; to PERFORM is to run a query.
+    ignored text;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT %3$s) FILTER (WHERE %3$s IS NOT NULL) INTO keys FROM new_rows AS n;
@@ -238,19 +241,24 @@ BEGIN
         %12$s
     ELSIF TG_OP = 'UPDATE' THEN
         %8$s
-        -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer.
+        -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer. With one row it is
+        -- the number of the plan's nodes: keys are made distinct outside of it, and only if there are several.
         SELECT
-            array_agg(DISTINCT shown.key) FILTER (WHERE shown.key IS NOT NULL),
+            array_agg(%2$s) || array_agg(%3$s),
             bool_or(%2$s IS DISTINCT FROM %3$s),
             bool_or(%10$s)
         INTO keys, is_moved, is_told
         FROM old_rows AS o
         FULL JOIN new_rows AS n USING (id)
-        CROSS JOIN LATERAL (VALUES (%2$s), (%3$s)) AS shown (key)
         WHERE
             (
                 %4$s
             );
+        IF keys[1] = ALL (keys) THEN
+            keys := keys[1:1];
+        ELSIF keys IS NOT NULL THEN
+            SELECT array_agg(DISTINCT k.key) INTO keys FROM unnest(keys) AS k (key) WHERE k.key IS NOT NULL;
+        END IF;
         %9$s
         IF is_told THEN
             %13$s
@@ -259,7 +267,16 @@ BEGIN
         changed := '{0}';
     END IF;
     %5$s
-    PERFORM public.source_details_announce(changed, is_in_view => %6$s, is_unsettled => %7$s);
+    IF cardinality(changed) = 1 AND NOT %7$s THEN
+        only_one := changed[1];
+    END IF;
+    IF only_one <> 0 THEN
+        -- As source_details_announce does; a call would cost the writer as much as the INSERT.
+        %14$s
+        ignored := pg_notify('source_details_changed', only_one::text);
+    ELSIF changed IS NOT NULL THEN
+        PERFORM public.source_details_announce(changed, is_in_view => %6$s, is_unsettled => %7$s);
+    END IF;
     RETURN NULL;
 END
 $body$
@@ -306,7 +323,11 @@ $body$
                     watched.table_name, 'old_rows AS o FULL JOIN new_rows AS n USING (id)', watched.is_different
                 ),
                 'NULL;'
-            )
+            ),
+            CASE
+                WHEN watched.is_in_view
+                    THEN 'INSERT INTO public.source_details_log (source_id) VALUES (only_one) ON CONFLICT DO NOTHING;'
+            END
         );
     END LOOP;
 

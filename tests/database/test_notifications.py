@@ -134,6 +134,15 @@ def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql,
     assert row == {"n": 10_000}
 
 
+def test_change_of_one_source_costs_its_writer_one_function(config: Sql, filled: int) -> None:
+    """The trigger's own, called once: each function more costs every writer as much as the note and the notification."""
+    config.execute("SET track_functions = 'all'")
+    with config.transaction():
+        config.execute("UPDATE table_metadata_list SET schema_table = '{}' WHERE source_id = %s", (filled,))
+        called = config.execute("SELECT funcname, calls FROM pg_stat_xact_user_functions").fetchall()
+    assert [(row["funcname"], row["calls"]) for row in called] == [("source_details_table_metadata_list_changed", 1)]
+
+
 def test_rolled_back_change_is_silent(config: Sql, config_dsn: str, filled: int) -> None:
     """NOTIFY and the log are part of the transaction."""
     assert filled
