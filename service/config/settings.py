@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.config import redis_url, tokens
+from service.config import cores, redis_url, tokens
 from service.config.allowed_hosts import AllowedHosts
 from service.config.credentials import parse_key
 from service.config.webhooks import Webhook
@@ -69,10 +69,7 @@ Seconds = Annotated[int, Field(gt=0, le=86_400)]
 
 
 def _number_of_workers(value: object) -> object:
-    if value != "auto":
-        return value
-    # The cores that this process may use, which a container or taskset limits.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores.usable() if value == "auto" else value
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """The health report and the metrics, of this process or of all workers on its port."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -31,10 +32,10 @@ class Reports:
 
     async def health(self) -> dict[str, Any]:
         """`Health.report`; with several workers also `workers`: the status of each."""
-        own = await self._health.report()
         if self._siblings is None:
-            return own
-        return of_all(own, self._siblings.number, await self._siblings.ask("health"))
+            return await self._health.report()
+        own, others = await asyncio.gather(self._health.report(), self._siblings.ask("health"))
+        return of_all(own, self._siblings.number, others)
 
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """`Metrics.text`; with several workers each sample names its worker."""
@@ -72,7 +73,9 @@ def of_all(own: dict[str, Any], number: int, others: Mapping[int, bytes | None])
 
 
 def _report(answer: bytes | None) -> dict[str, Any]:
-    if answer is None:
-        return {"status": "down", "degraded": ["does not answer; it is replaced, and the log says why it ended"]}
-    report: dict[str, Any] = json.loads(answer)
-    return report
+    # A worker that ends may have answered half.
+    with contextlib.suppress(ValueError):
+        if answer is not None:
+            report: dict[str, Any] = json.loads(answer)
+            return report
+    return {"status": "down", "degraded": ["does not answer; if it has ended, the log says why"]}

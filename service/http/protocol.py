@@ -159,7 +159,7 @@ class Protocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         # A request that has begun to arrive is answered; it has its own time limit.
-        if self._is_between and (self._untaken or not self._is_arriving):
+        if self._is_between and not self._is_arriving:
             self.transport.close()
 
     @property

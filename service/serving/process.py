@@ -75,11 +75,15 @@ async def _serve(
     siblings: Siblings | None,
     on_server: Callable[[uvicorn.Server], None],
 ) -> None:
+    stopped = asyncio.Event()
+    if sys.platform != "win32":
+        # As process 1 of a container, Python ignores that signal unless somebody handles it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with AsyncExitStack() as stack:
         stack.enter_context(bound)
         if settings.otlp_endpoint:
             stack.push_async_callback(asyncio.to_thread, tracing.start(settings.otlp_endpoint, settings.trace_share))
-        runtime = await _started_unless_stopped(settings, siblings)
+        runtime = await _started_unless(stopped, settings, siblings)
         if runtime is None:
             structlog.get_logger().warning("stopped before it served")
             return
@@ -104,8 +108,13 @@ async def _serve(
         server = StreamingServer(config, runtime)
         structlog.get_logger().info("serving", url=url(bound))
         # uvicorn raises the signal that stopped it again; it must not interrupt the cleanup here.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        if sys.platform == "win32":
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+        else:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
+        # A signal may have come since the start, before uvicorn's own handlers.
+        stack.push_async_callback(end, [asyncio.create_task(_exit_once(stopped, server))])
         on_server(server)
         await server.serve(sockets=[bound])
 
@@ -118,16 +127,14 @@ def _protocol(settings: Settings) -> type[Protocol]:
     return Bounded
 
 
-async def _started_unless_stopped(settings: Settings, siblings: Siblings | None) -> Runtime | None:
-    """A runtime that has started; None if SIGTERM came first.
+async def _exit_once(stopped: asyncio.Event, server: uvicorn.Server) -> None:
+    await stopped.wait()
+    server.should_exit = True
 
-    As process 1 of a container, Python ignores that signal unless somebody handles it.
-    """
+
+async def _started_unless(stopped: asyncio.Event, settings: Settings, siblings: Siblings | None) -> Runtime | None:
+    """A runtime that has started; None if it was stopped before."""
     starting = asyncio.create_task(_started(settings, siblings))
-    if sys.platform == "win32":
-        return await starting
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
     try:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,7 +142,6 @@ async def _started_unless_stopped(settings: Settings, siblings: Siblings | None)
         # It may have started in spite of its cancellation.
         is_wanted = starting.done() and not stopped.is_set()
         await end([waiting, *([] if is_wanted else [starting])])
-        loop.remove_signal_handler(signal.SIGTERM)
     if is_wanted:
         return starting.result()
     if not starting.cancelled() and starting.exception() is None:

@@ -1,104 +1,156 @@
-"""One of several processes of the service on a port, as its supervisor holds it."""
+"""One of several processes of the service on a port: how its supervisor holds it, and what the process itself does."""
 
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 
 import uvicorn
-from uvicorn.supervisors.multiprocess import Process
 
 from service.config.settings import Settings
 from service.errors import StartError
 
-# Seconds. A worker is hung if its event loop has not run for so long.
-_HUNG_S = 30.0
-# How long its supervisor waits for an answer; a thread gives it, however busy the loop is.
-_PING_S = 5.0
+# A new interpreter: a forked one would share the supervisor's threads' locks and open files.
+_SPAWN = multiprocessing.get_context("spawn")
+_BEAT_S = 0.5
+_STARTING, _READY, _FAILED = b"starting", b"ready", b"failed "
+_LONGEST_WORD = 4096
 
 
-class Worker(Process):
-    """The process in the place `number`, from 1. `began` is when it was made (monotonic seconds)."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What all workers have in common: their settings, how many they are, their socket and their folder."""
 
-    def __init__(
-        self, number: int, settings: Settings, folder: Path, config: uvicorn.Config, sockets: list[socket.socket]
-    ) -> None:
-        # uvicorn pickles this object, and the process that it starts calls `target` of the copy.
-        self._settings = settings
-        self._folder = folder
+    settings: Settings
+    count: int
+    bound: socket.socket
+    folder: Path
+
+
+class Worker:
+    """The process of worker `number`, from 1, which starts at once; OSError if the system has no process left.
+
+    It tells twice a second that it is there. `silent_s` is for how long it has not, as its supervisor counts;
+    `is_ready` is whether it serves, `reason` why it cannot.
+    """
+
+    def __init__(self, number: int, place: Place) -> None:
         self.number = number
         self.began = monotonic()
-        super().__init__(config, sockets)
-
-    def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """What the started process does."""
-        # The supervisor, a process of its own, does without all that these import.
-        from service.serving import process
-        from service.telemetry.log_lines import configure_logging
-        from service.telemetry.siblings import Siblings
-
-        chosen = self._settings
-        configure_logging(chosen.log_format, chosen.log_level, chosen.secrets, self.number)
-        # A copy of the supervisor's end came along. While it is open here, the supervisor's death is not noticed.
-        self.parent_conn.close()
-        # It is for the supervisor, even if a terminal sends it to everybody.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        threading.Thread(target=self.always_pong, daemon=True).start()
-        assert sockets is not None
-        (bound,) = sockets
-        siblings = Siblings(self._folder, self.number)
+        self.silent_s = 0.0
+        self.is_ready = False
+        self.reason = ""
+        self._heard, told = _SPAWN.Pipe(duplex=False)
+        self._process = _SPAWN.Process(target=_work, args=(number, place, told))
         try:
-            process.run(chosen, bound, siblings=siblings, on_server=self._note_server)
-        except StartError as error:
-            self._reason.write_text(str(error))
-            sys.exit(1)
-
-    def always_pong(self) -> None:
-        """Answers the supervisor until it is gone; then this process has nobody who would end it, and ends."""
-        try:
-            super().always_pong()
-        except (EOFError, OSError):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def pong(self) -> None:
-        """Answers whether it serves; not at all if its event loop is stuck."""
-        self.child_conn.recv()
-        server = self._server
-        beat = getattr(server, "beat", None)
-        if beat is None or monotonic() - beat < _HUNG_S:
-            self.child_conn.send(server is not None and server.started)
-
-    def has_ended(self) -> bool:
-        """Whether the process is gone, or stuck and therefore killed."""
-        if self.is_alive(_PING_S):
-            return False
-        if self.exitcode is None:
-            self.kill()
-        self.process.join()
-        return True
-
-    def end(self, within_s: float) -> None:
-        """Returns when the process has ended; kills it if that takes longer."""
-        self.process.join(max(within_s, 0))
-        if self.exitcode is None:
-            self.kill()
-            self.process.join()
-
-    def pop_reason(self) -> str:
-        """Why it could not start; empty if it did not say."""
-        try:
-            return self._reason.read_text()
-        except OSError:
-            return ""
+            self._process.start()
+        except BaseException:
+            self._heard.close()
+            raise
         finally:
-            self._reason.unlink(missing_ok=True)
+            # The process has its own. While this one is open, its end would not be heard.
+            told.close()
 
     @property
-    def _reason(self) -> Path:
-        return self._folder / f"{self.number}.reason"
+    def pid(self) -> int | None:
+        """The id of the process."""
+        return self._process.pid
 
-    def _note_server(self, server: uvicorn.Server) -> None:
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while the process runs."""
+        return self._process.exitcode
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that is readable when the process has ended."""
+        return self._process.sentinel
+
+    def listen(self, passed_s: float) -> None:
+        """Takes what it has told; it was silent for `passed_s` more seconds if it has told nothing."""
+        self.silent_s += passed_s
+        try:
+            while self._heard.poll():
+                word = self._heard.recv_bytes(_LONGEST_WORD)
+                self.silent_s = 0.0
+                self.is_ready = word == _READY
+                if word.startswith(_FAILED):
+                    self.reason = word.removeprefix(_FAILED).decode()
+        except (EOFError, OSError):
+            # It ends; the sentinel says when it has.
+            return
+
+    def terminate(self) -> None:
+        """Asks it to stop."""
+        self._process.terminate()
+
+    def end(self, within_s: float = 0) -> None:
+        """Returns when it has ended; kills it if it does not by itself."""
+        self._process.join(max(within_s, 0))
+        if self.exit_code is None:
+            self._process.kill()
+        self._process.join()
+        self.listen(0)
+        self._heard.close()
+
+
+def _work(number: int, place: Place, told: Connection) -> None:
+    # These are for the supervisor, even if a terminal sends them to everybody.
+    for sent in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(sent, signal.SIG_IGN)
+    pulse = _Pulse(told)
+    threading.Thread(target=pulse.beat, daemon=True).start()
+    # The supervisor, which imports this module too, does without all that these import.
+    from service.serving import process
+    from service.telemetry.log_lines import configure_logging
+    from service.telemetry.siblings import Siblings
+
+    chosen = place.settings
+    configure_logging(chosen.log_format, chosen.log_level, chosen.secrets, number)
+    siblings = Siblings(place.folder, number, place.count)
+    try:
+        process.run(chosen, place.bound, siblings=siblings, on_server=pulse.follow)
+    except StartError as error:
+        pulse.tell(_FAILED + str(error).encode()[: _LONGEST_WORD - len(_FAILED)])
+        sys.exit(1)
+
+
+class _Pulse:
+    """Tells the supervisor twice a second that this process is there, unless its event loop is stuck."""
+
+    def __init__(self, told: Connection) -> None:
+        self._told = told
+        self._lock = threading.Lock()
+        self._pause = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._last_turn = 0.0
+
+    def follow(self, server: uvicorn.Server) -> None:
+        """From now on it is this server's event loop that has to turn."""
         self._server = server
+
+    def beat(self) -> None:
+        """Ends this process once its supervisor is gone: nobody else would, and the port would stay taken."""
+        try:
+            while True:
+                if self.is_turning():
+                    self.tell(_READY if self._server and self._server.started else _STARTING)
+                self._pause.wait(_BEAT_S)
+        except OSError:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def is_turning(self) -> bool:
+        """Whether the event loop has run since the last call; true before there is one."""
+        before, self._last_turn = self._last_turn, getattr(self._server, "beat", self._last_turn)
+        return self._server is None or self._last_turn != before
+
+    def tell(self, word: bytes) -> None:
+        """Sends a word; OSError if nobody hears it any more."""
+        with self._lock:
+            self._told.send_bytes(word)

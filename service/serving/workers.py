@@ -1,29 +1,37 @@
-"""Several processes of the service on one port, supervised: uvicorn's supervisor, with workers that start as ours do.
+"""Several processes of the service on one port, and the supervisor that starts, replaces and ends them.
 
 The workers share one listening socket: a connection that nobody has accepted waits for whoever comes next.
 """
 
+import contextlib
+import fcntl
+import os
+import signal
 import socket
 import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
 
 import structlog
-import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
 
 from service.config.settings import Settings
 from service.errors import StartError
 from service.serving.port import url
-from service.serving.worker import Worker
+from service.serving.worker import Place, Worker
 
-# Seconds. A place stays empty for so long after its worker died; twice as long each time it dies early.
+# Seconds, all of them. How often the supervisor looks, unless something happens.
+_ROUND_S = 0.5
+# A place stays empty for so long after its worker died; twice as long each time one dies early.
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 # A worker that has run so long did not die of what ended the one before it.
 _STEADY_S = 60.0
+# A worker is stuck if it has told nothing for so long.
+_STUCK_S = 30.0
 # To start, beside the time that it may wait for the config database.
-_START_S = 30.0
+_START_S = 60.0
 # To stop: a worker answers what it has accepted within ten seconds.
 _STOP_S = 15.0
 
@@ -31,134 +39,192 @@ _STOP_S = 15.0
 def run(settings: Settings, bound: socket.socket) -> None:
     """Serves with `settings.workers` processes until SIGTERM or SIGINT, and closes the socket.
 
-    SIGHUP replaces each worker by one that has started. Raises StartError if the first worker cannot start.
+    SIGHUP replaces each worker by one that serves. Raises StartError if the first worker cannot start.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="rosetta-")
-    except OSError as error:
-        raise StartError(f"ROSETTA_WORKERS: the workers' sockets need a folder ({error}): set TMPDIR") from None
-    with folder as path, bound:
-        Workers(settings, bound, Path(path)).run()
+    # Python would look for modules in the current folder first, in each process that it spawns.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    with bound, _folder() as folder, _signals() as signals:
+        supervisor = Supervisor(Place(settings, settings.workers, bound, folder), signals)
+        try:
+            supervisor.run()
+        finally:
+            # Whatever failed: no worker stays behind.
+            supervisor.stop()
 
 
-class Workers(Multiprocess):
-    """The workers by their places. uvicorn's loop calls `handle_signals` and `keep_subprocess_alive` twice a second.
+class Supervisor:
+    """The workers by their numbers. It waits neither for a worker to start nor for one to stop.
 
-    Neither waits for a worker to start or to stop: meanwhile another may die, or SIGTERM may come.
+    Else the death of another, or SIGTERM, would go unnoticed meanwhile.
     """
 
-    def __init__(self, settings: Settings, bound: socket.socket, folder: Path) -> None:
-        super().__init__(uvicorn.Config("", workers=settings.workers, log_config=None), [bound])
-        self._settings = settings
-        self._folder = folder
-        self._workers: dict[int, Worker] = {}
+    def __init__(self, place: Place, signals: socket.socket) -> None:
+        self._place = place
+        self._signals = signals
         self._log = structlog.get_logger()
-        # When a place is filled again (monotonic seconds), and how long the pause before was.
+        self._workers: dict[int, Worker] = {}
+        # When an empty place is filled again (monotonic seconds), and how long the last pause was.
         self._due: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
-        # Places whose worker is to be replaced, the replacement that starts, and those that stop, until when.
+        # The numbers whose worker is to be replaced, the replacement that starts, and those that stop, until when.
         self._outdated: list[int] = []
         self._successor: Worker | None = None
         self._retiring: dict[Worker, float] = {}
         self._has_served = False
+        self._is_stopping = False
 
     def run(self) -> None:
-        """Returns when a signal has ended all workers; raises StartError if none could start."""
+        """Returns after SIGTERM or SIGINT."""
+        # One, to begin with: if it cannot start, neither could the others, and one line says why.
         try:
-            super().run()
-        finally:
-            # Whatever failed here: no worker stays behind.
-            self.terminate_all()
-            self.join_all()
+            self._workers[1] = self._start(1)
+        except OSError as error:
+            raise StartError(f"ROSETTA_WORKERS: no process can be started: {error}") from None
+        before = monotonic()
+        while True:
+            happened = wait([self._signals, *(worker.sentinel for worker in self._all())], _ROUND_S)
+            # Before any death is judged: a signal to the whole group ends workers too.
+            if self._signals in happened:
+                self._hear()
+            if self._is_stopping:
+                return
+            now = monotonic()
+            # If this process was halted, so were the others, and cannot have told anything.
+            passed_s, before = min(now - before, 2 * _ROUND_S), now
+            for worker in self._all():
+                worker.listen(passed_s)
+            self._retire()
+            self._bury()
+            self._has_served = self._has_served or any(worker.is_ready for worker in self._workers.values())
+            if self._has_served:
+                self._fill()
+                self._replace()
 
-    def init_processes(self) -> None:
-        """Starts one worker. If it cannot start, neither could the others, and one line says why."""
-        self._workers[1] = self._start(1)
-
-    def keep_subprocess_alive(self) -> None:
-        """Fills the places of workers that died, and goes on with replacing."""
-        if self.should_exit.is_set():
-            return
-        for worker in [each for each in self._retiring if each.exitcode is not None]:
-            del self._retiring[worker]
-        for worker in [each for each, until in self._retiring.items() if monotonic() > until]:
-            worker.end(0)
-        for number, worker in list(self._workers.items()):
-            if worker.has_ended():
-                self._bury(number, worker)
-        if not self._has_served:
-            self._has_served = 1 in self._workers and self._workers[1].is_ready()
-            return
-        for number in range(1, self.processes_num + 1):
-            if number not in self._workers and monotonic() >= self._due.get(number, 0):
-                self._workers[number] = self._start(number)
-        self._replace()
-
-    def handle_hup(self) -> None:
-        """Replaces every worker, one after the other."""
-        self._log.info("replacing the workers", workers=len(self._workers))
-        self._outdated = sorted(self._workers)
-
-    # uvicorn's would start or stop a process of its own kind.
-
-    def handle_ttin(self) -> None:
-        """Nothing: the number of workers is a setting."""
-
-    def handle_ttou(self) -> None:
-        """Nothing: the number of workers is a setting."""
-
-    def terminate_all(self) -> None:
-        """Asks every worker to stop."""
+    def stop(self) -> None:
+        """Returns when all workers have ended; kills those that take too long."""
+        # While it is open here, clients could connect, and nobody would answer them.
+        self._place.bound.close()
         for worker in self._all():
             worker.terminate()
-
-    def join_all(self) -> None:
-        """Returns when all have stopped; kills those that take too long."""
         until = monotonic() + _STOP_S
         for worker in self._all():
             worker.end(until - monotonic())
+
+    def _hear(self) -> None:
+        for number in self._signals.recv(64):
+            if number == signal.SIGHUP:
+                self._log.info("replacing the workers", workers=len(self._workers))
+                self._outdated = sorted(self._workers)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._is_stopping = True
 
     def _all(self) -> list[Worker]:
         return [*self._workers.values(), *self._retiring, *([self._successor] if self._successor else [])]
 
     def _start(self, number: int) -> Worker:
-        worker = Worker(number, self._settings, self._folder, self.config, self.sockets)
-        worker.start()
-        self._log.info("worker started", worker=number, pid=worker.pid, url=url(self.sockets[0]))
+        worker = Worker(number, self._place)
+        self._log.info("worker started", worker=number, pid=worker.pid, url=url(self._place.bound))
         return worker
 
-    def _bury(self, number: int, worker: Worker) -> None:
-        del self._workers[number]
-        reason = worker.pop_reason()
-        if not self._has_served:
-            raise StartError(reason or f"the first worker ended before it served (exit code {worker.exitcode})")
-        is_steady = monotonic() - worker.began > _STEADY_S
-        pause = _FIRST_PAUSE_S if is_steady else min(2 * self._pauses.get(number, _FIRST_PAUSE_S / 2), _LONGEST_PAUSE_S)
-        self._pauses[number] = pause
-        self._due[number] = monotonic() + pause
-        self._log.error(
-            "worker died", worker=number, pid=worker.pid, exit_code=worker.exitcode, reason=reason, replaced_in_s=pause
-        )
+    def _is_lost(self, worker: Worker) -> bool:
+        if worker.exit_code is not None:
+            return True
+        is_late = not worker.is_ready and monotonic() - worker.began > _START_S + self._place.settings.start_wait_s
+        return is_late or worker.silent_s > _STUCK_S
+
+    def _retire(self) -> None:
+        for worker, until in list(self._retiring.items()):
+            if worker.exit_code is not None or monotonic() > until:
+                worker.end()
+                del self._retiring[worker]
+
+    def _bury(self) -> None:
+        for number, worker in list(self._workers.items()):
+            if not self._is_lost(worker):
+                continue
+            worker.end()
+            del self._workers[number]
+            if not self._has_served:
+                raise StartError(worker.reason or f"the first worker ended before it served ({worker.exit_code})")
+            is_steady = monotonic() - worker.began > _STEADY_S
+            pause = self._pause(number, is_first=is_steady)
+            self._log.error(
+                "worker died", worker=number, pid=worker.pid, exit_code=worker.exit_code, reason=worker.reason,
+                replaced_in_s=pause,
+            )  # fmt: skip
+
+    def _pause(self, number: int, *, is_first: bool) -> float:
+        before = 0.0 if is_first else self._pauses.get(number, 0.0)
+        pause = min(2 * before, _LONGEST_PAUSE_S) or _FIRST_PAUSE_S
+        self._pauses[number], self._due[number] = pause, monotonic() + pause
+        return pause
+
+    def _fill(self) -> None:
+        for number in range(1, self._place.count + 1):
+            # Two of one number would take each other's place among their siblings.
+            is_coming = self._successor is not None and self._successor.number == number
+            if number in self._workers or is_coming or monotonic() < self._due.get(number, 0):
+                continue
+            try:
+                self._workers[number] = self._start(number)
+            except OSError as error:
+                # No process or no descriptor is left; the others go on.
+                pause = self._pause(number, is_first=False)
+                self._log.error("no worker can be started", worker=number, reason=str(error), again_in_s=pause)
 
     def _replace(self) -> None:
         successor = self._successor
         if successor is None:
             if self._outdated:
-                self._successor = self._start(self._outdated.pop(0))
-            return
-        is_late = monotonic() - successor.began > _START_S + self._settings.start_wait_s
-        if successor.has_ended() or (is_late and not successor.is_ready()):
-            # What keeps it from starting (its settings, the config database) would end the others' places as well.
-            if successor.exitcode is None:
-                successor.end(0)
-            self._log.error(
-                "the workers stay: a new one cannot start", worker=successor.number, exit_code=successor.exitcode,
-                reason=successor.pop_reason(),
-            )  # fmt: skip
-            self._successor, self._outdated = None, []
-        elif successor.is_ready():
-            number = successor.number
-            if (old := self._workers.get(number)) is not None:
+                try:
+                    self._successor = self._start(self._outdated.pop(0))
+                except OSError as error:
+                    self._keep(str(error))
+        elif self._is_lost(successor):
+            successor.end()
+            self._successor = None
+            self._keep(successor.reason or f"it ended with exit code {successor.exit_code}")
+        elif successor.is_ready:
+            if (old := self._workers.get(successor.number)) is not None:
                 old.terminate()
                 self._retiring[old] = monotonic() + _STOP_S
-            self._workers[number], self._successor = successor, None
+            self._workers[successor.number], self._successor = successor, None
+
+    def _keep(self, reason: str) -> None:
+        # What keeps one from starting (its settings, the config database) would keep the others too.
+        self._outdated = []
+        self._log.error("the workers stay: a new one cannot start", reason=reason)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for the workers' sockets, which only their user can open."""
+    try:
+        # systemd gives one with RuntimeDirectory=.
+        made = tempfile.TemporaryDirectory(prefix="rosetta-", dir=os.environ.get("RUNTIME_DIRECTORY"))
+    except OSError as error:
+        raise StartError(f"ROSETTA_WORKERS: the workers' sockets need a folder ({error}): set TMPDIR") from None
+    with made as path:
+        # systemd-tmpfiles removes what is old, unless it is locked (tmpfiles.d(5)).
+        held = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH)
+            yield Path(path)
+        finally:
+            os.close(held)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket with a byte for each signal that came: its number."""
+    read, write = socket.socketpair()
+    with read, write:
+        write.setblocking(False)
+        read.setblocking(False)
+        before = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(before)

@@ -1,5 +1,6 @@
 """Metrics as text, of one process or of all workers: there each sample names its worker."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -42,14 +43,20 @@ class OfAll:
         up = GaugeMetricFamily("rosetta_worker_up", "the worker answers the others", labels=["worker"])
         for number in sorted({self._number, *self._others}):
             answer = self._others.get(number)
-            told: Iterable[Metric] = self._own if number == self._number else ()
-            if answer is not None:
-                told = parser.text_string_to_metric_families(answer.decode())  # type: ignore[no-untyped-call]
-            up.add_metric([str(number)], float(number == self._number or answer is not None))
-            for family in told:
+            told = self._own if number == self._number else _parsed(answer)
+            up.add_metric([str(number)], float(told is not None))
+            for family in told or ():
                 joined = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 joined.samples += [
                     sample._replace(labels=sample.labels | {"worker": str(number)}) for sample in family.samples
                 ]
         yield up
         yield from families.values()
+
+
+def _parsed(answer: bytes | None) -> list[Metric] | None:
+    # A worker that ends may have answered half.
+    with contextlib.suppress(ValueError):
+        if answer is not None:
+            return list(parser.text_string_to_metric_families(answer.decode()))  # type: ignore[no-untyped-call]
+    return None

@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from service.errors import StartError
+
 # A question is one word; an answer has a line for each figure.
 _LONGEST_QUESTION = 32
 _LONGEST_ANSWER = 16 * 2**20
@@ -16,29 +18,30 @@ _CHUNK = 2**16
 
 
 class Siblings:
-    """The other workers. `number` is this one's own, from 1; sockets are in `folder`, named by number."""
+    """The other workers of `count`. `number` is this one's own, from 1; sockets are in `folder`, named by number."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, count: int) -> None:
         self._folder = folder
         self.number = number
+        self._others = [other for other in range(1, count + 1) if other != number]
         self._answers: Mapping[str, Callable[[], Awaitable[bytes]]] = {}
         self._server: asyncio.Server | None = None
 
     async def open(self, answers: Mapping[str, Callable[[], Awaitable[bytes]]]) -> None:
-        """From now on the others get what `answers` return to their questions."""
+        """From now on the others get what `answers` return to their questions. StartError if there is no such place."""
         self._answers = answers
         path, coming = self._folder / str(self.number), self._folder / f"{self.number}.coming"
-        self._server = await asyncio.start_unix_server(self._answer, coming)
-        # The one that this worker replaces answers until then; nobody finds a socket missing in between.
-        coming.replace(path)
+        try:
+            self._server = await asyncio.start_unix_server(self._answer, coming)
+            # The one that this worker replaces answers until then; nobody finds a socket missing in between.
+            coming.replace(path)
+        except OSError as error:
+            raise StartError(f"ROSETTA_WORKERS: no socket in {self._folder}: {error}; set TMPDIR") from None
 
     async def ask(self, question: str) -> dict[int, bytes | None]:
         """What each other worker answers, by its number; None from one that does not, or not within two seconds."""
-        others = sorted(
-            int(path.name) for path in self._folder.iterdir() if path.name.isdigit() and int(path.name) != self.number
-        )
-        answers = await asyncio.gather(*(self._ask(number, question) for number in others))
-        return dict(zip(others, answers, strict=True))
+        answers = await asyncio.gather(*(self._ask(number, question) for number in self._others))
+        return dict(zip(self._others, answers, strict=True))
 
     async def close(self) -> None:
         """Answers no more. The socket's file stays: it is the successor's, or says that a worker is missing."""

@@ -135,7 +135,7 @@ def test_ten_thousand_sources_in_one_statement_are_one_notification(config: Sql,
 
 
 def test_change_of_one_source_costs_its_writer_one_function(config: Sql, filled: int) -> None:
-    """The trigger's own, called once: each function more costs every writer as much as the note and the notification."""
+    """The trigger's own, called once: one function more costs a writer as much as the note and the notification."""
     config.execute("SET track_functions = 'all'")
     with config.transaction():
         config.execute("UPDATE table_metadata_list SET schema_table = '{}' WHERE source_id = %s", (filled,))

@@ -1,0 +1,162 @@
+"""What the supervisor of several workers does in what seldom happens: it runs in a thread, its workers as processes."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import uvicorn
+from pydantic import SecretStr
+
+from service.errors import StartError
+from service.serving import worker as held
+from service.serving import workers
+from service.serving.port import bind
+from service.serving.worker import Place, Worker
+from service.serving.workers import Supervisor
+from tests.fixtures.databases import as_service
+from tests.fixtures.runtime import settings
+
+_PATIENCE_S = 60
+
+
+class Supervised:
+    """A supervisor that runs. Signals come as the bytes that Python would write."""
+
+    def __init__(self, place: Place) -> None:
+        self._signals, self._send = socket.socketpair()
+        self._signals.setblocking(False)
+        self.supervisor = Supervisor(place, self._signals)
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.supervisor.run()
+        except StartError as error:
+            self.error = error
+        finally:
+            self.supervisor.stop()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._send.send(bytes([number]))
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Returns when it is so."""
+        deadline = monotonic() + _PATIENCE_S
+        while not reached():
+            assert monotonic() < deadline
+
+    def pids(self) -> list[int | None]:
+        """The processes of the workers that serve."""
+        return [worker.pid for _, worker in sorted(self.supervisor._workers.items()) if worker.is_ready]
+
+    def end(self) -> None:
+        """Ends it."""
+        self.send(signal.SIGTERM)
+        self._thread.join(_PATIENCE_S)
+        assert not self._thread.is_alive()
+        for end in (self._signals, self._send):
+            end.close()
+
+
+@pytest.fixture
+def place(config_dsn: str, redis_url: str, tmp_path: Path) -> Place:
+    """Two workers."""
+    chosen = settings(config_dsn=SecretStr(as_service(config_dsn)), redis_url=SecretStr(redis_url), workers=2)
+    return Place(chosen, 2, bind("127.0.0.1", 0), tmp_path)
+
+
+@pytest.fixture
+def supervised(place: Place) -> Iterator[Supervised]:
+    """Both serve."""
+    started = Supervised(place)
+    try:
+        started.until(lambda: len(started.pids()) == 2)
+        yield started
+    finally:
+        started.end()
+
+
+def test_worker_that_hangs_is_replaced(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells nothing any more, whatever keeps it: here it is stopped."""
+    monkeypatch.setattr(workers, "_STUCK_S", 2)
+    first, second = supervised.pids()
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    supervised.until(lambda: len(supervised.pids()) == 2 and first not in supervised.pids())
+    assert second in supervised.pids()
+
+
+def test_system_without_processes_ends_no_service(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place of a worker that died stays empty for a while, and the others go on; so it is when all are replaced."""
+    first, second = supervised.pids()
+    assert first is not None
+    refused: list[int] = []
+
+    def refuse(number: int, _place: Place) -> Worker:
+        refused.append(number)
+        raise OSError("Resource temporarily unavailable")
+
+    with monkeypatch.context() as without:
+        without.setattr(workers, "Worker", refuse)
+        os.kill(first, signal.SIGKILL)
+        supervised.until(lambda: len(refused) == 2)
+        supervised.send(signal.SIGHUP)
+        supervised.until(lambda: 2 in refused)
+        assert supervised.pids() == [second]
+    supervised.until(lambda: len(supervised.pids()) == 2)
+    assert supervised.pids()[1] == second
+
+
+def test_worker_that_dies_while_its_successor_starts_is_replaced_once(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of one number would take each other's place among their siblings."""
+    first, second = supervised.pids()
+    assert first is not None
+    started: list[int] = []
+
+    def watched(number: int, where: Place) -> Worker:
+        started.append(number)
+        return Worker(number, where)
+
+    monkeypatch.setattr(workers, "Worker", watched)
+    monkeypatch.setattr(workers, "_FIRST_PAUSE_S", 0.0)
+    supervised.send(signal.SIGHUP)
+    supervised.until(lambda: started == [1])
+    os.kill(first, signal.SIGKILL)
+    supervised.until(lambda: len(supervised.pids()) == 2 and not {first, second} & set(supervised.pids()))
+    assert started == [1, 2]
+
+
+def test_signal_during_the_first_start_ends_it(place: Place) -> None:
+    """At once and without an error, also if it reaches the worker first."""
+    started = Supervised(place)
+    started.until(lambda: 1 in started.supervisor._workers)
+    process = started.supervisor._workers[1]
+    started.send(signal.SIGTERM)
+    process.terminate()
+    started.end()
+    assert started.error is None
+    assert not process.is_ready
+
+
+def test_worker_whose_loop_is_stuck_tells_nothing() -> None:
+    """Its thread goes on, and would tell otherwise."""
+    heard, told = held._SPAWN.Pipe(duplex=False)
+    with heard, told:
+        pulse = held._Pulse(told)
+        assert pulse.is_turning()
+        server: Any = uvicorn.Server(uvicorn.Config(""))
+        pulse.follow(server)
+        for beat, is_turning in ((1.0, True), (1.0, False), (2.0, True)):
+            server.beat = beat
+            assert pulse.is_turning() is is_turning
