@@ -15,7 +15,7 @@ import pytest
 from service.demo.embedded import free_port
 from tests import PROJECT
 from tests.fixtures.commands import Command
-from tests.fixtures.databases import Databases, connect
+from tests.fixtures.databases import Databases, as_service, connect
 from tests.fixtures.metadata import KEY
 from tests.fixtures.pgbouncer import PgBouncer
 from tests.fixtures.process import StartProcess
@@ -58,6 +58,37 @@ def test_signal_ends_a_start_that_waits(number: signal.Signals) -> None:
     assert monotonic() - began < 10
     assert code == (0 if number == signal.SIGTERM else 130)
     assert "Traceback" not in rest
+
+
+# A service that gets SIGTERM when it has started, and does not serve yet.
+_STOPPED_IN_BETWEEN = """
+import os, signal
+from service.cli import main
+from service.serving import process
+
+build = process.build
+
+def stopped(*parts):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return build(*parts)
+
+process.build = stopped
+raise SystemExit(main.main())
+"""
+
+
+def test_signal_between_the_start_and_serving_is_heard(config_dsn: str, redis_url: str) -> None:
+    """It would be lost in process 1, and elsewhere end the process without its cleanup."""
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", _STOPPED_IN_BETWEEN, "serve"],
+        env=unreachable(free_port()) | {"ROSETTA_CONFIG_DSN": as_service(config_dsn), "ROSETTA_REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert '"serving"' in ran.stderr
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs a process 1 of its own")
