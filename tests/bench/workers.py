@@ -42,7 +42,8 @@ async def _reading(rig: Rig) -> AsyncIterator[Row]:
 
         ours, theirs = await in_turn(rig.rounds, partial(rate, two), partial(rate, one), warm_up=1)
         cores = len(os.sched_getaffinity(0))
-        yield at_least(f"requests/s, 2 workers on {cores} cores, one of them the load's", "1 worker", 1, ours, theirs)
+        name = f"requests/s, 2 workers on {cores} cores, one of them the load's"
+        yield at_least(name, "1 worker", 1, ours, theirs, "/s")
         supervisor, helper, *workers = [_memory(pid) / 2**20 for pid in _family(rig.pids[two])]
         yield fact(
             "memory of 2 workers", "a process alone",
