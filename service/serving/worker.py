@@ -81,7 +81,7 @@ class Worker:
                 self.silent_s = 0.0
                 self.is_ready = word == _READY
                 if word.startswith(_FAILED):
-                    self.reason = word.removeprefix(_FAILED).decode()
+                    self.reason = word.removeprefix(_FAILED).decode(errors="replace")
         except (EOFError, OSError):
             # It ends; the sentinel says when it has.
             return
