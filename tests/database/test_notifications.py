@@ -287,7 +287,8 @@ async def test_page_of_what_moved_is_not_kept_while_an_older_transaction_runs(
         seen = len(service.events.events)
         other.execute("COMMIT")
     await service.events.until(Evicted, after=seen, which=lambda event: there in (event.sources or ()))
-    # Told twice: of the link, and that the move is settled.
+    # Told twice: of the link, and by a refresh, that the move is settled.
+    assert await service.runtime.refresher.wait_until_covered(60)
     await service.settled(config)
     assert (await service.details(there)).json()["destinations"] == ["lake"]
     assert config.execute("SELECT FROM source_details_log").fetchall() == []
