@@ -71,6 +71,7 @@ def test_sigterm_answers_what_was_accepted(serve: StartProcess, config: Sql) -> 
     assert process.wait() == 0
 
 
+@pytest.mark.alone
 def test_sigterm_answers_what_idle_connections_were_about_to_send(serve: StartProcess) -> None:
     """The request is answered, and the client told to go; one that had begun to arrive is awaited for longer."""
     process = serve()
