@@ -83,11 +83,12 @@ class Filling:
             parts = await self.compute(source_id, claim)
             body = parts.body()
             page = Page(body, started + self._ttl, self._ttl, await long_digest(body))
+            self._fragments.keep(source_id, parts.tables.inside(body), generation)
         except BaseException:
+            # Whatever ended it, a cancellation too: others would wait for a page that nobody computes.
             if claim.is_granted:
                 await self._release(source_id, token)
             raise
-        self._fragments.keep(source_id, parts.tables.inside(body), generation)
         storing = self._finish(source_id, token, claim, page, parts, started)
         if len(body) < LARGE:
             return Answer(page, "computed", await storing, computed=parts)

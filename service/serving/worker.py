@@ -50,9 +50,6 @@ class Worker:
         self._process = _SPAWN.Process(target=_work, args=(number, place, told))
         try:
             self._process.start()
-        except BaseException:
-            self._heard.close()
-            raise
         finally:
             # The process has its own. While this one is open, its end would not be heard.
             told.close()

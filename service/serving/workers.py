@@ -1,6 +1,6 @@
 """Several processes of the service on one port, and the supervisor that starts, replaces and ends them.
 
-The workers share one listening socket: a connection that nobody has accepted waits for whoever comes next.
+The workers share one listening socket. A new connection waits in it until one of them accepts it.
 """
 
 import contextlib

@@ -42,11 +42,14 @@ class Details(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of a table, and the values that rows are sorted by. It is drawn anew if `drawn_from` has changed."""
+    """The row of a table, what it was drawn from (a digest of the table's text, its last change), and what rows are
+    sorted by.
+    """
 
     html: str
     table_id: int
-    drawn_from: tuple[bytes, Any]
+    digest: bytes
+    change: Any
     name: str
     version: int
     columns: int
@@ -120,7 +123,7 @@ def draw(
     digest: str,
     extras: dict[str, Any] | None,
     lag: Sequence[Sample],
-    before: Portrait | None = None,
+    before: Portrait | None,
 ) -> Portrait:
     """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read.
 
@@ -163,17 +166,18 @@ def draw(
 
 def _rows(tables: Sequence[msgspec.Raw], lately: dict[int, Any], before: Portrait | None) -> Iterator[Row]:
     draw_row = macros("parts.html").row
-    known = {} if before is None else {row.drawn_from[0]: row for row in before.rows.values()}
+    known = {} if before is None else {row.digest: row for row in before.rows.values()}
     for text in tables:
         digest = blake2b(text, digest_size=16).digest()
         row = known.get(digest)
-        if row is None or row.drawn_from[1] != lately.get(row.table_id):
+        if row is None or row.change != lately.get(row.table_id):
             table = msgspec.json.decode(text)
             change = lately.get(table["id"])
             row = Row(
                 _text(draw_row(table, change)),
                 table["id"],
-                (digest, change),
+                digest,
+                change,
                 table["table_name"],
                 table["version"],
                 len(table["schema_table"]),

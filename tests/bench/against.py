@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from service.printable import one_line
-from tests.bench.load import Load, LoadError, load
+from tests.bench.load import PLAIN, Load, LoadError, load
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_least, at_most, fact, in_turn
 
@@ -31,8 +31,6 @@ _TIMEOUT_S = 30
 # RFC 9110, 5.6.2; values are what every server takes.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
-# wrk sends no Accept-Encoding.
-_PLAIN = {"Accept-Encoding": "identity"}
 
 
 class AgainstError(Exception):
@@ -86,7 +84,7 @@ async def probe(other: Other) -> Probe:
     try:
         async with (
             asyncio.timeout(_TIMEOUT_S),
-            httpx.AsyncClient(headers=_PLAIN | dict(other.headers), timeout=_TIMEOUT_S) as client,
+            httpx.AsyncClient(headers=PLAIN | dict(other.headers), timeout=_TIMEOUT_S) as client,
         ):
             status, headers, body = await _get(client, other.url, {})
             if status != httpx.codes.OK:

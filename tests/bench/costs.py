@@ -13,6 +13,7 @@ import redis.asyncio
 
 from tests.bench.changed import until_changed
 from tests.bench.interval import FEWEST
+from tests.bench.load import PLAIN
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_most
 from tests.fixtures.databases import Sql
@@ -37,7 +38,7 @@ async def rows(rig: Rig, config: Sql, source: int, tables: int) -> AsyncIterator
             # The process has its modules and its connections before it has the page.
             await until_changed(writer, client, other, "first")
             empty = _peak_from_now(rig.pids[url])
-            page = await client.get(f"/api/v1/sources/{source}/details", headers={"accept-encoding": "identity"})
+            page = await client.get(f"/api/v1/sources/{source}/details", headers=PLAIN)
             size = len(page.raise_for_status().content)
             stored, held = [], []
             for number in range(-1, FEWEST):

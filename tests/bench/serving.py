@@ -7,13 +7,11 @@ from math import ceil
 
 import httpx
 
-from tests.bench.load import load
+from tests.bench.load import PLAIN, load
 from tests.bench.rig import Rig, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn
 
 _SLOW_CONNECTIONS = 32
-# As wrk asks.
-_PLAIN = {"Accept-Encoding": "identity"}
 
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
@@ -23,7 +21,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
         (source,) = fill(config, 1, 50)
         served = stack.enter_context(rig.served(config))
         page = f"{served}/api/v1/sources/{source}/details"
-        body = await asyncio.to_thread(httpx.get, page, headers=_PLAIN)
+        body = await asyncio.to_thread(httpx.get, page, headers=PLAIN)
         size = len(body.content)
         rig.say(f"a page of 50 tables has {size:,} bytes")
         framework = stack.enter_context(rig.beside("framework", size))
@@ -41,7 +39,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
 
         async def unchanged_rate(url: str) -> float:
             # A page that was computed anew has another tag: it says as of when it is.
-            known = (await asyncio.to_thread(httpx.get, page, headers=_PLAIN)).headers["etag"]
+            known = (await asyncio.to_thread(httpx.get, page, headers=PLAIN)).headers["etag"]
             return await rate(url, headers={"If-None-Match": known})
 
         ours, theirs = await in_turn(rig.rounds, lambda: unchanged_rate(page), lambda: unchanged_rate(unchanged))

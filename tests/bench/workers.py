@@ -16,7 +16,6 @@ from tests.bench.rows import Row, at_least, fact, in_turn
 from tests.bench.writers import ONE_ROW, commits
 from tests.fixtures.databases import Sql
 
-_PLAIN = {"Accept-Encoding": "identity"}
 _WRITERS = 16
 _PATIENCE_S = 120
 
@@ -38,7 +37,7 @@ async def _reading(rig: Rig) -> AsyncIterator[Row]:
 
         async def rate(url: str) -> float:
             # The load has one core: what is left of it is the workers', as is the other.
-            return (await load(f"{url}/api/v1/sources/{source}/details", rig.seconds, headers=_PLAIN, core=0)).rate
+            return (await load(f"{url}/api/v1/sources/{source}/details", rig.seconds, core=0)).rate
 
         ours, theirs = await in_turn(rig.rounds, partial(rate, two), partial(rate, one), warm_up=1)
         cores = len(os.sched_getaffinity(0))

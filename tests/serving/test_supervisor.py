@@ -4,9 +4,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from service.serving.port import bind
 from service.serving.worker import Place, Worker
 from service.serving.workers import Supervisor
 from tests.fixtures.databases import as_service
+from tests.fixtures.process import until
 from tests.fixtures.runtime import settings
 
 _PATIENCE_S = 60
@@ -48,12 +48,6 @@ class Supervised:
         """Sends a signal."""
         self._send.send(bytes([number]))
 
-    def until(self, reached: Callable[[], bool]) -> None:
-        """Returns when it is so."""
-        deadline = monotonic() + _PATIENCE_S
-        while not reached():
-            assert monotonic() < deadline
-
     def pids(self) -> list[int | None]:
         """The processes of the workers that serve."""
         return [worker.pid for _, worker in sorted(self.supervisor._workers.items()) if worker.is_ready]
@@ -79,7 +73,7 @@ def supervised(place: Place) -> Iterator[Supervised]:
     """Both serve."""
     started = Supervised(place)
     try:
-        started.until(lambda: len(started.pids()) == 2)
+        until(lambda: len(started.pids()) == 2)
         yield started
     finally:
         started.end()
@@ -91,7 +85,7 @@ def test_worker_that_hangs_is_replaced(supervised: Supervised, monkeypatch: pyte
     first, second = supervised.pids()
     assert first is not None
     os.kill(first, signal.SIGSTOP)
-    supervised.until(lambda: len(supervised.pids()) == 2 and first not in supervised.pids())
+    until(lambda: len(supervised.pids()) == 2 and first not in supervised.pids())
     assert second in supervised.pids()
 
 
@@ -108,11 +102,11 @@ def test_system_without_processes_ends_no_service(supervised: Supervised, monkey
     with monkeypatch.context() as without:
         without.setattr(workers, "Worker", refuse)
         os.kill(first, signal.SIGKILL)
-        supervised.until(lambda: len(refused) == 2)
+        until(lambda: len(refused) == 2)
         supervised.send(signal.SIGHUP)
-        supervised.until(lambda: 2 in refused)
+        until(lambda: 2 in refused)
         assert supervised.pids() == [second]
-    supervised.until(lambda: len(supervised.pids()) == 2)
+    until(lambda: len(supervised.pids()) == 2)
     assert supervised.pids()[1] == second
 
 
@@ -131,16 +125,16 @@ def test_worker_that_dies_while_its_successor_starts_is_replaced_once(
     monkeypatch.setattr(workers, "Worker", watched)
     monkeypatch.setattr(workers, "_FIRST_PAUSE_S", 0.0)
     supervised.send(signal.SIGHUP)
-    supervised.until(lambda: started == [1])
+    until(lambda: started == [1])
     os.kill(first, signal.SIGKILL)
-    supervised.until(lambda: len(supervised.pids()) == 2 and not {first, second} & set(supervised.pids()))
+    until(lambda: len(supervised.pids()) == 2 and not {first, second} & set(supervised.pids()))
     assert started == [1, 2]
 
 
 def test_signal_during_the_first_start_ends_it(place: Place) -> None:
     """At once and without an error, also if it reaches the worker first."""
     started = Supervised(place)
-    started.until(lambda: 1 in started.supervisor._workers)
+    until(lambda: 1 in started.supervisor._workers)
     process = started.supervisor._workers[1]
     started.send(signal.SIGTERM)
     process.terminate()

@@ -5,10 +5,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ import pytest
 
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source, add_table
-from tests.fixtures.process import Process, StartProcess
+from tests.fixtures.process import Process, StartProcess, until
 
 _PATIENCE_S = 60
 
@@ -28,16 +27,9 @@ def logged(process: Process, event: str) -> list[dict[str, Any]]:
     return [found for found in map(json.loads, lines) if found["event"] == event]
 
 
-def until(reached: Callable[[], bool], process: Process) -> None:
-    """Returns when it is so."""
-    deadline = monotonic() + _PATIENCE_S
-    while not reached():
-        assert monotonic() < deadline, process.log
-
-
 def until_logged(process: Process, event: str, count: int) -> list[dict[str, Any]]:
     """Those log lines, when there are so many."""
-    until(lambda: len(logged(process, event)) >= count, process)
+    until(lambda: len(logged(process, event)) >= count, lambda: process.log)
     return logged(process, event)
 
 
@@ -54,7 +46,7 @@ def until_ended(pid: int, process: Process) -> None:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         return True
 
-    until(is_gone, process)
+    until(is_gone, lambda: process.log)
 
 
 def accepts(process: Process) -> bool:
@@ -182,11 +174,11 @@ def test_sigterm_ends_all(process: Process, config: Sql) -> None:
         for thread in threads:
             thread.start()
         waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'sources'::regclass"
-        until(lambda: (config.execute(waiting).fetchone() or {})["n"] > 0, process)
+        until(lambda: (config.execute(waiting).fetchone() or {})["n"] > 0, lambda: process.log)
         process.send(signal.SIGTERM)
 
         # No new connection is accepted, and then left alone: the supervisor has closed the socket too.
-        until(lambda: not accepts(process), process)
+        until(lambda: not accepts(process), lambda: process.log)
     for thread in threads:
         thread.join(_PATIENCE_S)
     assert [answer.status_code for answer in answers] == [200] * 8
