@@ -65,7 +65,8 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str], worke
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, *escaped, renderer, mask],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
+        # One write for a line and its end: with PYTHONUNBUFFERED, another worker's line would come between two.
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -4,11 +4,12 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from time import monotonic, time
+from time import monotonic
 
 from tests.consistency import moves, operators, writers
-from tests.consistency.content import SOURCES, shown
-from tests.consistency.history import History, Read, Verdict
+from tests.consistency.content import SOURCES
+from tests.consistency.history import History, Verdict
+from tests.consistency.readers import read
 from tests.consistency.rig import Rig
 from tests.consistency.run import Run
 
@@ -76,14 +77,7 @@ class Workload:
             process = rng.choice(self._rig.processes)
             source = rng.choice(moves.SOURCES if self._only_moves else SOURCES)
             headers = {"Cache-Control": "no-cache"} if rng.random() < 0.02 else {}
-            started = time()
-            response = await process.client.get(f"/api/v1/sources/{source}/details", headers=headers)
-            ended = time()
-            assert response.status_code == 200, response.text
-            page = response.json()
-            saw, places = shown(page, self._rig.slot)
-            found = f"{response.headers['cache-status']}, read from {page['meta']['read_from']}"
-            self.history.reads.append(Read(process.number, source, started, ended, saw, places, found))
+            await read(self._run, process, source, headers)
 
     async def _progress(self) -> None:
         while left := self._run.seconds_left:
