@@ -22,8 +22,8 @@ for _name in ("allure", "html.writer", "junitxml"):
 
 # For the tests themselves: what they change, which browser and Python they use.
 _OURS = (
-    "ROSETTA_WRITE_OPERATING", "ROSETTA_WRITE_PICTURES", "ROSETTA_CHROMIUM", "ROSETTA_FUZZ_EXAMPLES",
-    "ROSETTA_STRANGERS", "ROSETTA_PYTHON",
+    "ROSETTA_WRITE_DOCS", "ROSETTA_WRITE_OPERATING", "ROSETTA_WRITE_PICTURES", "ROSETTA_CHROMIUM", "ROSETTA_PYTHON",
+    "ROSETTA_FUZZ_EXAMPLES", "ROSETTA_STRANGERS",
 )  # fmt: skip
 _kept = {name: os.environ[name] for name in _OURS if name in os.environ}
 surroundings.forget()

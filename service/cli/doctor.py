@@ -175,7 +175,7 @@ async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
     except CacheRefusesError as error:
         yield Finding(
             "Redis", "degraded", f"refuses what the service needs ({error}): pages come from each process and "
-            "PostgreSQL", "README, Redis, lists the rights; INFO memory says whether it is full",
+            "PostgreSQL", "docs/redis.md lists the rights; INFO memory says whether it is full",
         )  # fmt: skip
         return
     except CacheUnavailableError as error:
@@ -200,7 +200,7 @@ async def _redis(bench: Workbench) -> AsyncIterator[Finding]:
     if not redis.tracks:
         yield Finding(
             "Redis tracking", "degraded", "CLIENT TRACKING is refused: pages are not kept in the processes",
-            "README, Redis, lists the rights; a proxy may not support it",
+            "docs/redis.md lists the rights; a proxy may not support it",
         )  # fmt: skip
     if redis.may_fill_up:
         yield Finding(

@@ -11,7 +11,7 @@ import click
 
 import service
 from service.cli.output import FAILED, INTERRUPTED, WRONG, complain
-from service.config import env_file
+from service.config import env_file, secret_files
 from service.errors import StartError
 
 _LAST_STREAM = 2
@@ -78,8 +78,11 @@ def rosetta(context: click.Context) -> None:
       rosetta sources list --state error
       rosetta explain shop
     """
-    if context.invoked_subcommand not in _OWN_SURROUNDINGS and (path := env_file.load()) and sys.stderr.isatty():
+    if context.invoked_subcommand in _OWN_SURROUNDINGS:
+        return
+    if (path := env_file.load()) and sys.stderr.isatty():
         complain(f"rosetta: settings that the environment lacks are read from {path}")
+    secret_files.load()
 
 
 @click.command(

@@ -6,7 +6,7 @@ import click
 
 from service.cli.output import FAILED, FINE, complain, show_json, show_table
 from service.cli.parameters import as_json
-from service.config import env_file, settings
+from service.config import env_file, secret_files, settings
 from service.errors import StartError
 
 _HIDDEN = "********"
@@ -46,6 +46,6 @@ def _facts() -> list[dict[str, str]]:
         value, origin = setting.default, "default"
         if setting.variable in os.environ:
             value = _HIDDEN if setting.is_secret else os.environ[setting.variable]
-            origin = str(env_file.origin(setting.variable) or "environment")
+            origin = str(secret_files.origin(setting.variable) or env_file.origin(setting.variable) or "environment")
         facts.append({"variable": setting.variable, "value": value, "from": origin, "meaning": setting.meaning})
     return facts

@@ -223,7 +223,7 @@ async def test_redis_without_tracking_keeps_pages_out_of_the_process(
 
 def test_rights_are_those_of_the_readme() -> None:
     """The next test tries them."""
-    assert RIGHTS in Path("README.md").read_text()
+    assert RIGHTS in Path("docs/redis.md").read_text()
 
 
 async def test_rights_that_the_readme_names_are_enough(

@@ -127,7 +127,7 @@ def test_doctor_finds_every_right_and_index_that_is_missing(config: Sql) -> None
 def test_doctor_does_with_redis_what_the_service_does(
     rosetta: Command, redis_url: str, redis: sync_redis.Redis
 ) -> None:
-    """The rights in the README are enough; it reports one that is missing."""
+    """The rights in docs/redis.md are enough; it reports one that is missing."""
     place = urlsplit(redis_url)
     url = f"redis://rosetta-doctor:secret@{place.hostname}:{place.port}/0"
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import cores, settings
+from service.config import cores, subjects
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_quota_of_a_container_counts(
     monkeypatch.setattr(cores, "_QUOTA", file)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3}, raising=False)
     assert cores.usable() == count
-    assert settings._number_of_workers("auto") == count
-    assert settings._number_of_workers("7") == "7"
+    assert subjects._number_of_workers("auto") == count
+    assert subjects._number_of_workers("7") == "7"

@@ -70,7 +70,7 @@ def test_good_values_are_read_and_kept_secret(environment: pytest.MonkeyPatch) -
 
 
 def test_every_setting_is_described_with_its_default() -> None:
-    """The list that `rosetta settings` prints, and the README repeats."""
+    """The list that `rosetta settings` prints, and docs/configuration.md."""
     described = {setting.variable: setting for setting in settings.describe()}
     assert len(described) == len(settings.Settings.model_fields)
     assert described["ROSETTA_CACHE_TTL_S"].default == "30"

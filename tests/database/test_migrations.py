@@ -184,7 +184,7 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
 def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: Databases) -> None:
     """In one transaction: the views are dropped, the column is altered, the files recreate everything."""
     dsn = databases.migrated()
-    recipe = re.search(r"```sh\n(psql --single-transaction.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    recipe = re.search(r"```sh\n(psql --single-transaction.*?)```", (PROJECT / "docs/upgrading.md").read_text(), re.S)
     assert recipe is not None
     command = recipe[1].replace("psql ", f"'{wheel_binaries(18) / 'psql'}' -q -v ON_ERROR_STOP=1 ", 1)
     with connect(dsn) as connection:

@@ -30,6 +30,14 @@ async def existing(service: Service) -> set[str]:
     return names
 
 
+def lead_somewhere(text: str) -> None:
+    """Whether the page of the documentation that the text names has that heading, as GitHub numbers it."""
+    (page, anchor) = re.findall(r"(docs/[\w-]+\.md)(?:#([\w-]+))?", text)[0]
+    headings = re.findall(r"^#+ (.+)$", (PROJECT / page).read_text(), re.M)
+    slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert not anchor or anchor in slugs, text
+
+
 async def test_dashboard_asks_for_what_exists(service: Service) -> None:
     """Checks every expression of every panel. No panel covers another."""
     dashboard = json.loads((DEPLOY / "dashboard.json").read_text())
@@ -39,6 +47,11 @@ async def test_dashboard_asks_for_what_exists(service: Service) -> None:
     for expression in expressions:
         assert _METRIC.findall(expression)
         assert set(_METRIC.findall(expression)) <= names, expression
+    for panel in dashboard["panels"]:
+        lead_somewhere(panel["description"])
+        # What can be red says when, and what to do then.
+        says_when = re.search(r"\bRed (above|below|from)", panel["description"]) is not None
+        assert ("thresholds" in panel["fieldConfig"]["defaults"]) == says_when, panel["title"]
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}
     assert len(places) == len(dashboard["panels"])
 
@@ -48,6 +61,10 @@ async def test_alerts_ask_for_what_exists_and_say_what_to_do(service: Service) -
     text = (DEPLOY / "alerts.yml").read_text()
     expressions = re.findall(r"^ +expr: (.+)$", text, re.M)
     assert len(expressions) == text.count("- alert:") == text.count("summary:") == text.count("remedy:") >= 8
+    runbooks = re.findall(r"^ +runbook: (.+)$", text, re.M)
+    assert len(runbooks) == len(expressions)
+    for runbook in runbooks:
+        lead_somewhere(runbook)
     names = await existing(service)
     for expression in expressions:
         assert set(_METRIC.findall(expression)) <= names, expression
