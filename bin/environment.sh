@@ -10,6 +10,8 @@ stamp=$project/.venv/installed
 # What a person has set for other projects: other places to install to, other versions, other modules.
 unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_DEPS PIP_REQUIRE_VIRTUALENV \
     PYTHONPATH PYTHONHOME PYTHONSTARTUP
+# Set in most images of containers: each process would compile all that it imports, which takes two thirds of its start.
+unset PYTHONDONTWRITEBYTECODE
 
 is_recent() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 

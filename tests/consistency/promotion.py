@@ -24,11 +24,12 @@ async def promote_old_page(rig: Rig, cluster: RedisCluster, seed: int) -> Verdic
             return not config.execute("SELECT FROM source_details_log LIMIT 1").rowcount
 
         await asyncio.to_thread(eventually, is_settled)
-        for process in rig.processes:
-            await read(run, process, _SOURCE)
         primary = cluster.owner(_KEY)
         replica = cluster.replica_of(primary)
-        await asyncio.to_thread(eventually, lambda: _KEY in replica.client.keys("*"))
+        # A process that has just started does not use Redis yet.
+        while _KEY not in replica.client.keys("*"):
+            for process in rig.processes:
+                await read(run, process, _SOURCE)
         primary.break_replication()
         await _rename(run)
         # An eviction on its way would take the old page away from the replica, too.

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from tests.consistency import moves, operators, writers
@@ -14,10 +14,14 @@ from tests.consistency.rig import Rig
 from tests.consistency.run import Run
 
 _READERS = 8
+_LONGEST_S = 60
 
 
 class Workload:
-    """One run. See `Run` for the seed. With `only_moves` few write: who moves things, and who changes what is below."""
+    """One run. See `Run` for the seed. With `only_moves` few write: who moves things, and who changes what is below.
+
+    It is longer than `seconds`, up to a minute, until all that `until_done` names has been done once.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,7 @@ class Workload:
         *,
         only_moves: bool = False,
         until_violated: bool = False,
+        until_done: Collection[str] = (),
         say: Callable[[str], None] = lambda _: None,
         disturb: Callable[[random.Random], None] | None = None,
     ) -> None:
@@ -35,6 +40,7 @@ class Workload:
         self._seconds = seconds
         self._only_moves = only_moves
         self._until_violated = until_violated
+        self._until_done = until_done
         self._say = say
 
     @property
@@ -50,7 +56,7 @@ class Workload:
     async def run(self) -> Verdict:
         """The verdict on everything that happened."""
         run = self._run
-        run.last(self._seconds)
+        run.last(max(self._seconds, _LONGEST_S) if self._until_done else self._seconds)
         tasks = [writers.take_turns(run, name, lane) for name, lane in moves.lanes()]
         if not self._only_moves:
             tasks += [
@@ -80,10 +86,13 @@ class Workload:
             await read(self._run, process, source, headers)
 
     async def _progress(self) -> None:
+        least = monotonic() + self._seconds
         while left := self._run.seconds_left:
             self._say(f"{left:6.0f} s left, {len(self.history.reads)} reads, {self.history.writes} writes")
+            if self._until_done and monotonic() >= least and self.counts.keys() >= set(self._until_done):
+                self._run.last(0)
             if not self._until_violated:
-                await asyncio.sleep(min(5, left))
+                await asyncio.sleep(min(1 if self._until_done else 5, self._run.seconds_left))
                 continue
             started = monotonic()
             if self._judge().violations:
