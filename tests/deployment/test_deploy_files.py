@@ -77,10 +77,10 @@ def test_settings_in_deployment_files_exist(name: str) -> None:
     known = {settings.variable(field) for field in settings.Settings.model_fields}
     named = set(re.findall(r"\b(?:ROSETTA_[A-Z_]+|CREDENTIAL_ENCRYPTION_KEY)\b", (PROJECT / name).read_text()))
     assert named
-    assert named - known <= {"ROSETTA_DB_PASSWORD"}
+    assert named - known <= {"ROSETTA_DB_PASSWORD", "ROSETTA_PUBLISHED_PORT"}
 
 
-@pytest.mark.parametrize("name", ["requirements-serve.lock", "requirements-demo.lock"])
+@pytest.mark.parametrize("name", ["requirements-serve.lock", "requirements-demo.lock", "requirements-build.lock"])
 def test_what_is_installed_elsewhere_is_what_was_tested(name: str) -> None:
     """The lock of an image, and that of the demo, is a proper subset of the whole lock."""
 
@@ -88,5 +88,5 @@ def test_what_is_installed_elsewhere_is_what_was_tested(name: str) -> None:
         return set(re.findall(r"^([A-Za-z0-9._-]+==\S+)", (PROJECT / name).read_text(), re.M))
 
     installed = pins(name)
-    assert len(installed) > 20
+    assert len(installed) >= 5
     assert installed < pins("requirements.lock")

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import service
 from tests import PROJECT
 
 
@@ -29,10 +31,28 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
         for path in (PROJECT / folder).rglob("*.sql"):
             assert f"service/{path.relative_to(PROJECT)}" in names
     for folder in ("web/templates", "web/static", "deploy"):
-        for path in (PROJECT / "service" / folder).iterdir():
-            assert f"service/{folder}/{path.name}" in names
+        for path in (PROJECT / "service" / folder).rglob("*.*"):
+            assert str(path.relative_to(PROJECT)) in names
     assert "service/py.typed" in names
     assert not any(name.startswith("tests/") for name in names)
+
+
+def test_wheel_and_sdist_are_the_same_each_time(wheel: Path, tmp_path: Path) -> None:
+    """Byte for byte, from the sdist as well: whoever has the source can check what was released."""
+    for folder in ("one", "two"):
+        command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path / folder, PROJECT]
+        subprocess.run(command, capture_output=True, check=True)
+    (one,), (two,) = (list((tmp_path / folder).iterdir()) for folder in ("one", "two"))
+    assert one.name == two.name == f"rosetta_source_details-{service.__version__}.tar.gz"
+    assert one.read_bytes() == two.read_bytes()
+    with tarfile.open(one) as packed:
+        packed.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "again", source]
+    subprocess.run(command, capture_output=True, check=True)
+    (again,) = (tmp_path / "again").iterdir()
+    assert again.name == wheel.name
+    assert again.read_bytes() == wheel.read_bytes()
 
 
 def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn: str) -> None:
