@@ -40,7 +40,16 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
 def test_wheel_and_sdist_are_the_same_each_time(wheel: Path, tmp_path: Path) -> None:
     """Byte for byte, from the sdist as well: whoever has the source can check what was released."""
     for folder in ("one", "two"):
-        command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path / folder, PROJECT]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--sdist",
+            "--no-isolation",
+            "--outdir",
+            str(tmp_path / folder),
+            str(PROJECT),
+        ]
         subprocess.run(command, capture_output=True, check=True)
     (one,), (two,) = (list((tmp_path / folder).iterdir()) for folder in ("one", "two"))
     assert one.name == two.name == f"rosetta_source_details-{service.__version__}.tar.gz"
@@ -48,7 +57,16 @@ def test_wheel_and_sdist_are_the_same_each_time(wheel: Path, tmp_path: Path) -> 
     with tarfile.open(one) as packed:
         packed.extractall(tmp_path / "source", filter="data")
     (source,) = (tmp_path / "source").iterdir()
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "again", source]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "again"),
+        str(source),
+    ]
     subprocess.run(command, capture_output=True, check=True)
     (again,) = (tmp_path / "again").iterdir()
     assert again.name == wheel.name
