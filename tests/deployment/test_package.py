@@ -13,15 +13,19 @@ import service
 from tests import PROJECT
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the checkout with the packages that are already installed."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(PROJECT)]
+def build(kind: str, source: Path, folder: Path) -> Path:
+    """The package, built with what is already installed."""
+    command = [sys.executable, "-m", "build", kind, "--no-isolation", "--outdir", str(folder), str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = folder.glob("*.whl")
+    (built,) = folder.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout."""
+    return build("--wheel", PROJECT, tmp_path_factory.mktemp("dist"))
 
 
 def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
@@ -39,36 +43,13 @@ def test_wheel_holds_all_sql_and_no_tests(wheel: Path) -> None:
 
 def test_wheel_and_sdist_are_the_same_each_time(wheel: Path, tmp_path: Path) -> None:
     """Byte for byte, from the sdist as well: whoever has the source can check what was released."""
-    for folder in ("one", "two"):
-        command = [
-            sys.executable,
-            "-m",
-            "build",
-            "--sdist",
-            "--no-isolation",
-            "--outdir",
-            str(tmp_path / folder),
-            str(PROJECT),
-        ]
-        subprocess.run(command, capture_output=True, check=True)
-    (one,), (two,) = (list((tmp_path / folder).iterdir()) for folder in ("one", "two"))
+    one, two = (build("--sdist", PROJECT, tmp_path / folder) for folder in ("one", "two"))
     assert one.name == two.name == f"rosetta_source_details-{service.__version__}.tar.gz"
     assert one.read_bytes() == two.read_bytes()
     with tarfile.open(one) as packed:
         packed.extractall(tmp_path / "source", filter="data")
     (source,) = (tmp_path / "source").iterdir()
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(tmp_path / "again"),
-        str(source),
-    ]
-    subprocess.run(command, capture_output=True, check=True)
-    (again,) = (tmp_path / "again").iterdir()
+    again = build("--wheel", source, tmp_path / "again")
     assert again.name == wheel.name
     assert again.read_bytes() == wheel.read_bytes()
 

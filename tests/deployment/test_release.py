@@ -29,9 +29,8 @@ def test_workflow_runs_what_exists(path: Path) -> None:
     assert whole["permissions"] == {"contents": "read"}
     commands = [step["run"] for step in steps(path) if "run" in step]
     for command in commands:
-        for name in re.findall(
-            r"(?<![\w/])((?:bin|\.ci)/\w+)", command.replace("plain/bin/", "").replace("whole/bin/", "")
-        ):
+        # Those of other environments have a folder before them.
+        for name in re.findall(r"(?<![\w/])((?:bin|\.ci)/\w+)", command):
             assert os.access(PROJECT / name, os.X_OK), name
         for name in re.findall(r"[\w-]+\.lock", command):
             assert (PROJECT / name).exists()
@@ -55,7 +54,7 @@ def test_package_is_built_for_the_tag_of_its_version_alone(tmp_path: Path) -> No
     """A tag of another version would publish the wrong thing under a name that cannot be taken back."""
     wrong = package(tmp_path, GITHUB_REF_TYPE="tag", GITHUB_REF_NAME="v9.9.9")
     assert wrong.returncode == 1
-    assert wrong.stderr == f"bin/package: the tag is v9.9.9, the version {service.__version__}\n"
+    assert wrong.stderr.endswith(f"bin/package: the tag is v9.9.9, the version {service.__version__}\n")
     built = package(tmp_path, GITHUB_REF_TYPE="tag", GITHUB_REF_NAME=f"v{service.__version__}")
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
