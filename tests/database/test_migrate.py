@@ -146,3 +146,25 @@ def test_uninstalling_says_what_is_lost_and_asks(
     assert run("--check") == 1
     assert run() == 0
     assert run("--uninstall") == 0
+
+
+def test_earlier_version_applies_its_own_present_again(databases: Databases) -> None:
+    """Rolled back to: the database has a file and texts of a later version, and the objects of both stay."""
+    dsn = databases.migrated()
+    with connect(dsn) as connection:
+        connection.execute("CREATE TABLE source_details_later (id int)")
+        connection.execute(
+            "INSERT INTO source_details_migrations (name, sha256) VALUES ('099_later.sql', 'whatever it was')"
+        )
+        connection.execute("UPDATE source_details_migrations SET sha256 = 'later' WHERE name = %s", (migrate.PRESENT,))
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION source_details_sees_others() RETURNS boolean LANGUAGE sql AS 'SELECT false'"
+        )
+        assert migrate.check(dsn).names == [migrate.PRESENT]
+        assert migrate.migrate(dsn, print) == [f"present/{path.name}" for path in migrate.present()]
+        assert migrate.check(dsn).names == []
+        row = connection.execute(
+            "SELECT prosrc LIKE '%SELECT false%' AS n FROM pg_proc WHERE proname = 'source_details_sees_others'"
+        )
+        assert row.fetchone() == {"n": False}
+        assert connection.execute("SELECT FROM source_details_later").rowcount == 0
