@@ -19,7 +19,8 @@ def what_to_try(demo: Demo) -> str:
     refresh = "REFRESH MATERIALIZED VIEW source_details_tables"
     return f"""
 While you look, programs write to shop: its lag rises while a client of its slot pauses, and falls. catalog gets a
-column, and loses it, each minute. shop, archive is in trouble: its page says what to run.
+column, and loses it, each minute. Two are in trouble, "shop, archive" and "warehouse (unreachable)": their pages say
+what to run.
 
 Try in another terminal; an open page follows:
 

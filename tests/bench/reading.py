@@ -76,12 +76,12 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             config.execute(f"CREATE TABLE plain.{name} AS TABLE public.{name}")
             config.execute(f"ALTER TABLE plain.{name} ADD PRIMARY KEY (id)")
         config.execute("ANALYZE plain.table_metadata_list, plain.history_schema_evolution")
-        # The first refresh is the last.
+        # The only refresh: the service makes none with so small a share.
+        config.execute("SELECT source_details_refresh()")
         async with (
             rig.runtime(config, memory_cache_mb=0, refresh_share=1e-6) as service,
             await asynchronous(config) as plain,
         ):
-            await service.covered()
             database = service.runtime.database
             config.execute(
                 "UPDATE table_metadata_list SET table_name = table_name || '!' WHERE source_id = %s", (ids[0],)
@@ -108,7 +108,7 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
 
             ours, theirs = await in_turn(repeats, lambda: timed(live), lambda: timed(view), warm_up=10)
             name = f"the details statement live, {tables} of {sources * tables:,} tables"
-            yield at_most(name, "the same from the view", 5, ours, theirs)
+            yield at_most(name, "the same from the view", 10, ours, theirs)
 
             is_over = False
 
