@@ -1,3 +1,3 @@
 """Rosetta's source details service: pages of sources from a materialized view, cached in Redis, evicted by NOTIFY."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -7,10 +7,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-import service
 from service.config import settings
 from service.config.secret_files import VARIABLES
 from tests import PROJECT
+from tests.fixtures.changelog import released
 
 MANIFESTS = PROJECT / "service" / "deploy" / "kubernetes"
 # Kinds that Kubernetes itself does not define.
@@ -70,10 +70,11 @@ def test_settings_exist_and_secrets_are_files(name: str) -> None:
 
 
 def test_all_of_them_are_applied_in_this_version() -> None:
-    """The list is complete, and every version is the present one."""
+    """The list is complete, and every version is the newest release."""
+    newest = released()[0]
     (kustomization,) = (each for each in objects() if each["kind"] == "Kustomization")
     assert set(kustomization["resources"]) == {path.name for path in MANIFESTS.glob("*.yaml")} - {"kustomization.yaml"}
-    assert kustomization["images"] == [{"name": "rosetta-source-details", "newTag": service.__version__}]
+    assert kustomization["images"] == [{"name": "rosetta-source-details", "newTag": newest}]
     for pod in PODS.values():
-        assert pod["containers"][0]["image"] == f"rosetta-source-details:{service.__version__}"
-    assert f"Job rosetta-source-details-migrate-{service.__version__}" in OBJECTS
+        assert pod["containers"][0]["image"] == f"rosetta-source-details:{newest}"
+    assert f"Job rosetta-source-details-migrate-{newest}" in OBJECTS

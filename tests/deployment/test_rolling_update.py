@@ -1,58 +1,23 @@
 """A rolling update under load: migrations first, then process by process. No request fails."""
 
 import os
-import random
 import subprocess
 import sys
-import threading
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-import httpx
 import pytest
 
+import service
 from service.database import migrations
-from tests.fixtures.databases import Sql
+from tests import PROJECT
+from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import KEY, add_source, add_table
-from tests.fixtures.process import Process, StartProcess
+from tests.fixtures.process import Process, StartProcess, until
+from tests.fixtures.rolling import Balancer, Readers
 
 pytestmark = pytest.mark.operations
-
-_READERS = 4
-
-
-class Balancer:
-    """A load balancer: sends each request to a process in rotation, and counts open requests."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._rotation: list[Process] = []
-        self._under_way: Counter[str] = Counter()
-
-    def add(self, process: Process) -> None:
-        """Puts a process into rotation once it is ready."""
-        process.until_ready()
-        assert process.client.get("/health/ready").status_code == 200
-        with self._changed:
-            self._rotation.append(process)
-
-    def take_out(self, process: Process) -> None:
-        """Takes a process out of rotation and waits for the last of its requests."""
-        with self._changed:
-            self._rotation.remove(process)
-            assert self._changed.wait_for(lambda: not self._under_way[process.url], 20)
-
-    def send(self, ask: Callable[[str], httpx.Response]) -> httpx.Response:
-        """The response of one process in rotation."""
-        with self._changed:
-            url = random.choice(self._rotation).url
-            self._under_way[url] += 1
-        try:
-            return ask(url)
-        finally:
-            with self._changed:
-                self._under_way[url] -= 1
-                self._changed.notify_all()
 
 
 def test_no_request_fails_while_old_and_new_are_side_by_side(
@@ -64,50 +29,104 @@ def test_no_request_fails_while_old_and_new_are_side_by_side(
     # The state of a deployment before these migrations.
     config.execute("DROP TABLE source_details_schedule, source_details_lag, source_details_wal_round")
     config.execute("DELETE FROM source_details_migrations WHERE name ~ '^(009|010|present)'")
-    balancer, over = Balancer(), threading.Event()
+    balancer = Balancer()
     old = [serve(), serve()]
     for process in old:
         balancer.add(process)
-    failures: list[str] = []
-    reads = Counter[int]()
-
     # The HTML pages also show data from the new migrations.
     paths = (f"/api/v1/sources/{source}/details", f"/sources/{source}/details", "/")
-
-    def read(number: int) -> None:
-        with httpx.Client(timeout=60) as client:
-            while not over.is_set():
-                try:
-                    answer = balancer.send(lambda url: client.get(url + paths[reads[number] % len(paths)]))
-                    if answer.status_code != 200:
-                        failures.append(f"{answer.status_code}: {answer.text}")
-                except httpx.HTTPError as error:
-                    failures.append(repr(error))
-                reads[number] += 1
-
-    readers = [threading.Thread(target=read, args=(number,)) for number in range(_READERS)]
-    for reader in readers:
-        reader.start()
-    try:
-        environment = os.environ | {"ROSETTA_CONFIG_DSN": config_dsn, "CREDENTIAL_ENCRYPTION_KEY": KEY}
-        migrated = subprocess.run(
-            [sys.executable, "-m", "service", "migrate"],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+    with Readers(balancer, paths) as readers:
         applied = ["009_source_details_schedule.sql", "010_source_details_wal.sql"]
         applied += [f"present/{path.name}" for path in migrations.present()]
-        assert migrated.stdout.splitlines() == [f"applying {name}" for name in applied], migrated.stderr
+        assert run("migrate", config_dsn) == [f"applying {name}" for name in applied]
         for process in old:
             balancer.add(serve())
             balancer.take_out(process)
             process.end()
             config.execute("UPDATE sources SET total_tables = coalesce(total_tables, 0) + 1")
-        seen = sum(reads.values())
-        while sum(reads.values()) < seen + 200:
-            assert all(reader.is_alive() for reader in readers)
-    finally:
-        over.set()
-        for reader in readers:
-            reader.join()
-    tell(f"rolling update: {sum(reads.values()):,} requests, {len(failures)} failed")
-    assert failures == []
+        readers.go_on(200)
+    tell(f"rolling update: {readers.reads:,} requests, {len(readers.failures)} failed")
+    assert readers.failures == []
+
+
+class TestReleased:
+    """From the last release, as its wheel has it, to this version."""
+
+    @pytest.fixture
+    def released(self, tmp_path: Path) -> dict[str, str]:
+        """The variables with which Python runs the released package instead of the checkout."""
+        (wheel,) = (PROJECT / "tests" / "deployment" / "released").glob("*.whl")
+        site = tmp_path / "released"
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            str(site),
+            str(wheel),
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+
+    @pytest.fixture
+    def config_dsn(self, databases: Databases, released: dict[str, str]) -> str:
+        """A config database that the released version has migrated, with the rights that it had then."""
+        databases.migrated()
+        dsn = databases.create()
+        assert run("migrate", dsn, released)[0] == "applying 001_base_tables.sql"
+        with connect(dsn) as connection:
+            connection.execute((Path(released["PYTHONPATH"]) / "service" / "deploy" / "roles.sql").read_bytes())
+        return dsn
+
+    def test_release_is_replaced_and_put_back(
+        self, serve: StartProcess, config: Sql, config_dsn: str, released: dict[str, str], tell: Callable[[str], None]
+    ) -> None:
+        """Migrated, replaced process by process, and rolled back, under load; a change shows at each step."""
+        source = add_source(config)
+        add_table(config, source)
+        path = f"/api/v1/sources/{source}/details"
+        balancer = Balancer()
+        running = [serve(**released), serve(**released)]
+        for process in running:
+            balancer.add(process)
+            assert version(process) != service.__version__
+        with Readers(balancer, (path, f"/sources/{source}/details", "/")) as readers:
+            run("migrate", config_dsn)
+            for step, variables in enumerate(({}, released)):
+                for number, process in enumerate(running):
+                    running[number] = serve(**variables)
+                    balancer.add(running[number])
+                    balancer.take_out(process)
+                    process.end()
+                    name = f"step {step} process {number}"
+                    config.execute("UPDATE sources SET name = %s", (name,))
+                    until(partial(shows, running, path, name))
+                assert (version(running[0]) == service.__version__) == (step == 0)
+                readers.go_on(100)
+        tell(f"from the release and back: {readers.reads:,} requests, {len(readers.failures)} failed")
+        assert readers.failures == []
+
+
+def shows(processes: list[Process], path: str, name: str) -> bool:
+    """Whether all of them say that this is the source's name."""
+    return all(process.client.get(path).json()["source"]["name"] == name for process in processes)
+
+
+def version(process: Process) -> str:
+    """Of the API that it serves."""
+    return str(process.client.get("/schema/openapi.json").json()["info"]["version"])
+
+
+def run(command: str, config_dsn: str, variables: dict[str, str] | None = None) -> list[str]:
+    """The lines that `rosetta` prints."""
+    environment = os.environ | {"ROSETTA_CONFIG_DSN": config_dsn, "CREDENTIAL_ENCRYPTION_KEY": KEY} | (variables or {})
+    ran = subprocess.run(
+        [sys.executable, "-m", "service", command],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
