@@ -123,7 +123,8 @@ class Demo:
         """A file for a shell to source: commands in it then work with this demo."""
         path = self.reaper.folder / "settings.sh"
         commands = Path(sys.executable).parent
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in self._settings.items()]
+        variables = self._settings | {"url": self.url}
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
         path.write_text("\n".join([*lines, f'export PATH={shlex.quote(str(commands))}:"$PATH"', ""]))
         path.chmod(0o600)
         return path
