@@ -13,7 +13,7 @@ COPY sql sql
 COPY migrations migrations
 RUN /builder/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && /builder/bin/pip --python /app/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
-    # Litestar needs it to invent examples, which the service does not: 25 MB of other people's names.
+    # 25 MB that a dependency of Litestar's brings to invent examples; the service never imports it.
     && /builder/bin/pip --python /app/bin/python uninstall --yes faker
 
 FROM python:3.13-slim

@@ -38,9 +38,15 @@ def _encryption_key(text: SecretStr) -> SecretStr:
     return text
 
 
+def _host_patterns(text: str) -> str:
+    AllowedHosts(text)
+    return text
+
+
 PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
 SecretRedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
+HostPatterns = Annotated[str, AfterValidator(_host_patterns)]
 # RFC 6454, section 6.2, without wildcards: only listed origins are allowed.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
 _WAYS = "(password|md5|scram-sha-256|none)"
@@ -232,7 +238,7 @@ class Sources(BaseSettings):
     source_rest_s: Seconds = Field(30, description="how long page loads skip a source that failed")
     source_idle_s: Seconds = Field(60, description="how long an idle connection to a source is kept open")
     source_connections: int = Field(200, ge=1, le=10_000, description="maximum idle connections to sources, in total")
-    source_hosts: str = Field(
+    source_hosts: HostPatterns = Field(
         "",
         description="allowed hosts of sources: names with *, addresses, networks, separated by commas; default: any",
     )
@@ -249,12 +255,6 @@ class Sources(BaseSettings):
         description="how to log in to sources with a password, as libpq's require_auth; "
         "default: scram-sha-256, or any way with verify-ca and verify-full",
     )
-
-    @field_validator("source_hosts")
-    @classmethod
-    def _source_hosts(cls, text: str) -> str:
-        AllowedHosts(text)
-        return text
 
 
 class Schedule(BaseSettings):
@@ -287,15 +287,9 @@ class Webhooks(BaseSettings):
     webhooks: SecretStr = Field(
         SecretStr(""), description="who is told what happens to sources, as JSON; see docs/timeline.md; default: nobody"
     )
-    webhook_hosts: str = Field(
+    webhook_hosts: HostPatterns = Field(
         "", description="hosts that webhooks may be on: names with *, addresses, networks, separated by commas"
     )
-
-    @field_validator("webhook_hosts")
-    @classmethod
-    def _webhook_hosts(cls, text: str) -> str:
-        AllowedHosts(text)
-        return text
 
     @model_validator(mode="after")
     def _webhooks(self) -> Self:

@@ -8,7 +8,7 @@ from tests.consistency.rig import Process
 from tests.consistency.run import Run
 
 
-async def read(run: Run, process: Process, source: int, headers: dict[str, str] | None = None) -> Read:
+async def read(run: Run, process: Process, source: int, headers: dict[str, str] | None = None) -> None:
     """One page, read from that process."""
     started = time()
     response = await process.client.get(f"/api/v1/sources/{source}/details", headers=headers)
@@ -17,6 +17,4 @@ async def read(run: Run, process: Process, source: int, headers: dict[str, str] 
     page = response.json()
     saw, places = shown(page, run.rig.slot)
     found = f"{response.headers['cache-status']}, read from {page['meta']['read_from']}"
-    done = Read(process.number, source, started, ended, saw, places, found)
-    run.history.reads.append(done)
-    return done
+    run.history.reads.append(Read(process.number, source, started, ended, saw, places, found))

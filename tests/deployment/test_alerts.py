@@ -62,8 +62,8 @@ def measured(alert: str, *, is_well: bool) -> list[dict[str, str]]:
     return [{"series": name.replace("LE", label), "values": each} for label, each in values.items()]
 
 
-def evaluate(folder: Path, series: list[dict[str, str]]) -> dict[str, int]:
-    """How many alerts of each name fire after an hour."""
+def evaluate(folder: Path, series: list[dict[str, str]]) -> set[str]:
+    """The names of the alerts that fire after an hour."""
     rows = [{"eval_time": "1h", "alertname": alert, "exp_alerts": []} for alert in ALERTS]
     test = {"interval": "1m", "input_series": series, "alert_rule_test": rows}
     file = folder / "test.yml"
@@ -72,7 +72,7 @@ def evaluate(folder: Path, series: list[dict[str, str]]) -> dict[str, int]:
     said = ran.stdout + ran.stderr
     assert ran.returncode in (0, 1), said
     # It expects none, and says which it got.
-    return {alert: said.count(f'alertname="{alert}"') for alert in ALERTS if f"alertname: {alert}," in said}
+    return {alert for alert in ALERTS if f"alertname: {alert}," in said}
 
 
 def test_rules_are_valid() -> None:
@@ -84,5 +84,5 @@ def test_rules_are_valid() -> None:
 @pytest.mark.parametrize("alert", SERIES)
 def test_alert_fires_when_it_should(alert: str, tmp_path: Path) -> None:
     """It alone, and not while all is well."""
-    assert evaluate(tmp_path, measured(alert, is_well=True)) == {}
-    assert set(evaluate(tmp_path, measured(alert, is_well=False))) == {alert}
+    assert evaluate(tmp_path, measured(alert, is_well=True)) == set()
+    assert evaluate(tmp_path, measured(alert, is_well=False)) == {alert}

@@ -11,6 +11,7 @@ import pytest
 
 import service
 from tests import PROJECT
+from tests.fixtures.packages import install
 
 
 def build(kind: str, source: Path, folder: Path) -> Path:
@@ -57,19 +58,7 @@ def test_wheel_and_sdist_are_the_same_each_time(wheel: Path, tmp_path: Path) -> 
 def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, config_dsn: str) -> None:
     """The console script migrates and prints its help without the checkout."""
     site = tmp_path / "site"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(site),
-        str(wheel),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    install(wheel, site)
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {

@@ -14,6 +14,7 @@ from service.database import migrations
 from tests import PROJECT
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import KEY, add_source, add_table
+from tests.fixtures.packages import install
 from tests.fixtures.process import Process, StartProcess, until
 from tests.fixtures.rolling import Balancer, Readers
 
@@ -57,19 +58,7 @@ class TestReleased:
         """The variables with which Python runs the released package instead of the checkout."""
         (wheel,) = (PROJECT / "tests" / "deployment" / "released").glob("*.whl")
         site = tmp_path / "released"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--no-index",
-            "--target",
-            str(site),
-            str(wheel),
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        install(wheel, site)
         return {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
 
     @pytest.fixture

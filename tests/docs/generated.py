@@ -24,7 +24,7 @@ def settings_tables() -> str:
 
 
 def events_table() -> str:
-    """In the order of the code."""
+    """By name."""
     lines = ["| event | level | fields | what it means |", "|---|---|---|---|"]
     for name, kind in inspect.getmembers(events, inspect.isclass):
         if issubclass(kind, events.Event) and kind is not events.Event:
