@@ -52,15 +52,24 @@ async def end(tasks: Collection[asyncio.Future[Any]]) -> None:
     A task may lose its first cancellation. On Python 3.11 asyncio.wait_for, which psycopg and redis-py use, drops a
     cancellation if the result that it waits for arrives at the same moment
     (https://github.com/python/cpython/issues/86296). Such a task goes on, so this cancels again until it has ended.
+
+    Cancelled itself, it is cancelled only when they have ended: their owner closes next what they use.
     """
+    cancelled: asyncio.CancelledError | None = None
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
-        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        try:
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        except asyncio.CancelledError as error:
+            # Whoever ends the owner insists as well.
+            cancelled = error
     for task in tasks:
         if not task.cancelled():
             # Retrieved, or asyncio would report it as lost.
             task.exception()
+    if cancelled is not None:
+        raise cancelled
 
 
 class Backoff:

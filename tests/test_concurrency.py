@@ -45,6 +45,21 @@ async def test_failure_of_a_task_that_ends_is_not_reported_as_lost() -> None:
     assert isinstance(task.exception(), ValueError)
 
 
+async def test_who_is_cancelled_while_he_ends_tasks_ends_them_first() -> None:
+    """Left alone, they would go on with what their owner closes next."""
+    lost: list[str] = []
+    task = asyncio.create_task(stubborn(lost, 3))
+    await asyncio.sleep(0)
+    owner = asyncio.create_task(end([task]))
+    async with asyncio.timeout(10):
+        while len(lost) < 2:
+            await asyncio.sleep(0)
+            owner.cancel()
+        await asyncio.wait([owner])
+    assert owner.cancelled()
+    assert task.cancelled()
+
+
 async def test_supervisor_stops_tasks_that_lose_a_cancellation() -> None:
     """None runs on behind a process that stops."""
     lost: list[str] = []
