@@ -51,13 +51,16 @@ async def test_who_is_cancelled_while_he_ends_tasks_ends_them_first() -> None:
     task = asyncio.create_task(stubborn(lost, 3))
     await asyncio.sleep(0)
     owner = asyncio.create_task(end([task]))
-    async with asyncio.timeout(10):
-        while len(lost) < 2:
-            await asyncio.sleep(0)
-            owner.cancel()
-        await asyncio.wait([owner])
-    assert owner.cancelled()
-    assert task.cancelled()
+    try:
+        async with asyncio.timeout(10):
+            while len(lost) < 2:
+                await asyncio.sleep(0)
+                owner.cancel()
+            await asyncio.wait([owner])
+        assert owner.cancelled()
+        assert task.cancelled()
+    finally:
+        await end([task])
 
 
 async def test_supervisor_stops_tasks_that_lose_a_cancellation() -> None:
