@@ -18,9 +18,9 @@ from service.concurrency import Turnstile, keep
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
 from service.pages.filling import Filling
-from service.pages.fragments import KeptFragments
+from service.pages.fragments import Fragments, KeptFragments
 from service.pages.memory import Memory
-from service.pages.page import Answer
+from service.pages.page import Answer, Page
 from service.sources.publication import Publications
 from service.telemetry.events import Evicted, Observer
 
@@ -109,6 +109,11 @@ class Pages:
     async def read_head(self, source_id: int, names: list[str] | None) -> bytes | None:
         """The page up to its `meta`, all of it from the database, with these tables; None for an unknown id."""
         return await self.filling.read_head(source_id, names)
+
+    def fragments_of(self, source_id: int, page: Page) -> Fragments | None:
+        """What this page is made of, if this process keeps that."""
+        kept = self._fragments.of(source_id)
+        return kept if kept.body is page.body else None
 
     async def evict(self, source_ids: Iterable[int] | None, cause: Any) -> None:
         """Drops pages from this process and from Redis; all of them for None.

@@ -7,11 +7,14 @@ changes. What is kept is never old: a fragment is told by its table, the table's
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 # What a table's numbers take in memory, beside its fragment.
 _TABLE_BYTES = 200
+
+# A generation, an epoch, a table's id, its version, and the version of its row.
+Identity = tuple[int, str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Fragments:
     row_versions: Sequence[int | None]
     body: bytes = b""
     starts: Sequence[int] = (0,)
+    generation: int = 0
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -40,13 +44,24 @@ class Fragments:
         """About the bytes that they take in memory."""
         return len(self.body) + _TABLE_BYTES * len(self.ids)
 
-    def by_table(self) -> dict[int, memoryview]:
-        """The fragments by their tables' ids."""
+    def texts(self) -> list[memoryview]:
+        """The fragments in their order."""
         body = memoryview(self.body)
-        ends = self.starts[1:]
-        return {
-            table: body[start : end - 1] for table, start, end in zip(self.ids, self.starts[:-1], ends, strict=True)
-        }
+        return [body[start : end - 1] for start, end in pairwise(self.starts)]
+
+    def named_texts(self) -> list[tuple[Identity | None, memoryview]]:
+        """The same, each with what tells it from every other text that this process has seen; None if nothing does."""
+        numbers = zip(self.ids, self.versions, self.row_versions, self.texts(), strict=True)
+        return [
+            (None if row_version is None else (self.generation, self.epoch, table, version, row_version), text)
+            for table, version, row_version, text in numbers
+        ]
+
+    def around(self) -> bytes:
+        """The body as it would be without tables."""
+        if not self.ids:
+            return self.body
+        return self.body[: self.starts[0]] + self.body[self.starts[-1] - 1 :]
 
 
 NONE = Fragments("", (), (), ())
@@ -74,7 +89,7 @@ class Tables:
 def tables_of(row: dict[str, Any], kept: Fragments) -> Tables:
     """The tables of a row of `details`, for which the fragments in `kept` were not sent."""
     ids, fragments = row["ids"], row["fragments"]
-    held = kept.by_table() if None in fragments else {}
+    held = dict(zip(kept.ids, kept.texts(), strict=True)) if None in fragments else {}
     whole = (held[table] if sent is None else sent for table, sent in zip(ids, fragments, strict=True))
     pieces = list(chain.from_iterable(zip(whole, repeat(b","))))[:-1]
     own = Fragments(row["epoch"], ids, row["versions"], row["row_versions"])
@@ -105,7 +120,7 @@ class KeptFragments:
         is_named = len(set(fragments.ids)) == len(fragments.ids)
         if generation != self.generation or fragments.weight > self._limit or not is_named:
             return
-        self._of[source_id] = fragments
+        self._of[source_id] = replace(fragments, generation=generation)
         self.bytes += fragments.weight
         while self.bytes > self._limit:
             self._remove(next(iter(self._of)))

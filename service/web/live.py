@@ -21,6 +21,7 @@ from service.concurrency import keep
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError
 from service.pages.details import Pages
+from service.pages.fragments import Fragments
 from service.pages.page import Answer, Page
 from service.sources.connections import Connections
 from service.telemetry.events import Event, Evicted, Observer, TaskFailed
@@ -84,6 +85,7 @@ class Live:
         return await asyncio.shield(task), answer
 
     async def _draw(self, source_id: int, page: Page) -> Portrait:
+        kept = self._pages.fragments_of(source_id, page)
         extras = None
         # Read after the page, so that it is never older; a later change evicts the page. It may be None: during an
         # update the tables of migrations 009 and 010, or the rights on them, may be missing.
@@ -97,7 +99,7 @@ class Live:
             )
         lag = tuple(self._lag.get(source_id, ()))
         before = self._portraits.get(source_id)
-        portrait, sample = await asyncio.to_thread(_drawn, page, extras, lag, before)
+        portrait, sample = await asyncio.to_thread(_drawn, page, kept, extras, lag, before)
         if sample is not None:
             self._note_lag(source_id, sample)
         self._portraits[source_id] = portrait
@@ -201,10 +203,15 @@ class Live:
 
 
 def _drawn(
-    page: Page, extras: dict[str, Any] | None, lag: tuple[Sample, ...], before: Portrait | None
+    page: Page,
+    kept: Fragments | None,
+    extras: dict[str, Any] | None,
+    lag: tuple[Sample, ...],
+    before: Portrait | None,
 ) -> tuple[Portrait, Sample | None]:
     """The portrait, and the lag that the page reports."""
-    details = msgspec.json.decode(page.body, type=Details)
+    details = msgspec.json.decode(page.body if kept is None else kept.around(), type=Details)
+    tables = [(None, table) for table in details.tables] if kept is None else kept.named_texts()
     wal, as_of = details.wal_monitor, datetime.fromisoformat(details.meta["as_of"])
     sample = None
     if wal and wal["replication_lag_bytes"] is not None:
@@ -215,4 +222,4 @@ def _drawn(
         # The WAL monitor's history has more than what this process happened to read.
         lag = tuple(chart.samples(extras["lag"]))
     shown = (*lag, sample) if sample and (not lag or lag[-1].when < as_of) else lag
-    return draw(details, page.digest, extras, shown, before), sample
+    return draw(details, tables, page.digest, extras, shown, before), sample

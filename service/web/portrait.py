@@ -1,7 +1,7 @@
 """A source's web page as HTML in parts, so that an open page receives only the parts that changed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import blake2b
@@ -11,6 +11,7 @@ import msgspec
 from markupsafe import Markup
 
 from service.http.templates import macros, render
+from service.pages.fragments import Identity
 from service.pages.page import Page
 from service.sources.publication import ANSWERED
 from service.web import chart
@@ -30,6 +31,10 @@ _NOTHING_MORE: dict[str, Any] = {
 SORTS = ("name", "version", "columns", "changed")
 
 
+# A table's JSON, as it is in a page.
+Text = msgspec.Raw | memoryview
+
+
 class Details(msgspec.Struct):
     """A page's JSON. Each of its tables stays text: most are as they were in the portrait before."""
 
@@ -42,12 +47,15 @@ class Details(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of a table, what it was drawn from (a digest of the table's text, its last change), and what rows are
-    sorted by.
+    """The row of a table with its digest, what it was drawn from (the table's text by its identity and by a digest, its
+    last change), and what rows are sorted by.
     """
 
     html: str
+    html_digest: bytes
+    element: str
     table_id: int
+    identity: Identity | None
     digest: bytes
     change: Any
     name: str
@@ -73,8 +81,9 @@ class Portrait:
     def version(self) -> str:
         """The same for the same parts, in every process."""
         digest = blake2b(digest_size=12)
-        for text in (*self.parts.values(), *(row.html for row in self.rows.values())):
+        for text in self.parts.values():
             digest.update(text.encode())
+        digest.update(b"".join([row.html_digest for row in self.rows.values()]))
         return digest.hexdigest()
 
     @cached_property
@@ -120,16 +129,18 @@ class Portrait:
 
 def draw(
     details: Details,
+    tables: Sequence[tuple[Identity | None, Text]],
     digest: str,
     extras: dict[str, Any] | None,
     lag: Sequence[Sample],
     before: Portrait | None,
 ) -> Portrait:
-    """Draws a page's JSON. `extras` is the row of `portrait_extras`, None if it cannot be read.
+    """Draws a page's JSON, with the texts of its tables. `extras` is the row of `portrait_extras`, None if it cannot be
+    read.
 
     Rows of `before`, an earlier portrait of the same source, are taken over if their tables have not changed.
     """
-    source, wal, tables, meta = details.source, details.wal_monitor, details.tables, details.meta
+    source, wal, meta = details.source, details.wal_monitor, details.meta
     more = extras or _NOTHING_MORE
     lately = {int(table_id): change for table_id, change in more["changed_lately"].items()}
     check = meta["publication_check"]
@@ -154,7 +165,7 @@ def draw(
         level=meta.get("health", _NOT_JUDGED)["level"],
         digest=digest,
         parts={name: _text(html) for name, html in parts.items()},
-        rows={f"table-{row.table_id}": row for row in _rows(tables, lately, before)},
+        rows={row.element: row for row in _rows(tables, lately, before)},
         facts={
             "as_of": meta["as_of"],
             "read_from": meta["read_from"],
@@ -164,25 +175,37 @@ def draw(
     )
 
 
-def _rows(tables: Sequence[msgspec.Raw], lately: dict[int, Any], before: Portrait | None) -> Iterator[Row]:
+def _rows(
+    tables: Sequence[tuple[Identity | None, Text]], lately: dict[int, Any], before: Portrait | None
+) -> Iterator[Row]:
     draw_row = macros("parts.html").row
-    known = {} if before is None else {row.digest: row for row in before.rows.values()}
-    for text in tables:
-        digest = blake2b(text, digest_size=16).digest()
-        row = known.get(digest)
+    held = () if before is None else before.rows.values()
+    by_identity, by_digest = {row.identity: row for row in held}, {row.digest: row for row in held}
+    for identity, text in tables:
+        known = None if identity is None else by_identity.get(identity)
+        digest = blake2b(text, digest_size=16).digest() if known is None else known.digest
+        row = known or by_digest.get(digest)
         if row is None or row.change != lately.get(row.table_id):
             table = msgspec.json.decode(text)
             change = lately.get(table["id"])
+            html = _text(draw_row(table, change))
             row = Row(
-                _text(draw_row(table, change)),
-                table["id"],
-                digest,
-                change,
-                table["table_name"],
-                table["version"],
-                len(table["schema_table"]),
-                change[1] or "" if change else "",
+                html=html,
+                html_digest=blake2b(html.encode(), digest_size=16).digest(),
+                element=f"table-{table['id']}",
+                table_id=table["id"],
+                identity=identity,
+                digest=digest,
+                change=change,
+                name=table["table_name"],
+                version=table["version"],
+                columns=len(table["schema_table"]),
+                changed_at=change[1] or "" if change else "",
             )
+        elif known is None and identity is not None:
+            # The page before came from another process, or was written anew without a change: next time this one is
+            # known without a look at its text.
+            row = replace(row, identity=identity)
         yield row
 
 
