@@ -44,6 +44,8 @@ pytest_plugins = [
     "tests.fixtures.web",
     "tests.fixtures.redis_deployments",
     "tests.fixtures.pgbouncer",
+    "tests.fixtures.network",
+    "tests.fixtures.two_hosts",
 ]
 
 

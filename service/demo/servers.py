@@ -43,7 +43,10 @@ class Postgres(EmbeddedServer):
             self.password = standby_of.password
         elif kept.exists():
             self.password = kept.read_text()
-        self._settings = {"fsync": "off", "shared_buffers": "64MB", "max_connections": "200"} | dict(settings or {})
+        defaults = {
+            "listen_addresses": "127.0.0.1", "fsync": "off", "shared_buffers": "64MB", "max_connections": "200",
+        }  # fmt: skip
+        self._settings = defaults | dict(settings or {})
         self.binaries = binaries or wheel_binaries(version)
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
@@ -57,7 +60,7 @@ class Postgres(EmbeddedServer):
             self._initialise(data)
 
         def command() -> list[str]:
-            options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+            options = {"port": str(self.port), "unix_socket_directories": ""}
             arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
             return [str(self._binary("postgres")), "-D", str(data), *arguments]
 

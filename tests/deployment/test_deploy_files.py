@@ -71,7 +71,15 @@ async def test_alerts_ask_for_what_exists_and_say_what_to_do(service: Service) -
     assert set(re.findall(r"\brosetta (\w+)", text)) <= set(_COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "service/deploy/rosetta-source-details.service"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Dockerfile",
+        "compose.yaml",
+        "service/deploy/rosetta-source-details.service",
+        "service/deploy/haproxy.cfg",
+    ],
+)
 def test_settings_in_deployment_files_exist(name: str) -> None:
     """A misspelt variable would be ignored silently."""
     known = {settings.variable(field) for field in settings.Settings.model_fields}
