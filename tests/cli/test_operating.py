@@ -110,8 +110,8 @@ def answer(command: str, shell: dict[str, str]) -> str:
 
 
 def comparable(text: str) -> str:
-    """Without what differs from run to run: figures, LSNs, the machine's name, the widths of columns, and whether somebody
-    held a lock when a migration wanted it.
+    """Without what differs from run to run: figures, LSNs, the machine's name, the widths of columns, and whether
+    somebody held a lock when a migration wanted it.
     """
     text = re.sub(r"^ *waiting for other programs' transactions\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9A-F]+/[0-9A-F]+\b", "0/0", text)
