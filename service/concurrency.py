@@ -62,7 +62,7 @@ async def end(tasks: Collection[asyncio.Future[Any]]) -> None:
         try:
             await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
         except asyncio.CancelledError as error:
-            # Whoever ends the owner insists as well.
+            # Whoever ends the owner may cancel it several times: each time the tasks still have to end.
             cancelled = error
     for task in tasks:
         if not task.cancelled():

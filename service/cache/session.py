@@ -58,13 +58,14 @@ class CacheSession:
         was_up: bool | None = None
         while True:
             began = monotonic()
+            has_begun = False
             reason = "the session was cancelled"
             connections: list[AbstractConnection] = []
             try:
                 primaries = await self._deployment.find()
                 connections += _connections(primaries)
                 await self._begin(primaries, connections)
-                was_up = True
+                has_begun = was_up = True
                 self._observe(CacheUp(tracking=self._cache.is_tracked))
                 self.tried.set()
                 await self._listen(connections)
@@ -77,8 +78,9 @@ class CacheSession:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
                 self._cache.end(reason)
-                # Pages in the process can no longer be invalidated from outside.
-                self._on_invalid(None)
+                if has_begun:
+                    # Pages in the process can no longer be invalidated from outside.
+                    self._on_invalid(None)
                 for connection in connections:
                     await connection.disconnect(nowait=True)
             if was_up is not False:

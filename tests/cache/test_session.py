@@ -43,11 +43,16 @@ async def test_redis_cut_off_and_back(
     source = add_source(config)
     await service.settled(config)
     await service.details(source)
+    memory = service.runtime.pages.memory
+    # Redis reports the storing too; the page that is read next stays.
+    await until(lambda: memory.get(source) is None)
+    await service.details(source)
+    assert memory.get(source) is not None
     seen = len(service.events.events)
     await between.cut()
     await service.events.until(CacheDown, after=seen)
     # A DEL that its last connection did not carry any more would never be heard of.
-    assert service.runtime.pages.memory.get(source) is None
+    assert memory.get(source) is None
     assert redis.exists(f"source_details:{source}")
     config.execute("UPDATE sources SET name = 'without redis'")
     await service.settled(config)
@@ -149,6 +154,24 @@ async def test_start_without_redis_serves_and_takes_it_in_later(
     await service.events.until(CacheUp)
     await service.settled(config)
     assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
+async def test_attempt_that_fails_costs_no_page_of_the_process(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Without Redis nobody could have changed it there: the page lives as long as any."""
+    between, url = await through(proxy, redis_url)
+    await between.cut()
+    service: Service = await start(redis_url=url)
+    source = add_source(config)
+    await service.settled(config)
+    await service.details(source)
+    session = service.runtime.session
+    for _ in range(2):
+        # The second attempt has begun after the page was read.
+        session.tried.clear()
+        await session.tried.wait()
+    assert "hit; ttl=" in (await service.details(source)).headers["cache-status"]
 
 
 async def test_page_from_before_a_session_leaves_the_process_as_it_begins(
