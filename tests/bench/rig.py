@@ -25,7 +25,7 @@ from tests.bench.busy import Watch
 from tests.bench.interval import FEWEST
 from tests.fixtures.databases import Sql, connect
 from tests.fixtures.metadata import KEY, add_source
-from tests.fixtures.process import until_answers
+from tests.fixtures.process import surroundings, until_answers
 
 
 @dataclass
@@ -72,7 +72,6 @@ class Rig:
 
     def environment(self, config: Sql, **changes: str) -> dict[str, str]:
         """For `rosetta serve`."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")}
         own = {
             "ROSETTA_CONFIG_DSN": self.postgres.dsn(config.info.dbname),
             "ROSETTA_REDIS_URL": self.valkey.url,
@@ -81,7 +80,7 @@ class Rig:
             "ROSETTA_WARM_PAGES": "0",
             "ROSETTA_SYNCS_PER_MINUTE": "0",
         }
-        return kept | own | changes
+        return surroundings() | own | changes
 
     @asynccontextmanager
     async def runtime(self, config: Sql, **changes: Any) -> AsyncIterator["Watched"]:

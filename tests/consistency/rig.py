@@ -1,7 +1,6 @@
 """Two processes of the service over one Redis, one config database and one source."""
 
 import asyncio
-import os
 import sys
 from collections import deque
 from time import monotonic
@@ -18,6 +17,7 @@ from tests.consistency.sabotage import IN_DATABASE, drop_event_triggers
 from tests.consistency.saboteur import TOLD
 from tests.fixtures.databases import connect
 from tests.fixtures.metadata import KEY
+from tests.fixtures.process import surroundings
 
 PROCESSES = 2
 
@@ -107,7 +107,7 @@ class Rig:
                 drop_event_triggers(config)
             if self._sabotage in IN_DATABASE:
                 config.execute(IN_DATABASE[self._sabotage])
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ROSETTA_")} | {
+        environment = surroundings() | {
             "ROSETTA_CONFIG_DSN": self.config_dsn,
             "ROSETTA_REDIS_URL": self.redis_url,
             "CREDENTIAL_ENCRYPTION_KEY": KEY,

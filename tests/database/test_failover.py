@@ -12,7 +12,7 @@ from service.demo.servers import Postgres
 from service.errors import StartError
 from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fixtures.bounds import Bound
-from tests.fixtures.databases import Sql, connect
+from tests.fixtures.databases import connect, until_caught_up
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.servers import Servers
@@ -33,15 +33,6 @@ def pair(servers: Servers) -> Iterator[tuple[Postgres, Postgres]]:
     yield primary, standby
     standby.stop("immediate")
     primary.stop("immediate")
-
-
-def until_caught_up(primary: Sql, standby: Sql) -> None:
-    """Returns when the standby has replayed what the primary has written."""
-    row = primary.execute("SELECT pg_current_wal_lsn()::text AS lsn").fetchone()
-    assert row is not None
-    replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn AS is_there"
-    while (standby.execute(replayed, (row["lsn"],)).fetchone() or {}) != {"is_there": True}:
-        continue
 
 
 async def test_service_follows_the_new_primary(start: Start, pair: tuple[Postgres, Postgres], bound: Bound) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from service.database.queries import query
 from tests.fixtures.databases import Databases, Sql, connect
+from tests.fixtures.plans import nodes
 from tests.fixtures.view import asked
 
 SOURCES, TABLES, VERSIONS = 200, 100, 10
@@ -54,14 +55,6 @@ def large(every_database: Callable[[int], Databases]) -> Iterator[Sql]:
         connection.execute("VACUUM ANALYZE")
         yield connection
     databases.drop()
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A plan's nodes that were executed."""
-    if plan.get("Actual Loops"):
-        yield plan
-        for below in plan.get("Plans", []):
-            yield from nodes(below)
 
 
 def explain(connection: Sql, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from tests.fixtures.databases import connect
+from tests.fixtures.databases import connect, until_caught_up
 from tests.fixtures.lost_parts import READERS, Met, Users
 from tests.fixtures.metadata import add_source, add_table
 from tests.fixtures.network import Host
@@ -131,7 +131,8 @@ def test_standby_takes_over(loss: Loss) -> None:
         users.until_read(lambda read: read.is_last_known and "anyway" in read.host)
 
     with users.without_writes():
-        until_caught_up(parts)
+        with connect(parts.primary.dsn()) as primary, connect(parts.standby.dsn()) as standby:
+            until_caught_up(primary, standby)
         met = loss.of("the primary is killed, and the standby promoted", kill_primary, parts.promote)
     assert met.last_known
     # Nothing was written meanwhile. From now on the hosts have to hear the new primary.
@@ -142,12 +143,3 @@ def test_standby_takes_over(loss: Loss) -> None:
     assert (met.lost, met.last_known) == (0, 0)
     assert met.stale_s < 1
     parts.start_new_standby()
-
-
-def until_caught_up(parts: TwoHosts) -> None:
-    """Returns when the standby has replayed what the primary has written."""
-    with connect(parts.primary.dsn()) as primary, connect(parts.standby.dsn()) as standby:
-        row = primary.execute("SELECT pg_current_wal_lsn()::text AS lsn").fetchone()
-        assert row is not None
-        replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn AS is_there"
-        until(lambda: (standby.execute(replayed, (row["lsn"],)).fetchone() or {}) == {"is_there": True})

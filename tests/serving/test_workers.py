@@ -1,6 +1,5 @@
 """`rosetta serve --workers`: one port, one health report, one /metrics; workers that die, stop and are replaced."""
 
-import json
 import os
 import signal
 import socket
@@ -15,27 +14,9 @@ import pytest
 
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source, add_table
-from tests.fixtures.process import Process, StartProcess, until
+from tests.fixtures.process import Process, StartProcess, logged, pid_of, until, until_logged
 
 _PATIENCE_S = 60
-
-
-def logged(process: Process, event: str) -> list[dict[str, Any]]:
-    """The log lines of that event so far."""
-    # The last line may be half written.
-    lines = [line for line in process.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
-    return [found for found in map(json.loads, lines) if found["event"] == event]
-
-
-def until_logged(process: Process, event: str, count: int) -> list[dict[str, Any]]:
-    """Those log lines, when there are so many."""
-    until(lambda: len(logged(process, event)) >= count, lambda: process.log)
-    return logged(process, event)
-
-
-def pid_of(process: Process, number: int) -> int:
-    """The process that is worker `number` now."""
-    return [int(line["pid"]) for line in logged(process, "worker started") if line["worker"] == number][-1]
 
 
 def until_ended(pid: int, process: Process) -> None:

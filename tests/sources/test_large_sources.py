@@ -1,21 +1,12 @@
 """A source of many tables: what a sync asks of it grows with their number, not with its square."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import psycopg
 
 from service.database.queries import query
 from tests.fixtures.databases import Sql
+from tests.fixtures.plans import nodes
 
 TABLES = 200
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
 
 
 def test_no_table_is_compared_with_every_other(shop: Sql) -> None:
