@@ -376,14 +376,15 @@ table_changes AS (
         e.old_at_source -> 'replication' ->> 'row_filter' AS old_filter,
         e.at_source -> 'replication' ->> 'row_filter' AS new_filter
     FROM examined AS e
-    CROSS JOIN LATERAL (
+    LEFT JOIN (
         SELECT
+            h.id,
             array_agg(n.column_name ORDER BY h.ordinal) AS before,
             array_agg(n.column_name ORDER BY n.ordinal) AS after
         FROM seen_before AS h
         INNER JOIN after AS n ON n.id = h.id AND n.column_name = h.column_name
-        WHERE h.id = e.id
-    ) AS orders
+        GROUP BY h.id
+    ) AS orders ON orders.id = e.id
     WHERE e.old_at_source IS NOT NULL
 ),
 
@@ -435,7 +436,9 @@ changed AS (
         FROM column_changes AS c
         GROUP BY c.id
     ) AS c ON c.id = p.id
-    LEFT JOIN table_changes AS t ON t.id = p.id
+    -- FULL: each of these is examined. A planner that expects few tables would go through all of them for each one of a
+    -- LEFT JOIN; a FULL JOIN hashes, or merges.
+    FULL JOIN table_changes AS t ON t.id = p.id
     WHERE c.id IS NOT NULL OR t.is_reordered OR t.old_filter IS DISTINCT FROM t.new_filter
 ),
 
