@@ -1,7 +1,8 @@
 -- name: details
--- One source's page as finished bytes in pieces, and the names of its published tables, in one round trip. Exact at its
--- own snapshot: the stored rows if the log does not name the source and belongs to these very rows, the live rows
--- otherwise. Only one of the two branches runs (one-time filters). No row for an unknown id.
+-- One source's page as finished bytes in pieces, and the names of its published tables, in one round trip: a row for
+-- each fragment, and last one with the facts, as JSON, that are computed while the others are read. No such row for an
+-- unknown id. Exact at its own snapshot: the stored rows if the log does not name the source and belongs to these very
+-- rows, the live rows otherwise. Only one of the two branches runs (one-time filters).
 -- names: the tables that the source publishes now; NULL: those that the last sync found published.
 -- kept_*: the fragments that the caller has; those are neither computed nor sent. A fragment depends on its table's row,
 -- of which `row_version` tells one from another on this server (`epoch`), and on its version.
@@ -147,25 +148,11 @@ source_text AS MATERIALIZED (
 
 -- name: page
 -- Part of the two above: the rest of the page.
-tables AS (
-    -- In the order of the page. A fragment of NULL is one that the caller has; a row_version of NULL, one not to be kept.
+placed AS MATERIALIZED (
     SELECT
-        coalesce(
-            array_agg(k.table_id ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
-        ) AS ids,
-        coalesce(
-            array_agg(k.version ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
-        ) AS versions,
-        coalesce(
-            array_agg(k.row_version ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
-        ) AS row_versions,
-        coalesce(
-            array_agg(convert_to(k.fragment, 'UTF8') ORDER BY k.place, k.table_id) FILTER (WHERE k.is_shown), '{}'
-        ) AS fragments,
-        count(*) AS registered,
-        coalesce(array_agg(k.table_name) FILTER (WHERE NOT k.is_shown), '{}') AS unpublished_names,
-        coalesce(array_agg(k.table_name) FILTER (WHERE k.is_published), '{}') AS published_names,
-        coalesce(array_agg(k.table_name), '{}') AS registered_names
+        k.*,
+        -- Its place on the page, if it is there.
+        row_number() OVER (PARTITION BY k.is_shown ORDER BY k.name, k.table_id) AS ordinal
     FROM (
         SELECT
             k.*,
@@ -173,9 +160,28 @@ tables AS (
                 WHEN %(names)s::text [] IS NULL THEN k.is_published
                 ELSE k.table_name IN (SELECT unnest(%(names)s::text []) COLLATE "C")
             END AS is_shown,
-            public.source_details_plain_name(k.table_name) AS place
+            public.source_details_plain_name(k.table_name) AS name
         FROM known_tables AS k
     ) AS k
+),
+
+tables AS (
+    -- In the order of the page. A row_version of NULL is one not to be kept.
+    SELECT
+        coalesce(array_agg(p.table_id ORDER BY p.ordinal), '{}') AS ids,
+        coalesce(array_agg(p.version ORDER BY p.ordinal), '{}') AS versions,
+        coalesce(array_agg(p.row_version ORDER BY p.ordinal), '{}') AS row_versions
+    FROM placed AS p
+    WHERE p.is_shown
+),
+
+registered AS (
+    SELECT
+        count(*) AS registered,
+        coalesce(array_agg(p.table_name) FILTER (WHERE NOT p.is_shown), '{}') AS unpublished_names,
+        coalesce(array_agg(p.table_name) FILTER (WHERE p.is_published), '{}') AS published_names,
+        CASE WHEN %(names)s::text [] IS NOT NULL THEN coalesce(array_agg(p.table_name), '{}') END AS registered_names
+    FROM placed AS p
 ),
 
 wal_text AS (
@@ -215,59 +221,68 @@ destination_names AS (
         INNER JOIN public.destinations AS d ON d.id = pd.destination_id
         WHERE p.source_id = %(id)s::int
     ) AS d
-)
+),
 
-SELECT
-    convert_to(
+facts AS (
+    SELECT
         concat(
             '{"source":', s.body,
             ',"wal_monitor":', coalesce((SELECT w.body FROM wal_text AS w), 'null'),
             ',"tables":['
-        ),
-        'UTF8'
-    ) AS before_tables,
-    convert_to(concat('],"destinations":', d.body), 'UTF8') AS after_tables,
-    t.ids,
-    t.versions,
-    t.row_versions,
-    t.fragments,
-    -- include: epoch
-    AS epoch,
-    t.published_names,
-    CASE WHEN %(names)s::text [] IS NOT NULL THEN t.registered_names END AS registered_names,
-    t.registered,
-    t.unpublished_names,
-    EXISTS (
-        SELECT
-        FROM public.pipelines AS p
-        INNER JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
-        WHERE p.source_id = %(id)s::int AND p.status <> 'PAUSE'
-    ) AS is_carried,
-    state.view_is_current,
-    -- Something moved to or from this source, and a transaction of that time is still running: what it changed below the
-    -- row that moved may be notified of elsewhere. Such a page is kept nowhere (migrations/present/04_notify.sql).
-    NOT EXISTS (
-        SELECT
-        FROM public.source_details_log AS l
-        WHERE
-            l.source_id IN (%(id)s::int, 0)
-            AND l.is_unsettled
-            AND (l.horizon IS NULL OR l.horizon > pg_snapshot_xmin(pg_current_snapshot()))
-    ) AS is_settled,
-    public.source_details_time(statement_timestamp()) AS as_of,
-    public.source_details_health_facts(%(id)s::int) AS health_facts,
-    -- include: connection_columns
-FROM source_text AS s
-INNER JOIN public.sources AS c ON c.id = %(id)s::int
-CROSS JOIN tables AS t
-CROSS JOIN destination_names AS d
-CROSS JOIN state
--- include: locked_first
+        ) AS before_tables,
+        concat('],"destinations":', d.body) AS after_tables,
+        t.*,
+        r.*,
+        -- include: epoch
+        AS epoch,
+        EXISTS (
+            SELECT
+            FROM public.pipelines AS p
+            INNER JOIN public.pipelines_destination AS pd ON pd.pipeline_id = p.id
+            WHERE p.source_id = %(id)s::int AND p.status <> 'PAUSE'
+        ) AS is_carried,
+        state.view_is_current,
+        -- Something moved to or from this source, and a transaction of that time is still running: what it changed below
+        -- the row that moved may be notified of elsewhere. Such a page is kept nowhere (migrations/present/04_notify.sql).
+        NOT EXISTS (
+            SELECT
+            FROM public.source_details_log AS l
+            WHERE
+                l.source_id IN (%(id)s::int, 0)
+                AND l.is_unsettled
+                AND (l.horizon IS NULL OR l.horizon > pg_snapshot_xmin(pg_current_snapshot()))
+        ) AS is_settled,
+        public.source_details_time(statement_timestamp()) AS as_of,
+        public.source_details_health_facts(%(id)s::int) AS health_facts,
+        -- include: connection_columns
+    FROM source_text AS s
+    INNER JOIN public.sources AS c ON c.id = %(id)s::int
+    CROSS JOIN tables AS t
+    CROSS JOIN registered AS r
+    CROSS JOIN destination_names AS d
+    CROSS JOIN state
+    -- include: locked_first
+)
+
+-- A fragment that the caller has is not sent.
+SELECT
+    p.ordinal,
+    convert_to(p.fragment, 'UTF8') AS fragment,
+    NULL::bytea AS facts
+FROM placed AS p
+WHERE p.is_shown AND p.fragment IS NOT NULL
+UNION ALL
+SELECT
+    NULL,
+    NULL,
+    convert_to(row_to_json(f)::text, 'UTF8')
+FROM facts AS f
 
 -- name: locked_first
 -- Part of every statement that calls source_details_health_facts, source_details_wal_class or
--- source_details_wal_thresholds. They read these tables in the statement's snapshot. Named here, the tables are locked before that snapshot is taken: one that ALTER TABLE rewrites
--- during the wait would look empty (PostgreSQL manual, MVCC, Caveats).
+-- source_details_wal_thresholds. They read these tables in the statement's snapshot. Named here, the tables are locked
+-- before that snapshot is taken: one that ALTER TABLE rewrites during the wait would look empty (PostgreSQL manual, MVCC,
+-- Caveats).
 CROSS JOIN (
     SELECT
         EXISTS (SELECT FROM public.rosetta_setting_configuration) AS has_thresholds,

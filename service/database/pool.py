@@ -34,7 +34,7 @@ class ConfigDatabase:
 
     What a statement does when another program holds a lock that it needs:
 
-    `fetch_nowait`      gives up after 50 ms with psycopg's LockNotAvailable; its statement is prepared
+    `fetch_nowait`, `fetch_all_nowait`   give up after 50 ms with psycopg's LockNotAvailable; the statement is prepared
     `fetch_one`, `fetch_all`   wait 2 s, then raise ConfigDatabaseUnavailableError
     `fetch_detached`    gives up after 50 ms; the server finishes it even if this process freezes
     `in_transaction`    depends on the caller's statements
@@ -92,16 +92,20 @@ class ConfigDatabase:
 
     async def fetch_nowait(self, name: str, /, **parameters: Any) -> DictRow | None:
         """The first row of the statement called `name`, or None. psycopg's LockNotAvailable after 50 ms at a lock."""
+        return next(iter(await self.fetch_all_nowait(name, **parameters)), None)
 
-        async def run(connection: Connection) -> DictRow | None:
+    async def fetch_all_nowait(self, name: str, /, **parameters: Any) -> list[DictRow]:
+        """Every row. psycopg's LockNotAvailable after 50 ms at a lock."""
+
+        async def run(connection: Connection) -> list[DictRow]:
             edition = self._edition
             try:
-                return await self._first_row(connection, name, parameters)
+                return await self._rows(connection, name, parameters)
             except psycopg.errors.FeatureNotSupported:
                 # "cached plan must not change result type": a column was altered since the statement was prepared. It
                 # is prepared again with a different text: for the same text a pooler would reuse its old statement.
                 self._edition = edition + 1
-                return await self._first_row(connection, name, parameters)
+                return await self._rows(connection, name, parameters)
 
         with span(f"sql {name}"):
             return await self._reached(run)
@@ -140,15 +144,15 @@ class ConfigDatabase:
         except psycopg.errors.LockNotAvailable:
             raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
-    async def _first_row(self, connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+    async def _rows(self, connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
         text, names = positional(name)
         text += f"\n-- edition {self._edition}" if self._edition else ""
         values = [parameters[name] for name in names]
         cursor = psycopg.AsyncRawCursor(connection)
         if not connection.is_pooled:
-            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchone()
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchall()
         async with transaction(connection):
-            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchone()
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchall()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """The outcome of `work` in one transaction. Without a pooler it runs in pipeline mode: no statement waits for

@@ -130,7 +130,7 @@ class _Story:
                 with _timed(times["bare statement"]):
                     self._config.execute(
                         query("details"), {"id": 1, "names": None} | NONE.parameters, prepare=True, binary=True
-                    ).fetchone()
+                    ).fetchall()
                 self._redis.delete(_KEY)
                 with _timed(times["miss"]):
                     self._page()

@@ -16,7 +16,7 @@ from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, MissingObjectsError
 from service.pages.fragments import NONE, Fragments, KeptFragments
 from service.pages.memory import Memory
-from service.pages.page import Answer, Computed, Page, computed, head
+from service.pages.page import Answer, Computed, Page, computed, head, row_of
 from service.sources.address import SourceAddress
 from service.sources.publication import Publications
 from service.telemetry.events import Filled, Observer, TaskFailed
@@ -190,13 +190,13 @@ class Filling:
     async def _read_row(self, source_id: int, names: list[str] | None, kept: Fragments) -> dict[str, Any] | None:
         parameters = {"id": source_id, "names": names} | kept.parameters
         try:
-            return await self._database.fetch_nowait("details", **parameters)
+            return row_of(await self._database.fetch_all_nowait("details", **parameters))
         except (
             psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState, MissingObjectsError,
         ):  # fmt: skip
             # A plain REFRESH locks the view, one WITH NO DATA empties it, or it was dropped; or another program holds a
             # lock.
-            return await self._database.fetch_one("details_live", **parameters)
+            return row_of(await self._database.fetch_all("details_live", **parameters))
 
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
         # The page was served with the tables recorded as published. It is evicted only if the late answer differs.

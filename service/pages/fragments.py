@@ -87,10 +87,10 @@ class Tables:
 
 
 def tables_of(row: dict[str, Any], kept: Fragments) -> Tables:
-    """The tables of a row of `details`, for which the fragments in `kept` were not sent."""
-    ids, fragments = row["ids"], row["fragments"]
-    held = dict(zip(kept.ids, kept.texts(), strict=True)) if None in fragments else {}
-    whole = (held[table] if sent is None else sent for table, sent in zip(ids, fragments, strict=True))
+    """The tables of a row of `page.row_of`, for which the fragments in `kept` were not sent."""
+    ids, sent = row["ids"], row["fragments"]
+    held = dict(zip(kept.ids, kept.texts(), strict=True)) if len(sent) < len(ids) else {}
+    whole = (sent[place] if place in sent else held[table] for place, table in enumerate(ids, 1))
     pieces = list(chain.from_iterable(zip(whole, repeat(b","))))[:-1]
     own = Fragments(row["epoch"], ids, row["versions"], row["row_versions"])
     return Tables(pieces, len(row["before_tables"]), own)

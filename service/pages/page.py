@@ -10,7 +10,7 @@ import msgspec
 
 from service.cache.store import digest_of
 from service.concurrency import keep
-from service.pages.fragments import Fragments, Tables, tables_of
+from service.pages.fragments import NONE, Fragments, Tables, tables_of
 from service.sources.health import health
 from service.sources.publication import is_failure
 from service.sources.table_names import display
@@ -127,13 +127,25 @@ class Computed:
         return b"".join((self.before_tables, *self.tables.pieces, self.after_tables, b',"meta":', meta, b"}"))
 
 
+def row_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What `details` returned, as one row: its facts, and as `fragments` those that were sent, by their place."""
+    facts = next((row["facts"] for row in reversed(rows) if row["facts"] is not None), None)
+    if facts is None:
+        return None
+    row: dict[str, Any] = msgspec.json.decode(facts)
+    for part in ("before_tables", "after_tables"):
+        row[part] = row[part].encode()
+    row["fragments"] = {each["ordinal"]: each["fragment"] for each in rows if each["fragment"] is not None}
+    return row
+
+
 def head(row: dict[str, Any]) -> bytes:
-    """The JSON of a whole row of `details`, up to `meta`."""
-    return b"".join((row["before_tables"], b",".join(row["fragments"]), row["after_tables"]))
+    """The JSON of a whole row of `row_of`, up to `meta`."""
+    return b"".join((row["before_tables"], *tables_of(row, NONE).pieces, row["after_tables"]))
 
 
 def computed(row: dict[str, Any], kept: Fragments, names: frozenset[str] | None, check: str) -> Computed:
-    """The parts of a page: from a row of `details` and the fragments that were kept, from the published tables (None:
+    """The parts of a page: from a row of `row_of` and the fragments that were kept, from the published tables (None:
     unknown), and how these were found.
     """
     registered = row["registered_names"]

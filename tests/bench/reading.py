@@ -8,6 +8,7 @@ from statistics import median
 from time import perf_counter
 
 from service.cache.deployment import Deployment
+from service.pages.page import row_of
 from tests.bench.rig import Rig, asynchronous, fill
 from tests.bench.rows import Row, at_least, at_most, in_turn, percentile
 from tests.fixtures.view import asked
@@ -88,12 +89,12 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             )
 
             async def live() -> None:
-                row = await database.fetch_nowait("details", **asked(1))
+                row = row_of(await database.fetch_all_nowait("details", **asked(1)))
                 assert row is not None
                 assert not row["view_is_current"]
 
             async def view() -> None:
-                row = await database.fetch_nowait("details", **asked(ids[-1]))
+                row = row_of(await database.fetch_all_nowait("details", **asked(ids[-1])))
                 assert row is not None
                 assert row["view_is_current"]
 

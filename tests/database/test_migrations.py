@@ -10,14 +10,14 @@ import psycopg
 import pytest
 
 from service.database import migrations as migrate
-from service.database.queries import folder, query
+from service.database.queries import folder
 from service.database.uninstall import uninstall
 from service.demo.servers import wheel_binaries
 from tests import PROJECT
 from tests.fixtures.catalogs import fingerprint
 from tests.fixtures.databases import Databases, Sql, connect, with_database
 from tests.fixtures.metadata import add_source, add_table
-from tests.fixtures.view import asked
+from tests.fixtures.view import read
 
 # In an operator's order: the numbered files, then the present.
 FILES = [*migrate.numbered(), *migrate.present()]
@@ -175,8 +175,7 @@ def test_change_between_the_view_and_its_triggers_is_not_lost(databases: Databas
                 connection.execute("SELECT source_details_refresh()")
                 add_table(connection, source, "unheard")
             connection.execute(path.read_bytes())
-        row = connection.execute(query("details"), asked(source)).fetchone()
-        assert row is not None
+        row = read(connection, source)
         assert row["view_is_current"]
         assert sorted(row["published_names"]) == ["a", "unheard"]
 
@@ -198,8 +197,7 @@ def test_column_below_the_view_can_be_altered_by_the_readmes_recipe(databases: D
         assert result.returncode == 0, result.stderr
         # What a transaction alters is in the view from the next refresh on.
         connection.execute("SELECT source_details_refresh_if_due(1)")
-        row = connection.execute(query("details"), asked(1)).fetchone()
-        assert row is not None
+        row = read(connection, 1)
         assert row["view_is_current"]
         assert row["published_names"] == ["orders"]
 
@@ -234,8 +232,7 @@ def test_earlier_database_keeps_its_data(databases: Databases, path: Path) -> No
     with connect(dsn) as connection:
         by_restoring(connection, path)
         by_migrate(dsn)
-        row = connection.execute(query("details"), asked(1)).fetchone()
-        assert row is not None
+        row = read(connection, 1)
         assert row["view_is_current"]
         assert row["published_names"] == ["orders"]
         assert connection.execute("SELECT lag_bytes FROM source_details_lag").fetchall() == [{"lag_bytes": 42}]

@@ -11,11 +11,10 @@ import pytest
 
 import service
 from service.database import migrations as migrate
-from service.database.queries import query
 from tests.fixtures.catalogs import fingerprint
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
-from tests.fixtures.view import asked
+from tests.fixtures.view import read
 
 
 @pytest.mark.parametrize(
@@ -63,8 +62,7 @@ def test_present_is_applied_again_when_its_text_has_changed(
     with connect(dsn) as connection:
         add_table(connection, add_source(connection), None)
         assert migrate.migrate(dsn, say=lambda _: None) == [migrate.PRESENT]
-        row = connection.execute(query("details"), asked(1)).fetchone()
-        assert row is not None
+        row = read(connection, 1)
         assert row["published_names"] == ["nameless"]
         assert row["view_is_current"]
     assert migrate.migrate(dsn, say=lambda _: None) == []

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from service.database.queries import query
-from service.pages.page import head
+from service.pages.page import row_of
 from service.telemetry.events import Evicted
 from tests.fixtures.databases import Aside, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
@@ -343,5 +343,7 @@ def test_thresholds_that_are_being_altered_are_waited_for(config: Sql, config_ds
             other.execute("COMMIT")
         reading.join()
         assert reading.error is None
-        assert b'"wal_threshold_status":"ERROR"' in head(reading.rows[0])
+        row = row_of(reading.rows)
+        assert row is not None
+        assert b'"wal_threshold_status":"ERROR"' in row["before_tables"]
         config.execute("ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE integer")

@@ -30,7 +30,7 @@ def sent(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list
     monkeypatch.setattr(pages, "_read_row", watched)
 
     def names() -> list[str]:
-        fragments = [fragment.decode() for fragment in last[0]["fragments"] if fragment is not None]
+        fragments = [fragment.decode() for fragment in last[0]["fragments"].values()]
         return [fragment.partition('"table_name":"')[2].partition('"')[0] for fragment in fragments]
 
     return names

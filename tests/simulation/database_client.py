@@ -55,6 +55,12 @@ class Client:
 
     fetch_one = fetch_nowait
 
+    async def fetch_all_nowait(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        row = await self.fetch_nowait(name, **parameters)
+        return [] if row is None else [row]
+
+    fetch_all = fetch_all_nowait
+
     async def fetch_detached(self, name: str, /, *, timeout_s: float, **parameters: Any) -> dict[str, Any] | None:
         assert timeout_s
         return await self.fetch_nowait(name, **parameters)
@@ -106,14 +112,15 @@ class Client:
         body = _HEAD
         for number, value in ((_VERSION, version), (_ID, source), (_LAST, last)):
             body = body.replace(b"%d" % number, b"%d" % value)
-        return _CONNECTION | {
-            "id": source, "before_tables": body, "after_tables": b"", "epoch": "", "ids": [], "versions": [],
-            "row_versions": [], "fragments": [], "published_names": names(recorded),
+        facts = _CONNECTION | {
+            "id": source, "before_tables": body.decode(), "after_tables": "", "epoch": "", "ids": [], "versions": [],
+            "row_versions": [], "published_names": names(recorded),
             "registered_names": names(recorded), "registered": recorded, "unpublished_names": [], "is_carried": False,
             "view_is_current": True, "is_settled": source not in database.unsettled,
             "as_of": "2026-11-23T22:53:48+00:00",
             "health_facts": None,
         }  # fmt: skip
+        return {"ordinal": None, "fragment": None, "facts": msgspec.json.encode(facts)}
 
 
 class Recording:
