@@ -1,6 +1,7 @@
 """One process of the service: starts the runtime, serves HTTP until a signal, stops the runtime."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -116,6 +117,10 @@ async def _serve(
         # A signal may have come since the start, before uvicorn's own handlers.
         stack.push_async_callback(end, [asyncio.create_task(_exit_once(stopped, server))])
         on_server(server)
+        # A collection of the oldest generation looks at every object, while no request is answered. What exists by now,
+        # modules mostly, will live on, so no collection looks at it again.
+        gc.collect()
+        gc.freeze()
         await server.serve(sockets=[bound])
 
 

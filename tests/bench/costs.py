@@ -3,6 +3,7 @@
 Of Linux alone the kernel can be asked for a process's greatest memory since a moment (`clear_refs`, `VmHWM`).
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ _STORED = 1.1
 _HELD = 8
 _HELD_AT_LEAST = 4 * 2**20
 _FORGET_PEAK = "5"
+_STORED_WITHIN_S, _LOOK_AGAIN_S = 10, 0.01
 
 
 async def rows(rig: Rig, config: Sql, source: int, tables: int) -> AsyncIterator[Row]:
@@ -45,6 +47,8 @@ async def rows(rig: Rig, config: Sql, source: int, tables: int) -> AsyncIterator
                 before = await _received(cache)
                 _peak_from_now(rig.pids[url])
                 await until_changed(writer, client, source, str(number))
+                # A large page is answered first: the next change would be measured while this one is being stored.
+                await _until_stored(cache, source)
                 # The first change after a start has nothing to build upon.
                 if number >= 0:
                     stored.append(float(await _received(cache) - before))
@@ -60,6 +64,12 @@ async def rows(rig: Rig, config: Sql, source: int, tables: int) -> AsyncIterator
             [float(max(_HELD * size, _HELD_AT_LEAST))] * FEWEST,
             figures=f"{median(held) / 2**20:,.1f} MiB more than the {empty / 2**20:,.0f} without the page",
         )  # fmt: skip
+
+
+async def _until_stored(cache: "redis.asyncio.Redis", source: int) -> None:
+    async with asyncio.timeout(_STORED_WITHIN_S):
+        while not await cache.exists(f"source_details:{source}"):  # noqa: ASYNC110  # as long as any reader would wait
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _received(cache: "redis.asyncio.Redis") -> int:
