@@ -39,6 +39,9 @@ _MOST_SAMPLES = 120
 _MOST_SOURCES = 200
 _MOST_BYTES = 32 * 2**20
 
+# A row of `portrait_extras`; None for an unknown source, and if it cannot be read.
+_Extras = dict[str, Any] | None
+
 
 class Live:
     """Portraits and streams. Errors are those of `Pages.read`, and TooManyStreamsError."""
@@ -68,8 +71,13 @@ class Live:
             for source_id in affected:
                 self._rooms[source_id].notice_change()
 
-    async def portrait(self, source_id: int, *, reload: bool = False) -> tuple[Portrait, Answer]:
-        """The present portrait of a source, and the page that it was drawn from; `reload` reads past the caches."""
+    async def portrait(
+        self, source_id: int, *, reload: bool = False, extras: asyncio.Task[_Extras] | None = None
+    ) -> tuple[Portrait, Answer]:
+        """The present portrait of a source, and the page that it was drawn from; `reload` reads past the caches.
+
+        `extras` are being read for a caller who hears of every later change; otherwise they are read after the page.
+        """
         answer = await (self._pages.reload(source_id) if reload else self._pages.read(source_id))
         page = answer.page
         held = self._portraits.get(source_id)
@@ -79,24 +87,27 @@ class Live:
         key = source_id, page.digest
         task = self._drawing.get(key)
         if task is None:
-            task = self._drawing[key] = asyncio.ensure_future(self._draw(source_id, page))
+            task = self._drawing[key] = asyncio.ensure_future(self._draw(source_id, page, extras))
             keep(task)
             task.add_done_callback(lambda _: self._drawing.pop(key, None))
         return await asyncio.shield(task), answer
 
-    async def _draw(self, source_id: int, page: Page) -> Portrait:
-        kept = self._pages.fragments_of(source_id, page)
-        extras = None
-        # Read after the page, so that it is never older; a later change evicts the page. It may be None: during an
-        # update the tables of migrations 009 and 010, or the rights on them, may be missing.
+    async def _extras(self, source_id: int) -> _Extras:
+        # During an update the tables of migrations 009 and 010, or the rights on them, may be missing.
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
-            extras = await self._database.fetch_one(
+            return await self._database.fetch_one(
                 "portrait_extras",
                 id=source_id,
                 days=_LATELY_DAYS,
                 span_s=SHORTEST.lasts.total_seconds(),
                 bucket_s=SHORTEST.bucket.total_seconds(),
             )
+        return None
+
+    async def _draw(self, source_id: int, page: Page, reading: asyncio.Task[_Extras] | None) -> Portrait:
+        kept = self._pages.fragments_of(source_id, page)
+        # Read after the page, so that it is never older; a later change evicts the page.
+        extras = await (reading or self._extras(source_id))
         lag = tuple(self._lag.get(source_id, ()))
         before = self._portraits.get(source_id)
         portrait, sample = await asyncio.to_thread(_drawn, page, kept, extras, lag, before)
@@ -176,8 +187,12 @@ class Live:
         # Not for ever: if the cancellation of a room that everybody has left is lost, it ends at the next change.
         while self._rooms.get(source_id) is room:
             await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
+            # Beside the page, not after it: they may lack a change that the page has. The room has still to hear of it
+            # then, and reads both again.
+            extras = asyncio.ensure_future(self._extras(source_id))
+            keep(extras)
             try:
-                portrait, answer = await self.portrait(source_id)
+                portrait, answer = await self.portrait(source_id, extras=extras)
             except ConfigDatabaseUnavailableError as error:
                 if not troubled:
                     room.trouble(error.message)

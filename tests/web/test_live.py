@@ -11,6 +11,7 @@ from service.errors import TooManyStreamsError
 from service.telemetry.events import CanaryReceived, Evicted
 from service.web import live, rooms
 from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_pipeline, add_source, add_table, count_computations
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.runtime import until as until_true
@@ -102,6 +103,26 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
             if b"changed@" in event:
                 break
     await opened.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+async def test_change_between_the_two_statements_of_an_open_page_is_told(
+    site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They run beside each other: the page has the change, what is shown beside it does not, until it is heard of."""
+    source = add_source(config)
+    await site.service.settled(config)
+    async with site.events(source) as stream:
+        await until(stream, lambda event: event.kind == "hello")
+        page = Gate(monkeypatch, site.service.runtime.pages, "read")
+        beside = Gate(monkeypatch, site.service.app.live, "_extras", after=True)
+        config.execute("UPDATE sources SET pg_username = 'first' WHERE id = %s", (source,))
+        await page.until_reached()
+        await beside.until_reached()
+        add_pipeline(config, source, "lake")
+        await site.service.settled(config)
+        beside.open()
+        page.open()
+        await until(stream, shows("<strong>p0</strong>"))
 
 
 async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start, config: Sql) -> None:
