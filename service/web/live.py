@@ -71,26 +71,23 @@ class Live:
             for source_id in affected:
                 self._rooms[source_id].notice_change()
 
-    async def portrait(
-        self, source_id: int, *, reload: bool = False, extras: asyncio.Task[_Extras] | None = None
-    ) -> tuple[Portrait, Answer]:
-        """The present portrait of a source, and the page that it was drawn from; `reload` reads past the caches.
-
-        `extras` are being read for a caller who hears of every later change; otherwise they are read after the page.
-        """
+    async def portrait(self, source_id: int, *, reload: bool = False) -> tuple[Portrait, Answer]:
+        """The present portrait of a source, and the page that it was drawn from; `reload` reads past the caches."""
         answer = await (self._pages.reload(source_id) if reload else self._pages.read(source_id))
-        page = answer.page
+        return await self._portrait_of(source_id, answer.page, None), answer
+
+    async def _portrait_of(self, source_id: int, page: Page, extras: asyncio.Task[_Extras] | None) -> Portrait:
         held = self._portraits.get(source_id)
         if held is not None and held.digest == page.digest:
             self._portraits.move_to_end(source_id)
-            return held, answer
+            return held
         key = source_id, page.digest
         task = self._drawing.get(key)
         if task is None:
             task = self._drawing[key] = asyncio.ensure_future(self._draw(source_id, page, extras))
             keep(task)
             task.add_done_callback(lambda _: self._drawing.pop(key, None))
-        return await asyncio.shield(task), answer
+        return await asyncio.shield(task)
 
     async def _extras(self, source_id: int) -> _Extras:
         # During an update the tables of migrations 009 and 010, or the rights on them, may be missing.
@@ -187,12 +184,14 @@ class Live:
         # Not for ever: if the cancellation of a room that everybody has left is lost, it ends at the next change.
         while self._rooms.get(source_id) is room:
             await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
-            # Beside the page, not after it: they may lack a change that the page has. The room has still to hear of it
-            # then, and reads both again.
             extras = asyncio.ensure_future(self._extras(source_id))
             keep(extras)
             try:
-                portrait, answer = await self.portrait(source_id, extras=extras)
+                answer = await self._pages.read(source_id)
+                # Read beside the page, they may lack a change that the page has. If the room has heard of it by now, the
+                # page stays, and so would its portrait: they are read anew. If it hears of it later, the page goes.
+                fresh = None if room.is_to_be_read else extras
+                portrait = await self._portrait_of(source_id, answer.page, fresh)
             except ConfigDatabaseUnavailableError as error:
                 if not troubled:
                     room.trouble(error.message)

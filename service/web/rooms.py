@@ -125,6 +125,11 @@ class Room:
         self._task.cancel()
         return True
 
+    @property
+    def is_to_be_read(self) -> bool:
+        """Whether something has changed since the last wait for a change ended."""
+        return self._changed.is_set()
+
     def notice_change(self) -> None:
         """Something on the page has changed: it is to be read again."""
         self._changed.set()

@@ -122,7 +122,9 @@ async def test_change_between_the_two_statements_of_an_open_page_is_told(
         await site.service.settled(config)
         beside.open()
         page.open()
-        await until(stream, shows("<strong>p0</strong>"))
+        # Not only when the page's life ends.
+        async with asyncio.timeout(15):
+            await until(stream, shows("<strong>p0</strong>"))
 
 
 async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start, config: Sql) -> None:
