@@ -188,8 +188,8 @@ class Live:
             keep(extras)
             try:
                 answer = await self._pages.read(source_id)
-                # Read beside the page, they may lack a change that the page has. If the room has heard of it by now, the
-                # page stays, and so would its portrait: they are read anew. If it hears of it later, the page goes.
+                # Read beside the page, they may lack a change that the page has. If the room has heard of that by now,
+                # the page stays, and so would its portrait: they are read anew. If it hears of it later, the page goes.
                 fresh = None if room.is_to_be_read else extras
                 portrait = await self._portrait_of(source_id, answer.page, fresh)
             except ConfigDatabaseUnavailableError as error:
