@@ -167,11 +167,12 @@ async def test_statement_that_is_cancelled_is_not_the_database_away(service: Ser
 async def test_defaults_of_the_database_do_no_harm(
     start: Start, config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Isolation, encoding and the longest transaction are the service's own, whatever database or environment say."""
+    """Isolation, encoding, compilation and the longest transaction are the service's own, whatever database or environment say."""
     source = add_source(config, name="Größe")
     database = config.info.dbname
     for setting in (
         "default_transaction_isolation = 'serializable'", "client_encoding = 'LATIN1'", "transaction_timeout = '300ms'",
+        "jit = on",
     ):  # fmt: skip
         with connect(with_database(config_dsn, "postgres")) as admin:
             admin.execute(f"ALTER DATABASE {database} SET {setting}")
@@ -183,10 +184,11 @@ async def test_defaults_of_the_database_do_no_harm(
         response = await service.client.get("/api/v1/sources")
         assert [each["name"] for each in response.json()] == ["Größe"]
 
-    async def long(connection: Connection) -> None:
+    async def long(connection: Connection) -> object:
         await connection.execute("SELECT pg_sleep(0.6)")
+        return await (await connection.execute("SHOW jit")).fetchone()
 
-    await service.runtime.database.in_transaction(long)
+    assert await service.runtime.database.in_transaction(long) == {"jit": "off"}
 
 
 async def test_pages_without_the_view_are_computed_and_health_says_so(start: Start, config: Sql) -> None:
