@@ -167,7 +167,7 @@ async def test_statement_that_is_cancelled_is_not_the_database_away(service: Ser
 async def test_defaults_of_the_database_do_no_harm(
     start: Start, config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Isolation, encoding, compilation and the longest transaction are the service's own, whatever database or environment say."""
+    """Isolation, encoding, JIT and the longest transaction are the service's own, whatever is set for the database."""
     source = add_source(config, name="Größe")
     database = config.info.dbname
     for setting in (
