@@ -1,5 +1,6 @@
 """`rosetta serve`: runs the service, in one process or several."""
 
+import gc
 import sys
 
 import click
@@ -35,6 +36,7 @@ def command(host: str | None, port: int | None, workers: str | None) -> int:
         # First, so that a port in use is noticed before anything is connected; it listens only once the service runs.
         bound = bind(chosen.host, chosen.port)
         if chosen.workers == 1:
+            gc.disable()
             from service.serving import process
 
             process.run(chosen, bound)

@@ -35,8 +35,13 @@ def run(
 ) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT, and closes it; `siblings` are the other workers, if any.
 
-    `on_server` gets the server before it listens. Raises StartError if the service cannot start.
+    `on_server` gets the server before it listens. Garbage is collected from here on: callers switch that off while they
+    import. Raises StartError if the service cannot start.
     """
+    # A collection of the oldest generation looks at every object, and no request is answered meanwhile. What exists by
+    # now, modules mostly, lives on, and no collection looks at it again; nor, later, at what the start has made.
+    gc.freeze()
+    gc.enable()
     if sys.platform == "win32":
         # psycopg needs a selector loop there.
         runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
@@ -117,9 +122,6 @@ async def _serve(
         # A signal may have come since the start, before uvicorn's own handlers.
         stack.push_async_callback(end, [asyncio.create_task(_exit_once(stopped, server))])
         on_server(server)
-        # A collection of the oldest generation looks at every object, while no request is answered. What exists by now,
-        # modules mostly, will live on, so no collection looks at it again.
-        gc.collect()
         gc.freeze()
         await server.serve(sockets=[bound])
 

@@ -1,5 +1,6 @@
 """One of several processes of the service on a port: how its supervisor holds it, and what the process itself does."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -104,6 +105,7 @@ def _work(number: int, place: Place, told: Connection) -> None:
     pulse = _Pulse(told)
     threading.Thread(target=pulse.beat, daemon=True).start()
     # The supervisor, which imports this module too, does without all that these import.
+    gc.disable()
     from service.serving import process
     from service.telemetry.log_lines import configure_logging
     from service.telemetry.siblings import Siblings
