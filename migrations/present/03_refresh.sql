@@ -299,7 +299,7 @@ $$;
 -- Every process of the service calls this: it refreshes if the view is out of date, nobody else is refreshing, and the
 -- last refresh is long enough ago that refreshing takes at most `share` of the time.
 -- Outcomes: 'refreshed', 'clean' (nothing to do), 'unsettled' (nothing that a refresh could do yet), 'busy' or 'spaced';
--- with the last three, call again after wait_ms.
+-- with the last three, call again after wait_ms, which is an hour at most.
 CREATE OR REPLACE FUNCTION public.source_details_refresh_if_due(
     share double precision, OUT outcome text, OUT wait_ms integer
 )
@@ -334,9 +334,7 @@ BEGIN
         SELECT
             s.duration,
             -- Never longer than the pause itself, even if the clock was set back.
-            least(
-                s.refreshed_at + s.duration * (1 / share - 1) - clock_timestamp(), s.duration * (1 / share - 1)
-            ) AS wait,
+            least(s.refreshed_at + spaced.pause - clock_timestamp(), spaced.pause) AS wait,
             is_stale
             OR EXISTS (
                 SELECT
@@ -345,7 +343,11 @@ BEGIN
             ) AS is_needed,
             EXISTS (SELECT FROM public.source_details_log AS l WHERE l.is_unsettled) AS is_unsettled
         INTO STRICT now_due
-        FROM public.source_details_refresh_state AS s;
+        FROM public.source_details_refresh_state AS s
+        CROSS JOIN LATERAL (
+            -- A million times the longest refresh is still a time that PostgreSQL can tell.
+            SELECT s.duration * (1 / greatest(share, 1e-6) - 1) AS pause
+        ) AS spaced;
         IF NOT now_due.is_needed AND now_due.is_unsettled THEN
             outcome := 'unsettled';
             wait_ms := 1000;
@@ -355,11 +357,11 @@ BEGIN
             RETURN;
         ELSIF now_due.wait > interval '0' THEN
             outcome := 'spaced';
-            wait_ms := ceil(extract(epoch FROM now_due.wait) * 1000);
+            wait_ms := least(ceil(extract(epoch FROM now_due.wait) * 1000), 3600000);
             RETURN;
         ELSIF attempt = 1 AND NOT pg_try_advisory_xact_lock(hashtext('source_details_refresh')) THEN
             outcome := 'busy';
-            wait_ms := greatest(ceil(extract(epoch FROM now_due.duration) * 1000), 20);
+            wait_ms := least(greatest(ceil(extract(epoch FROM now_due.duration) * 1000), 20), 3600000);
             RETURN;
         END IF;
         -- Checks again with the lock: another process may have refreshed between the check and the lock.

@@ -183,6 +183,10 @@ def test_refresh_is_spaced_by_its_cost_and_runs_once(config: Sql, config_dsn: st
     config.execute("UPDATE source_details_refresh_state SET refreshed_at = now() + interval '1 day'")
     row = config.execute("SELECT outcome, wait_ms FROM source_details_refresh_if_due(0.1)").fetchone()
     assert row == {"outcome": "spaced", "wait_ms": 540_000}
+    # However small the share is, somebody looks again.
+    config.execute("UPDATE source_details_refresh_state SET duration = '5 hours'")
+    row = config.execute("SELECT outcome, wait_ms FROM source_details_refresh_if_due(1e-12)").fetchone()
+    assert row == {"outcome": "spaced", "wait_ms": 3_600_000}
     config.execute("UPDATE source_details_refresh_state SET duration = '0'")
     with connect(config_dsn) as other, other.transaction():
         other.execute("SELECT source_details_refresh(false)")
