@@ -195,13 +195,14 @@ class Filling:
     async def _read_row(self, source_id: int, names: list[str] | None, kept: Fragments) -> dict[str, Any] | None:
         parameters = {"id": source_id, "names": names} | kept.parameters
         try:
-            return row_of(await self._database.fetch_all_nowait("details", **parameters))
+            return row_of(await self._database.fetch_tuples_nowait("details", **parameters))
         except (
             psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState, MissingObjectsError,
         ):  # fmt: skip
             # A plain REFRESH locks the view, one WITH NO DATA empties it, or it was dropped; or another program holds a
             # lock.
-            return row_of(await self._database.fetch_all("details_live", **parameters))
+            rows = await self._database.fetch_all("details_live", **parameters)
+            return row_of([tuple(row.values()) for row in rows])
 
     def _hear_late(self, source_id: int, names: frozenset[str]) -> None:
         # The page was served with the tables recorded as published. It is evicted only if the late answer differs.

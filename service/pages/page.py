@@ -1,7 +1,7 @@
 """A page: as it is computed, as a process keeps it, and as a reader gets it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
@@ -127,15 +127,15 @@ class Computed:
         return b"".join((self.before_tables, *self.tables.pieces, self.after_tables, b',"meta":', meta, b"}"))
 
 
-def row_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What `details` returned, as one row: its facts, and as `fragments` those that were sent, by their place."""
-    facts = next((row["facts"] for row in reversed(rows) if row["facts"] is not None), None)
+def row_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, Any] | None:
+    """The rows of `details` as one: its facts, and as `fragments` those that were sent, by their place on the page."""
+    facts = next((facts for _, _, facts in reversed(rows) if facts is not None), None)
     if facts is None:
         return None
     row: dict[str, Any] = msgspec.json.decode(facts)
     for part in ("before_tables", "after_tables"):
         row[part] = row[part].encode()
-    row["fragments"] = {each["ordinal"]: each["fragment"] for each in rows if each["fragment"] is not None}
+    row["fragments"] = {place: fragment for place, fragment, _ in rows if fragment is not None}
     return row
 
 

@@ -89,12 +89,12 @@ async def rows(rig: Rig) -> AsyncIterator[Row]:
             )
 
             async def live() -> None:
-                row = row_of(await database.fetch_all_nowait("details", **asked(1)))
+                row = row_of(await database.fetch_tuples_nowait("details", **asked(1)))
                 assert row is not None
                 assert not row["view_is_current"]
 
             async def view() -> None:
-                row = row_of(await database.fetch_all_nowait("details", **asked(ids[-1])))
+                row = row_of(await database.fetch_tuples_nowait("details", **asked(ids[-1])))
                 assert row is not None
                 assert row["view_is_current"]
 

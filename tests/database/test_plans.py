@@ -140,3 +140,12 @@ def test_sync_of_an_unchanged_source_reads_by_index(large: Sql) -> None:
         )  # fmt: skip
     assert scanned(plan) == set()
     assert used(plan)["idx_history_schema_evolution_table_version_composite"] == "Index Only Scan"
+
+
+def test_fragments_are_sent_one_by_one(large: Sql) -> None:
+    """None is a part of a larger value, which would be copied as a whole; the facts come last, and are small."""
+    *fragments, last = large.execute(query("details"), asked(SOURCE)).fetchall()
+    assert [row["ordinal"] for row in fragments] == list(range(1, TABLES + 1))
+    assert all(row["fragment"] and row["facts"] is None for row in fragments)
+    assert last["fragment"] is None
+    assert len(last["facts"]) < sum(len(row["fragment"]) for row in fragments) / 10

@@ -6,7 +6,6 @@ import psycopg
 import pytest
 
 from service.database.queries import query
-from service.pages.page import row_of
 from service.telemetry.events import Evicted
 from tests.fixtures.databases import Aside, Sql, connect
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
@@ -26,6 +25,7 @@ from tests.fixtures.view import (
     refresh_while_a_table_is_rewritten,
     refresh_while_another_has_written,
     restore_from_another_server,
+    whole,
     write_refresh_write,
     write_with_the_number_of_a_restored_row,
 )
@@ -347,7 +347,5 @@ def test_thresholds_that_are_being_altered_are_waited_for(config: Sql, config_ds
             other.execute("COMMIT")
         reading.join()
         assert reading.error is None
-        row = row_of(reading.rows)
-        assert row is not None
-        assert b'"wal_threshold_status":"ERROR"' in row["before_tables"]
+        assert b'"wal_threshold_status":"ERROR"' in whole(reading.rows)["before_tables"]
         config.execute("ALTER TABLE rosetta_setting_configuration ALTER COLUMN id TYPE integer")

@@ -1,4 +1,4 @@
-"""A collection of the oldest generation stops the event loop: it looks at what the service makes, not at its modules."""
+"""A collection of the oldest generation stops the event loop: it has to look at little."""
 
 import subprocess
 import sys

@@ -55,11 +55,12 @@ class Client:
 
     fetch_one = fetch_nowait
 
-    async def fetch_all_nowait(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
+    async def fetch_all(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         row = await self.fetch_nowait(name, **parameters)
         return [] if row is None else [row]
 
-    fetch_all = fetch_all_nowait
+    async def fetch_tuples_nowait(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in await self.fetch_all(name, **parameters)]
 
     async def fetch_detached(self, name: str, /, *, timeout_s: float, **parameters: Any) -> dict[str, Any] | None:
         assert timeout_s
