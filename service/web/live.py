@@ -101,6 +101,14 @@ class Live:
             )
         return None
 
+    def _begin_extras(self, source_id: int) -> asyncio.Task[_Extras] | None:
+        if self._database.is_down:
+            # The page is the last known one, which is there at once: each turn of a room would leave one that waits.
+            return None
+        task = asyncio.ensure_future(self._extras(source_id))
+        keep(task)
+        return task
+
     async def _draw(self, source_id: int, page: Page, reading: asyncio.Task[_Extras] | None) -> Portrait:
         kept = self._pages.fragments_of(source_id, page)
         # Read after the page, so that it is never older; a later change evicts the page.
@@ -184,8 +192,7 @@ class Live:
         # Not for ever: if the cancellation of a room that everybody has left is lost, it ends at the next change.
         while self._rooms.get(source_id) is room:
             await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
-            extras = asyncio.ensure_future(self._extras(source_id))
-            keep(extras)
+            extras = self._begin_extras(source_id)
             try:
                 answer = await self._pages.read(source_id)
                 # Read beside the page, they may lack a change that the page has. If the room has heard of that by now,

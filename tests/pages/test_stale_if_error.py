@@ -1,8 +1,7 @@
 """While the config database is unavailable: the last known page, for a bounded time, marked as stale."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import pytest
@@ -11,23 +10,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from service.telemetry.events import ListenerDown, ListenerUp
 from tests.fixtures.bounds import Bound
-from tests.fixtures.databases import Sql, connect, with_database
+from tests.fixtures.databases import Sql, connect, database_away
 from tests.fixtures.metadata import add_source
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.runtime import Service, Start
 
 pytestmark = pytest.mark.faults
-
-
-@contextmanager
-def database_away(config: Sql, config_dsn: str) -> Iterator[None]:
-    """The config database refuses all connections inside the block."""
-    name = config.info.dbname
-    with connect(with_database(config_dsn, "postgres")) as admin:
-        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        yield
-        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @pytest.mark.alone

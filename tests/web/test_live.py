@@ -10,7 +10,7 @@ import pytest
 from service.errors import TooManyStreamsError
 from service.telemetry.events import CanaryReceived, Evicted
 from service.web import live, rooms
-from tests.fixtures.databases import Sql
+from tests.fixtures.databases import Sql, database_away
 from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_pipeline, add_source, add_table, count_computations
 from tests.fixtures.runtime import Service, Start
@@ -240,6 +240,26 @@ async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site
         config.execute("ALTER VIEW away RENAME TO source_details_sources")
         healed = await until(stream, lambda event: event.kind not in ("trouble", "beat"))
         assert "part-freshness" in healed.data["changed"]
+
+
+async def test_open_page_asks_nothing_of_a_database_that_is_away(
+    site: Site, config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows the last known page at once, and looks again each second: what waits for the database would pile up."""
+    source = add_source(config)
+    await site.service.settled(config)
+    runtime = site.service.runtime
+    beside, pages = Gate(monkeypatch, site.service.app.live, "_extras"), Gate(monkeypatch, runtime.pages, "read")
+    for counting in (beside, pages):
+        counting.open()
+    async with site.events(source) as stream:
+        await until(stream, lambda event: event.kind == "hello")
+        with database_away(config, config_dsn):
+            await runtime.pages.evict([source], "notification")
+            await until_true(lambda: runtime.database.is_down)
+            before, turn = beside.calls, pages.calls
+            await until_true(lambda: pages.calls >= turn + 3)
+            assert beside.calls == before
 
 
 async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> None:
