@@ -111,10 +111,10 @@ class Filling:
         """Stores a page that was computed; whether Redis has taken it."""
         outcome: Literal["stored", "refused", "aside"] = "aside"
         try:
-            if len(page.body) >= LARGE:
-                # The first step of storing sends what the socket takes, some milliseconds of the loop.
-                await asyncio.sleep(_READERS_FIRST_S)
             if claim.is_granted and parts.is_settled:
+                if len(page.body) >= LARGE:
+                    # The first step of storing sends what the socket takes, some milliseconds of the loop.
+                    await asyncio.sleep(_READERS_FIRST_S)
                 outcome = await self._store(source_id, token, page)
         finally:
             if claim.is_granted and outcome != "stored":

@@ -122,6 +122,7 @@ async def _serve(
         # A signal may have come since the start, before uvicorn's own handlers.
         stack.push_async_callback(end, [asyncio.create_task(_exit_once(stopped, server))])
         on_server(server)
+        gc.collect()
         gc.freeze()
         await server.serve(sockets=[bound])
 

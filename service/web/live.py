@@ -35,6 +35,8 @@ from service.web.seats import Seat, Seats
 _SPACING_S = 0.1
 _TRY_AGAIN_S = 1.0
 _LATELY_DAYS = 7
+# How many connections to the database what is shown beside a page may take while the pages are read.
+_MOST_AHEAD = 2
 _MOST_SAMPLES = 120
 _MOST_SOURCES = 200
 _MOST_BYTES = 32 * 2**20
@@ -62,6 +64,7 @@ class Live:
         self._drawing: dict[tuple[int, str], asyncio.Task[Portrait]] = {}
         self._lag: OrderedDict[int, deque[Sample]] = OrderedDict()
         self._rooms: dict[int, Room] = {}
+        self._ahead: set[asyncio.Task[_Extras]] = set()
         self._observe = observer
         observer.subscribe(self._hear)
 
@@ -102,17 +105,21 @@ class Live:
         return None
 
     def _begin_extras(self, source_id: int) -> asyncio.Task[_Extras] | None:
-        if self._database.is_down:
-            # The page is the last known one, which is there at once: each turn of a room would leave one that waits.
+        """Reads them beside a page that is certainly computed; not for many sources at once, whose pages come first."""
+        if self._pages.memory.get(source_id) or len(self._ahead) >= _MOST_AHEAD:
             return None
         task = asyncio.ensure_future(self._extras(source_id))
+        self._ahead.add(task)
+        task.add_done_callback(self._ahead.discard)
         keep(task)
         return task
 
     async def _draw(self, source_id: int, page: Page, reading: asyncio.Task[_Extras] | None) -> Portrait:
         kept = self._pages.fragments_of(source_id, page)
-        # Read after the page, so that it is never older; a later change evicts the page.
-        extras = await (reading or self._extras(source_id))
+        extras = await reading if reading else None
+        if extras is None:
+            # Read after the page, so that it is never older; a later change evicts the page.
+            extras = await self._extras(source_id)
         lag = tuple(self._lag.get(source_id, ()))
         before = self._portraits.get(source_id)
         portrait, sample = await asyncio.to_thread(_drawn, page, kept, extras, lag, before)
@@ -191,14 +198,15 @@ class Live:
         troubled = False
         # Not for ever: if the cancellation of a room that everybody has left is lost, it ends at the next change.
         while self._rooms.get(source_id) is room:
-            await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
-            extras = self._begin_extras(source_id)
+            has_changed = await room.wait_for_change(_TRY_AGAIN_S if troubled else self._until_expiry(source_id))
+            extras = self._begin_extras(source_id) if has_changed and not troubled else None
             try:
                 answer = await self._pages.read(source_id)
                 # Read beside the page, they may lack a change that the page has. If the room has heard of that by now,
-                # the page stays, and so would its portrait: they are read anew. If it hears of it later, the page goes.
-                fresh = None if room.is_to_be_read else extras
-                portrait = await self._portrait_of(source_id, answer.page, fresh)
+                # the page stays, and so would its portrait: they are read anew. If it hears of it later, the page goes;
+                # but one that another process computed may have come to Redis after the eviction.
+                is_safe = answer.found == "computed" and not room.is_to_be_read
+                portrait = await self._portrait_of(source_id, answer.page, extras if is_safe else None)
             except ConfigDatabaseUnavailableError as error:
                 if not troubled:
                     room.trouble(error.message)

@@ -134,12 +134,16 @@ class Room:
         """Something on the page has changed: it is to be read again."""
         self._changed.set()
 
-    async def wait_for_change(self, seconds: float) -> None:
-        """Returns after a change, or after that time. What changes from here on ends the next wait."""
+    async def wait_for_change(self, seconds: float) -> bool:
+        """Returns after a change, or after that time; whether there was one. What changes from here on ends the next
+        wait.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
+        has_changed = self._changed.is_set()
         self._changed.clear()
+        return has_changed
 
     def show(self, portrait: Portrait, freshness: str, *, was_troubled: bool) -> None:
         """Shows a newer portrait: sends the parts that differ, or says that everything has to be read."""

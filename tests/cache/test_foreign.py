@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 
 import pytest
 import redis as sync_redis
@@ -98,6 +99,20 @@ async def test_page_that_is_not_ours_is_never_served(
     assert (await service.events.until(PageReplaced, after=seen)).source_id == source
     assert "rosetta_pages_replaced_total 1.0" in (await service.client.get("/metrics")).text
     assert service.runtime.cache.refusal is None
+
+
+async def test_page_of_version_0_1_0_is_read(service: Service, config: Sql, redis: sync_redis.Redis) -> None:
+    """It was sealed with another digest; the processes of both versions would else replace each other's pages."""
+    source = add_source(config)
+    await service.settled(config)
+    page = await service.details(source, headers={"Accept-Encoding": "identity"})
+    keys = service.runtime.cache.keys
+    identity = str(redis.get(keys.seal(source))).rpartition(" ")[0]
+    redis.set(keys.seal(source), f"{identity} {blake2b(page.content, digest_size=16).hexdigest()}", ex=30)
+    claim = await service.runtime.cache.claim(source, "t", force=False)
+    assert claim.page == page.content
+    assert page.headers["etag"] == f'"{claim.digest}"'
+    assert service.events.of(PageReplaced) == []
 
 
 async def test_address_that_moves_to_another_server_ends_the_session(

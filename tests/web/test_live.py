@@ -127,6 +127,33 @@ async def test_change_between_the_two_statements_of_an_open_page_is_told(
             await until(stream, shows("<strong>p0</strong>"))
 
 
+async def test_page_of_another_process_is_shown_with_nothing_older(
+    site: Site, start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read after what this process has read beside it. Of a sync that evicts nothing here nobody is told."""
+    source = add_source(config)
+    await site.service.settled(config)
+    async with site.events(source) as stream:
+        await until(stream, lambda event: event.kind == "hello")
+        page = Gate(monkeypatch, site.service.runtime.pages, "read")
+        beside = Gate(monkeypatch, site.service.app.live, "_extras", after=True)
+        config.execute("UPDATE sources SET pg_username = 'first' WHERE id = %s", (source,))
+        await page.until_reached()
+        await beside.until_reached()
+        await site.service.settled(config)
+        config.execute(
+            "INSERT INTO source_details_sync_state (source_id, incarnation, source_snapshot, synced_at) "
+            "VALUES (%s, 'its', pg_current_snapshot(), now())",
+            (source,),
+        )
+        other: Service = await start()
+        assert "stored" in (await other.details(source)).headers["cache-status"]
+        beside.open()
+        page.open()
+        async with asyncio.timeout(15):
+            await until(stream, shows("No table is published"))
+
+
 async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start, config: Sql) -> None:
     """The same number of queries as for one page."""
     service: Service = await start(cache_ttl_s=3600)
