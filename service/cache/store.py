@@ -94,9 +94,9 @@ def _former_digest_of(body: bytes) -> str:
     return blake2b(body, digest_size=16).hexdigest()
 
 
-async def long_digest(body: bytes) -> str:
+async def long_digest(body: bytes, make: Callable[[bytes], str] = digest_of) -> str:
     """The digest; that of a very large page is made in a thread, so that nobody else waits for it."""
-    return digest_of(body) if len(body) < _LONG else await asyncio.to_thread(digest_of, body)
+    return make(body) if len(body) < _LONG else await asyncio.to_thread(make, body)
 
 
 def parse_publication(held: bytes | None) -> Remembered | None:
@@ -208,7 +208,9 @@ class Cache:
             digest = await long_digest(page)
             # Version 0.1.0 seals with BLAKE2b. While its processes run beside newer ones, each would else replace what
             # the other has stored, without end.
-            if seal == self._seal(source_id, digest) or seal == self._seal(source_id, _former_digest_of(page)):
+            if seal == self._seal(source_id, digest) or seal == self._seal(
+                source_id, await long_digest(page, _former_digest_of)
+            ):
                 return Claim(page=page, digest=digest, ttl_ms=ttl_ms)
             self._observe(PageReplaced(source_id=source_id))
             return await self.claim(source_id, token, force=True)

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.rows import AsyncRowFactory, DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.concurrency import within
@@ -92,29 +92,22 @@ class ConfigDatabase:
 
     async def fetch_nowait(self, name: str, /, **parameters: Any) -> DictRow | None:
         """The first row of the statement called `name`, or None. psycopg's LockNotAvailable after 50 ms at a lock."""
-        return await self._nowait(name, parameters, lambda cursor: cursor.fetchone())
+        return next(iter(await self._nowait(name, parameters, dict_row)), None)
 
     async def fetch_tuples_nowait(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
         """Every row, the quickest way for many. psycopg's LockNotAvailable after 50 ms at a lock."""
+        return await self._nowait(name, parameters, tuple_row)
 
-        def rows(cursor: psycopg.AsyncRawCursor[Any]) -> Awaitable[list[Any]]:
-            cursor.row_factory = tuple_row
-            return cursor.fetchall()
-
-        return await self._nowait(name, parameters, rows)
-
-    async def _nowait(
-        self, name: str, parameters: dict[str, Any], fetch: Callable[[psycopg.AsyncRawCursor[Any]], Awaitable[T]]
-    ) -> T:
-        async def run(connection: Connection) -> T:
+    async def _nowait(self, name: str, parameters: dict[str, Any], factory: AsyncRowFactory[T]) -> list[T]:
+        async def run(connection: Connection) -> list[T]:
             edition = self._edition
             try:
-                return await fetch(await self._executed(connection, name, parameters))
+                return await self._rows(connection, name, parameters, factory)
             except psycopg.errors.FeatureNotSupported:
                 # "cached plan must not change result type": a column was altered since the statement was prepared. It
                 # is prepared again with a different text: for the same text a pooler would reuse its old statement.
                 self._edition = edition + 1
-                return await fetch(await self._executed(connection, name, parameters))
+                return await self._rows(connection, name, parameters, factory)
 
         with span(f"sql {name}"):
             return await self._reached(run)
@@ -153,17 +146,17 @@ class ConfigDatabase:
         except psycopg.errors.LockNotAvailable:
             raise ConfigDatabaseUnavailableError("its tables are locked by another program") from None
 
-    async def _executed(
-        self, connection: Connection, name: str, parameters: dict[str, Any]
-    ) -> psycopg.AsyncRawCursor[Any]:
+    async def _rows(
+        self, connection: Connection, name: str, parameters: dict[str, Any], factory: AsyncRowFactory[T]
+    ) -> list[T]:
         text, names = positional(name)
         text += f"\n-- edition {self._edition}" if self._edition else ""
         values = [parameters[name] for name in names]
-        cursor = psycopg.AsyncRawCursor[Any](connection)
+        cursor = psycopg.AsyncRawCursor(connection, row_factory=factory)
         if not connection.is_pooled:
-            return await cursor.execute(text, values, binary=True, prepare=True)
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchall()
         async with transaction(connection):
-            return await cursor.execute(text, values, binary=True, prepare=True)
+            return await (await cursor.execute(text, values, binary=True, prepare=True)).fetchall()
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """The outcome of `work` in one transaction. Without a pooler it runs in pipeline mode: no statement waits for

@@ -200,10 +200,10 @@ MUTANTS = {
         "web.rooms:Room.__init__", "self._changed.set()", "pass", "tests/web/test_live.py"
     ),
     "portrait with what is older than its page": Mutant(
-        "web.live:Live._run", " and not room.is_to_be_read", "", "tests/web/test_live.py"
+        "web.live:Live._run", " and not room.is_to_be_read", "", "tests/web/test_open_page.py"
     ),
     "portrait with what is older than another process's page": Mutant(
-        "web.live:Live._run", 'answer.found == "computed" and ', "", "tests/web/test_live.py"
+        "web.live:Live._run", 'answer.found == "computed" and ', "", "tests/web/test_open_page.py"
     ),
     "page that reconnects and catches up with nothing": Mutant(
         "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"

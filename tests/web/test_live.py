@@ -10,17 +10,11 @@ import pytest
 from service.errors import TooManyStreamsError
 from service.telemetry.events import CanaryReceived, Evicted
 from service.web import live, rooms
-from tests.fixtures.databases import Sql, database_away
-from tests.fixtures.gates import Gate
+from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_pipeline, add_source, add_table, count_computations
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.runtime import until as until_true
-from tests.fixtures.web import Heard, Site, until
-
-
-def shows(text: str) -> Callable[[Heard], bool]:
-    """Matches events that bring that text to the page."""
-    return lambda event: text in str(event.data.get("parts"))
+from tests.fixtures.web import Site, shows, until
 
 
 async def test_commit_reaches_an_open_stream_with_what_changed_alone(site: Site, config: Sql) -> None:
@@ -103,55 +97,6 @@ async def test_change_while_a_stream_opens_is_told(site: Site, config: Sql) -> N
             if b"changed@" in event:
                 break
     await opened.aclose()  # type: ignore[attr-defined]  # it is a generator
-
-
-async def test_change_between_the_two_statements_of_an_open_page_is_told(
-    site: Site, config: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They run beside each other: the page has the change, what is shown beside it does not, until it is heard of."""
-    source = add_source(config)
-    await site.service.settled(config)
-    async with site.events(source) as stream:
-        await until(stream, lambda event: event.kind == "hello")
-        page = Gate(monkeypatch, site.service.runtime.pages, "read")
-        beside = Gate(monkeypatch, site.service.app.live, "_extras", after=True)
-        config.execute("UPDATE sources SET pg_username = 'first' WHERE id = %s", (source,))
-        await page.until_reached()
-        await beside.until_reached()
-        add_pipeline(config, source, "lake")
-        await site.service.settled(config)
-        beside.open()
-        page.open()
-        # Not only when the page's life ends.
-        async with asyncio.timeout(15):
-            await until(stream, shows("<strong>p0</strong>"))
-
-
-async def test_page_of_another_process_is_shown_with_nothing_older(
-    site: Site, start: Start, config: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was read after what this process has read beside it. Of a sync that evicts nothing here nobody is told."""
-    source = add_source(config)
-    await site.service.settled(config)
-    async with site.events(source) as stream:
-        await until(stream, lambda event: event.kind == "hello")
-        page = Gate(monkeypatch, site.service.runtime.pages, "read")
-        beside = Gate(monkeypatch, site.service.app.live, "_extras", after=True)
-        config.execute("UPDATE sources SET pg_username = 'first' WHERE id = %s", (source,))
-        await page.until_reached()
-        await beside.until_reached()
-        await site.service.settled(config)
-        config.execute(
-            "INSERT INTO source_details_sync_state (source_id, incarnation, source_snapshot, synced_at) "
-            "VALUES (%s, 'its', pg_current_snapshot(), now())",
-            (source,),
-        )
-        other: Service = await start()
-        assert "stored" in (await other.details(source)).headers["cache-status"]
-        beside.open()
-        page.open()
-        async with asyncio.timeout(15):
-            await until(stream, shows("No table is published"))
 
 
 async def test_hundreds_of_open_pages_cost_one_computation_a_change(start: Start, config: Sql) -> None:
@@ -267,26 +212,6 @@ async def test_stream_says_when_the_config_database_is_away_and_heals(site: Site
         config.execute("ALTER VIEW away RENAME TO source_details_sources")
         healed = await until(stream, lambda event: event.kind not in ("trouble", "beat"))
         assert "part-freshness" in healed.data["changed"]
-
-
-async def test_open_page_asks_nothing_of_a_database_that_is_away(
-    site: Site, config: Sql, config_dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It shows the last known page at once, and looks again each second: what waits for the database would pile up."""
-    source = add_source(config)
-    await site.service.settled(config)
-    runtime = site.service.runtime
-    beside, pages = Gate(monkeypatch, site.service.app.live, "_extras"), Gate(monkeypatch, runtime.pages, "read")
-    for counting in (beside, pages):
-        counting.open()
-    async with site.events(source) as stream:
-        await until(stream, lambda event: event.kind == "hello")
-        with database_away(config, config_dsn):
-            await runtime.pages.evict([source], "notification")
-            await until_true(lambda: runtime.database.is_down)
-            before, turn = beside.calls, pages.calls
-            await until_true(lambda: pages.calls >= turn + 3)
-            assert beside.calls == before
 
 
 async def test_pipelines_and_monitor_are_told_too(site: Site, config: Sql) -> None:
