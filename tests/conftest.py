@@ -36,6 +36,7 @@ pytest_plugins = [
     "tests.fixtures.databases",
     "tests.fixtures.proxy",
     "tests.fixtures.bounds",
+    "tests.fixtures.notifications",
     "tests.fixtures.shop",
     "tests.fixtures.secrets",
     "tests.fixtures.runtime",

@@ -11,7 +11,7 @@ start at once, the second waits for the first.
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -179,8 +179,10 @@ def alone(connection: Connection) -> Iterator[None]:
 
     This lock and the settings are the transaction's: a pooler gives the connection to other programs after it.
     """
-    with connection.transaction():
-        connection.execute(_NO_LIMITS)
+    # One message: between a BEGIN and the settings, the role's limit of an idle transaction would hold. (Not in pipeline
+    # mode, which no pooler has to understand.)
+    connection.execute(f"BEGIN;{_NO_LIMITS}".encode())
+    try:
         connection.execute(f"SET LOCAL lock_timeout = '{_OTHERS_S}s'")
         try:
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('source_details_migrations'))")
@@ -191,6 +193,12 @@ def alone(connection: Connection) -> Iterator[None]:
             ) from None
         connection.execute("SET LOCAL lock_timeout = 0")
         yield
+    except BaseException:
+        # The reason is what counts. A connection that cannot roll back is broken, or still busy after an interruption.
+        with suppress(psycopg.Error):
+            connection.rollback()
+        raise
+    connection.commit()
 
 
 def apply(connection: Connection, path: Path, say: Say, record: Record | None = None) -> bool:

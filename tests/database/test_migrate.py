@@ -2,8 +2,12 @@
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
+from typing import Any
 
+import psycopg
 import pytest
 
 from service.cli.migrate import command
@@ -37,6 +41,34 @@ def test_two_deployments_may_start_at_once(databases: Databases) -> None:
     for thread in threads:
         thread.join(60)
     assert sorted(applied) == [[], [], MISSING]
+
+
+def test_limits_of_its_role_do_not_bind_it(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are meant for queries: it waits for another deployment, and pauses in a transaction, for longer."""
+    dsn = databases.create()
+    wait = psycopg.Connection.wait
+
+    def wait_far_away(self: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
+        answer = wait(self, *arguments, **options)
+        sleep(0.003)
+        return answer
+
+    with connect(dsn) as other, ThreadPoolExecutor() as threads:
+        for limit in "statement_timeout = 500", "lock_timeout = 500", "idle_in_transaction_session_timeout = 1":
+            other.execute(f'ALTER DATABASE "{other.info.dbname}" SET {limit}'.encode())
+        other.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
+        monkeypatch.setattr(psycopg.Connection, "wait", wait_far_away)
+        applying = threads.submit(migrate.migrate, dsn, say=print)
+        waits = """
+            SELECT FROM pg_stat_activity
+            WHERE
+                datname = current_database() AND wait_event = 'advisory'
+                AND clock_timestamp() - query_start > '600 ms'
+        """
+        while other.execute(waits).fetchone() is None:
+            assert not applying.done(), applying.result()
+        other.execute("SELECT pg_advisory_unlock(hashtext('source_details_migrations'))")
+        assert applying.result(60) == MISSING
 
 
 @pytest.fixture
