@@ -179,8 +179,8 @@ def alone(connection: Connection) -> Iterator[None]:
 
     This lock and the settings are the transaction's: a pooler gives the connection to other programs after it.
     """
-    # One message: between a BEGIN and the settings, the role's limit of an idle transaction would hold. (Not in pipeline
-    # mode, which no pooler has to understand.)
+    # One message: between BEGIN and the settings, the role's limit of an idle transaction would hold. Not in pipeline
+    # mode, which no pooler has to understand.
     connection.execute(f"BEGIN;{_NO_LIMITS}".encode())
     try:
         connection.execute(f"SET LOCAL lock_timeout = '{_OTHERS_S}s'")
