@@ -225,6 +225,7 @@ AS $body$
 DECLARE
     keys integer [];
     used integer [];
+    are_several boolean;
     is_moved boolean;
     is_told boolean;
     changed integer [];
@@ -241,19 +242,37 @@ BEGIN
         %12$s
     ELSIF TG_OP = 'UPDATE' THEN
         %8$s
-        -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer. With one row it is
-        -- the number of the plan's nodes: keys are made distinct outside of it, and only if there are several.
+        -- Most statements change one row, and its writer pays for every node of a plan: no join, no aggregates.
         SELECT
-            array_agg(%2$s) || array_agg(%3$s),
-            bool_or(%2$s IS DISTINCT FROM %3$s),
-            bool_or(%10$s)
-        INTO keys, is_moved, is_told
-        FROM old_rows AS o
-        FULL JOIN new_rows AS n USING (id)
-        WHERE
-            (
-                %4$s
-            );
+            o.id IS DISTINCT FROM n.id OR EXISTS (SELECT FROM new_rows OFFSET 1),
+            ARRAY[%2$s, %3$s],
+            %2$s IS DISTINCT FROM %3$s,
+            CASE
+                WHEN
+                    %4$s
+                    THEN (%10$s) IS TRUE
+            END
+        INTO are_several, keys, is_moved, is_told
+        FROM old_rows AS o, new_rows AS n
+        LIMIT 1;
+        IF are_several THEN
+            -- Joined only once: with many wide rows, the join is most of what this trigger costs the writer.
+            SELECT
+                array_agg(%2$s) || array_agg(%3$s),
+                bool_or(%2$s IS DISTINCT FROM %3$s),
+                bool_or(%10$s)
+            INTO keys, is_moved, is_told
+            FROM old_rows AS o
+            FULL JOIN new_rows AS n USING (id)
+            WHERE
+                (
+                    %4$s
+                );
+        ELSIF is_told IS NULL THEN
+            -- Nothing is different that anybody is shown.
+            keys := NULL;
+            is_moved := false;
+        END IF;
         IF keys[1] = ALL (keys) THEN
             keys := keys[1:1];
         ELSIF keys IS NOT NULL THEN

@@ -5,7 +5,7 @@ import pytest
 
 from service.database.queries import folder
 from tests.fixtures.databases import Sql, connect
-from tests.fixtures.metadata import add_pipeline, add_source
+from tests.fixtures.metadata import add_pipeline, add_source, add_table
 from tests.fixtures.notifications import listening
 from tests.fixtures.runtime import Service
 
@@ -56,6 +56,20 @@ def test_what_a_page_shows_notifies_once(config: Sql, config_dsn: str, filled: i
     with listening(config_dsn) as payloads:
         config.execute(statement)
     assert payloads == [str(filled)]
+
+
+def test_statement_of_several_rows_tells_of_those_that_differ(config: Sql, config_dsn: str, filled: int) -> None:
+    """Whichever of them comes first; a row with another id is another row."""
+    other, third = add_source(config), add_source(config)
+    first, second = add_table(config, other, "first"), add_table(config, other, "second")
+    for statement, told in (
+        ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN 'x' ELSE '' END", [other]),
+        ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN '' ELSE 'x' END", [filled, third]),
+        ("UPDATE table_metadata_list SET id = %(first)s + %(second)s WHERE id = %(second)s", [other]),
+    ):
+        with listening(config_dsn) as payloads:
+            config.execute(statement, {"other": other, "first": first, "second": second})
+        assert sorted(payloads) == sorted(map(str, told)), statement
 
 
 @pytest.mark.parametrize("statement", UNSEEN)
