@@ -111,7 +111,7 @@ async def _measure(options: argparse.Namespace, groups: dict[str, _Group]) -> Ru
     gc.freeze()
     with Reaper() as reaper:
         # As in production: what is committed is on the disk.
-        settings = {"wal_level": "logical", "fsync": "on", "shared_buffers": "256MB"}
+        settings = {"wal_level": "logical", "fsync": "on", "shared_buffers": "256MB", "max_connections": "400"}
         postgres = Postgres(reaper, "postgres", settings=settings)
         valkey = Valkey(reaper, "redis")
         for server in (postgres, valkey):

@@ -95,6 +95,11 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
     with rig.database() as config:
         fill(config, 16, 200)
         dsn = rig.postgres.dsn(config.info.dbname)
+
+        async def rate(armed: bool, writers: int, statement: str) -> float:
+            await asyncio.to_thread(_arm, config, armed)
+            return await asyncio.to_thread(commits, dsn, writers, rig.seconds * 0.6, statement)
+
         # In a process of its own, so that only the database is shared with the writers.
         with rig.served(config):
             for name, writers, statement in (
@@ -103,17 +108,23 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
                 ("200 rows, 1 writer", 1, bulk),
                 ("200 rows, 16 writers", 16, bulk),
             ):
-
-                async def rate(armed: bool, writers: int = writers, statement: str = statement) -> float:
-                    await asyncio.to_thread(_arm, config, armed)
-                    return await asyncio.to_thread(commits, dsn, writers, rig.seconds * 0.6, statement)
-
-                ours, theirs = await in_turn(rig.rounds, partial(rate, True), partial(rate, False))
+                armed = partial(rate, True, writers, statement)
+                ours, theirs = await in_turn(rig.rounds, armed, partial(rate, False, writers, statement))
                 yield at_least(f"commits/s, {name}", "without the triggers", 0.85, ours, theirs, "/s")
-                # What NOTIFY alone costs: its commits do not share a flush, since they are in one order.
-                bare = f"WITH w AS ({statement} RETURNING 1) SELECT pg_notify('echo', %(writer)s::text) FROM w LIMIT 1"
-                ours, theirs = await in_turn(rig.rounds, partial(rate, True), partial(rate, False, statement=bare))
+                ours, theirs = await in_turn(rig.rounds, armed, partial(rate, False, writers, _notifying(statement)))
                 yield at_least(f"commits/s, {name} (b)", "with a bare NOTIFY instead", 0.85, ours, theirs, "/s")
+        # The service above has the same two cores. What the triggers cost is what is left without it.
+        for writers in (1, 16):
+            ours, theirs = await in_turn(
+                rig.rounds, partial(rate, True, writers, ONE_ROW), partial(rate, False, writers, _notifying(ONE_ROW))
+            )
+            name = f"commits/s, one row, {writers} writer{'s' * (writers > 1)}, no service"
+            yield at_least(name, "with a bare NOTIFY instead", 0.85, ours, theirs, "/s")
+
+
+def _notifying(statement: str) -> str:
+    """What NOTIFY alone costs: its commits do not share a flush, since they are in one order. Nobody listens to it."""
+    return f"WITH w AS ({statement} RETURNING 1) SELECT pg_notify('echo', %(writer)s::text) FROM w LIMIT 1"
 
 
 async def _all_at_once(rig: Rig) -> AsyncIterator[Row]:

@@ -1,11 +1,14 @@
-"""Several processes on one machine: what a second worker adds, what each takes, and what each listener costs."""
+"""Several processes: what a second worker adds, what each takes, what each listener costs, what a server can notify."""
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import median
 from time import monotonic
 
 import httpx
@@ -21,10 +24,12 @@ _PATIENCE_S = 120
 
 
 async def rows(rig: Rig) -> AsyncIterator[Row]:
-    """Requests and memory of two workers; commits while one, four and sixteen processes listen."""
+    """Requests and memory of two workers; commits while several processes listen, and then many sessions."""
     async for row in _reading(rig):
         yield row
     async for row in _listening(rig):
+        yield row
+    async for row in _notifying(rig):
         yield row
 
 
@@ -69,6 +74,42 @@ async def _listening(rig: Rig) -> AsyncIterator[Row]:
             name = f"commits/s, {_WRITERS} writers, {count} processes evict"
             # As many evictions in each process; no more than the machine's cores can be woken at once.
             yield at_least(name, "1 process evicts", 1 / count, ours, theirs, "/s")
+
+
+async def _notifying(rig: Rig) -> AsyncIterator[Row]:
+    """More processes than one machine has: their sessions alone. It is the server that wakes each of them."""
+    with ExitStack() as stack:
+        dsns = {}
+        for count in (1, 64) if rig.is_quick else (1, 16, 64, 256):
+            config = stack.enter_context(rig.database())
+            fill(config, _WRITERS, 1)
+            dsns[count] = rig.postgres.dsn(config.info.dbname)
+            stack.enter_context(_sessions(rig, dsns[count], count))
+
+        async def rate(count: int) -> float:
+            return await asyncio.to_thread(commits, dsns[count], _WRITERS, rig.seconds, ONE_ROW)
+
+        for count in list(dsns)[1:]:
+            ours, theirs = await in_turn(rig.rounds, partial(rate, count), partial(rate, 1), warm_up=1)
+            yield fact(
+                f"commits/s, {_WRITERS} writers, {count} sessions only listen", "1 session listens",
+                f"{median(ours):,.0f} and {median(theirs):,.0f} /s", median(ours) / median(theirs),
+            )  # fmt: skip
+
+
+@contextmanager
+def _sessions(rig: Rig, dsn: str, count: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.bench.listeners", dsn, str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        rig.reaper.watch(child.pid)
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline(), "the sessions do not listen"
+            yield
+        finally:
+            child.terminate()
+            child.wait(20)
+            rig.reaper.release(child.pid)
 
 
 @contextmanager
