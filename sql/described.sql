@@ -2,8 +2,8 @@
 -- On a source: one row for each published table, with its names, what is known of it as JSON, and the snapshot in which
 -- all of them were read.
 --
--- `recorded` of a column is what information_schema shows to this role under its own settings (computed by its own
--- functions; the views take seconds at ten thousand tables): that is what the platform's schema monitor records. It is
+-- `recorded` of a column is what information_schema shows to this role under its own settings (its views take seconds at
+-- ten thousand tables, and its functions most of the rest): that is what the platform's schema monitor records. It is
 -- NULL for a column that the role does not see. `actual` is the column as it is; it is the same whatever the settings of
 -- the role and of its database. A role that sees no column of a table gets all of them as they are: the platform's
 -- monitor skips such a table (is_seen is false). `unread`: why a table could not be read. No row if the publication has
@@ -123,7 +123,12 @@ attributes AS (
         ad.adbin,
         ty.typtype = 'd' AS is_domain,
         facts.generated,
-        facts.numeric_scale,
+        CASE
+            WHEN facts.type_oid IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
+                THEN 0
+            WHEN facts.type_oid = 'pg_catalog.numeric'::regtype
+                THEN CASE WHEN facts.modifier <> -1 THEN (facts.modifier - 4) & 65535 END
+        END AS numeric_scale,
         CASE WHEN facts.generated = '' THEN pg_catalog.pg_get_expr(ad.adbin, 0) END AS recorded_default,
         coalesce(
             pg_catalog.pg_has_role(t.relowner, 'USAGE')
@@ -131,13 +136,19 @@ attributes AS (
             false
         ) AS is_visible,
         CASE WHEN a.attnotnull OR (ty.typtype = 'd' AND ty.typnotnull) THEN 'NO' ELSE 'YES' END AS is_nullable,
-        information_schema._pg_numeric_precision(
-            information_schema._pg_truetypid(a, ty), information_schema._pg_truetypmod(a, ty)
-        ) AS numeric_precision,
+        CASE facts.type_oid
+            WHEN 'pg_catalog.int2'::regtype THEN 16
+            WHEN 'pg_catalog.int4'::regtype THEN 32
+            WHEN 'pg_catalog.int8'::regtype THEN 64
+            WHEN 'pg_catalog.float4'::regtype THEN 24
+            WHEN 'pg_catalog.float8'::regtype THEN 53
+            WHEN 'pg_catalog.numeric'::regtype
+                THEN CASE WHEN facts.modifier <> -1 THEN ((facts.modifier - 4) >> 16) & 65535 END
+        END AS numeric_precision,
         -- What information_schema calls by its own name has none here; a setting may change how that name is written.
         facts.own_name,
-        coalesce(facts.own_name, upper(pg_catalog.format_type(coalesce(bt.oid, ty.oid), NULL))) AS recorded_type,
-        coalesce(bt.oid, ty.oid) AS type_oid,
+        coalesce(facts.own_name, upper(pg_catalog.format_type(facts.type_oid, NULL))) AS recorded_type,
+        facts.type_oid,
         ad.adbin IS NOT NULL AND facts.generated = '' AS has_default
     FROM keyed AS t
     INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -156,9 +167,8 @@ attributes AS (
                 WHEN coalesce(bt.typelem, ty.typelem) <> 0 AND coalesce(bt.typlen, ty.typlen) = -1 THEN 'ARRAY'
                 WHEN coalesce(nbt.nspname, nt.nspname) <> 'pg_catalog' THEN 'USER-DEFINED'
             END AS own_name,
-            information_schema._pg_numeric_scale(
-                information_schema._pg_truetypid(a, ty), information_schema._pg_truetypmod(a, ty)
-            ) AS numeric_scale
+            coalesce(bt.oid, ty.oid) AS type_oid,
+            CASE WHEN ty.typtype = 'd' THEN ty.typtypmod ELSE a.atttypmod END AS modifier
     ) AS facts
 ),
 
