@@ -9,7 +9,7 @@ from service.cache.keys import Keys
 from service.cache.primaries import Primaries, Script
 from service.cache.scripts import RECALL_TEXT
 from service.cache.session import can_track
-from service.cache.store import CacheUnavailableError, parse_publication
+from service.cache.values import CacheUnavailableError, parse_publication
 
 _LOOK = Script("""
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),

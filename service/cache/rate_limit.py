@@ -6,7 +6,8 @@ callers share the syncs of one source in any case.
 
 from time import time
 
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
 from service.errors import TooManyRequestsError
 
 _MINUTE_S = 60

@@ -19,7 +19,8 @@ from redis.exceptions import RedisError, ResponseError
 from service.cache.deployment import Deployment, pool_of
 from service.cache.keys import Keys
 from service.cache.primaries import Primaries
-from service.cache.store import MARK_AGAIN_S, Cache, CacheUnavailableError, ForeignMarkError
+from service.cache.store import MARK_AGAIN_S, Cache
+from service.cache.values import CacheUnavailableError, ForeignMarkError
 from service.concurrency import Backoff, end
 from service.errors import ServiceError
 from service.telemetry.events import CacheDown, CacheUp, Observer

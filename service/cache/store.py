@@ -9,14 +9,10 @@ whose it is: the source's id, the config database and the digest of the bytes. A
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 from time import monotonic
 from typing import Any, TypeVar
 
-from blake3 import blake3
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -30,79 +26,20 @@ from redis.exceptions import (
 
 from service.cache import scripts
 from service.cache.deployment import MOST_AT_ONCE
+from service.cache.digests import former_digest_of, long_digest
 from service.cache.keys import Keys
 from service.cache.primaries import Primaries, Script
+from service.cache.values import CacheUnavailableError, Claim, ForeignMarkError, parse_publication
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer, PageReplaced
 from service.telemetry.tracing import span
 
 T = TypeVar("T")
-
-_PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
-
-# Bytes from which on storing a page is worth a task of its own, and its digest a thread: some milliseconds.
-LARGE, _LONG = 2**20, 2**22
 
 # A fill that takes longer than this loses its lease, and another reader may start over.
 _LEASE_MS = 10_000
 # A deployment that has not renewed its mark for so long has left Redis to others.
 _MARK_MS = 60_000
 MARK_AGAIN_S = _MARK_MS / 4000
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A publication as it was kept; `number` as in `remember_publication`."""
-
-    number: int
-    text: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What Redis answers a reader: a page with its digest and remaining TTL, or whether this reader has the lease.
-
-    `is_known`: it is the page that the reader has.
-    """
-
-    page: bytes | None = None
-    is_known: bool = False
-    digest: str = ""
-    ttl_ms: int = 0
-    is_granted: bool = False
-    publication: Remembered | None = None
-
-
-class CacheUnavailableError(Exception):
-    """Redis cannot be used now."""
-
-
-class ForeignMarkError(CacheUnavailableError):
-    """Redis carries the mark of another deployment."""
-
-    def __init__(self, mark: str) -> None:
-        super().__init__(
-            f"Redis is used for another config database ({mark}): give each a Redis of its own, or ROSETTA_REDIS_PREFIX"
-        )
-
-
-def digest_of(body: bytes) -> str:
-    """A digest of a page: equal bytes have the same digest in every process. 26 MB take 5 ms."""
-    return blake3(body).hexdigest(length=16)
-
-
-def _former_digest_of(body: bytes) -> str:
-    return blake2b(body, digest_size=16).hexdigest()
-
-
-async def long_digest(body: bytes, make: Callable[[bytes], str] = digest_of) -> str:
-    """The digest; that of a very large page is made in a thread, so that nobody else waits for it."""
-    return make(body) if len(body) < _LONG else await asyncio.to_thread(make, body)
-
-
-def parse_publication(held: bytes | None) -> Remembered | None:
-    """The value of a publication's key: a number, then the text. None for anything else: anyone can write there."""
-    found = _PUBLICATION.fullmatch(held or b"")
-    return Remembered(int(found[1]), found[2]) if found else None
 
 
 class Cache:
@@ -209,7 +146,7 @@ class Cache:
             # Version 0.1.0 seals with BLAKE2b. While its processes run beside newer ones, each would else replace what
             # the other has stored, without end.
             if seal == self._seal(source_id, digest) or seal == self._seal(
-                source_id, await long_digest(page, _former_digest_of)
+                source_id, await long_digest(page, former_digest_of)
             ):
                 return Claim(page=page, digest=digest, ttl_ms=ttl_ms)
             self._observe(PageReplaced(source_id=source_id))

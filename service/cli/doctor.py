@@ -9,7 +9,7 @@ import click
 import psycopg
 
 from service.cache.inspection import CacheRefusesError, examine
-from service.cache.store import CacheUnavailableError
+from service.cache.values import CacheUnavailableError
 from service.cli.output import FAILED, FINE, say, show_json
 from service.cli.parameters import as_json
 from service.cli.workbench import Workbench, run

@@ -10,7 +10,7 @@ from litestar.enums import HttpMethod
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
-from service.cache.store import LARGE
+from service.cache.digests import LARGE
 from service.errors import EntityNotFoundError, SyncError
 from service.http import parameters
 from service.http.caching_headers import GUESS_NOTHING, headers, matches, uncached_headers, wants_reload

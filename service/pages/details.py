@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
 from service.concurrency import Turnstile, keep
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError

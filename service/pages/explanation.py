@@ -12,7 +12,8 @@ import msgspec
 from service.cache.deployment import Deployment
 from service.cache.inspection import Holding, held
 from service.cache.keys import Keys
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
 from service.pages.comparison import differences
 from service.pages.details import Pages
 from service.pages.listener import Listener

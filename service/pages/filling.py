@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import psycopg
 
-from service.cache.store import LARGE, Cache, CacheUnavailableError, Claim, long_digest
+from service.cache.digests import LARGE, long_digest
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError, Claim
 from service.concurrency import keep
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, EntityNotFoundError, MissingObjectsError

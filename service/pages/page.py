@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from service.cache.store import digest_of
+from service.cache.digests import digest_of
 from service.concurrency import keep
 from service.pages.fragments import NONE, Fragments, Tables, tables_of
 from service.sources.health import health

@@ -15,7 +15,8 @@ from typing import Annotated
 
 import msgspec
 
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
 from service.concurrency import end, keep
 from service.errors import ServiceError
 from service.pages.details import Pages

@@ -12,7 +12,8 @@ from time import monotonic
 
 import msgspec
 
-from service.cache.store import Cache, CacheUnavailableError, Remembered
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError, Remembered
 from service.concurrency import keep
 from service.errors import SourceUnreachableError
 from service.sources.address import SourceAddress

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from service.cache.store import Cache, CacheUnavailableError
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
 from service.concurrency import Turnstile
 from service.database.pool import ConfigDatabase
 from service.errors import EntityNotFoundError, SourceUnreachableError

@@ -7,8 +7,9 @@ import pytest
 import redis as sync_redis
 
 from service.cache import primaries
+from service.cache.digests import digest_of
 from service.cache.primaries import Client, Key, SinglePrimary
-from service.cache.store import CacheUnavailableError, digest_of
+from service.cache.values import CacheUnavailableError
 from service.pages.memory import Memory
 from service.pages.page import Page
 from tests.fixtures.bounds import Bound
