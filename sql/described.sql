@@ -3,7 +3,7 @@
 -- all of them were read.
 --
 -- `recorded` of a column is what information_schema shows to this role under its own settings (its views take seconds at
--- ten thousand tables, and its functions most of the rest): that is what the platform's schema monitor records. It is
+-- ten thousand tables, and its functions are a third of this): that is what the platform's schema monitor records. It is
 -- NULL for a column that the role does not see. `actual` is the column as it is; it is the same whatever the settings of
 -- the role and of its database. A role that sees no column of a table gets all of them as they are: the platform's
 -- monitor skips such a table (is_seen is false). `unread`: why a table could not be read. No row if the publication has
@@ -123,6 +123,8 @@ attributes AS (
         ad.adbin,
         ty.typtype = 'd' AS is_domain,
         facts.generated,
+        -- As information_schema's _pg_numeric_scale and _pg_numeric_precision say: bits or digits, and a numeric's modifier has
+        -- both, after the four bytes of a header.
         CASE
             WHEN facts.type_oid IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
                 THEN 0

@@ -242,7 +242,7 @@ BEGIN
         %12$s
     ELSIF TG_OP = 'UPDATE' THEN
         %8$s
-        -- Most statements change one row, and its writer pays for every node of a plan: no join, no aggregates.
+        -- Most statements change one row. Its writer pays for every node of a plan: nothing is hashed or aggregated.
         SELECT
             o.id IS DISTINCT FROM n.id OR EXISTS (SELECT FROM new_rows OFFSET 1),
             ARRAY[%2$s, %3$s],

@@ -36,8 +36,10 @@ CREATE TABLE IF NOT EXISTS public.source_details_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-# Of a role or its database. A file may take minutes, and the next deployment waits for it.
-_NO_LIMITS = """
+# The limits are those of a role or its database. A file may take minutes, and the next deployment waits for it.
+_BEGIN_WITHOUT_LIMITS = b"""
+BEGIN;
+SET LOCAL statement_timeout = 0;
 SELECT set_config(name, '0', true)
 FROM pg_catalog.pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
@@ -175,14 +177,14 @@ def first(connection: Connection, statement: str) -> Any:
 
 @contextmanager
 def alone(connection: Connection) -> Iterator[None]:
-    """A transaction during which no other deployment applies anything, without the role's time limits.
+    """A transaction, not within another, during which no other deployment applies anything; without the role's limits.
 
     This lock and the settings are the transaction's: a pooler gives the connection to other programs after it.
     """
-    # One message: between BEGIN and the settings, the role's limit of an idle transaction would hold. Not in pipeline
-    # mode, which no pooler has to understand.
-    connection.execute(f"BEGIN;{_NO_LIMITS}".encode())
     try:
+        # One message: between BEGIN and the settings, the role's limit of an idle transaction would hold. (Some poolers
+        # do not know pipeline mode.)
+        connection.execute(_BEGIN_WITHOUT_LIMITS)
         connection.execute(f"SET LOCAL lock_timeout = '{_OTHERS_S}s'")
         try:
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('source_details_migrations'))")

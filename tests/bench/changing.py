@@ -113,7 +113,7 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
                 yield at_least(f"commits/s, {name}", "without the triggers", 0.85, ours, theirs, "/s")
                 ours, theirs = await in_turn(rig.rounds, armed, partial(rate, False, writers, _notifying(statement)))
                 yield at_least(f"commits/s, {name} (b)", "with a bare NOTIFY instead", 0.85, ours, theirs, "/s")
-        # The service above has the same two cores. What the triggers cost is what is left without it.
+        # The service above has the same cores. What the triggers cost is what is left without it.
         for writers in (1, 16):
             ours, theirs = await in_turn(
                 rig.rounds, partial(rate, True, writers, ONE_ROW), partial(rate, False, writers, _notifying(ONE_ROW))

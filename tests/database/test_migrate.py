@@ -53,8 +53,11 @@ def test_limits_of_its_role_do_not_bind_it(databases: Databases, monkeypatch: py
         sleep(0.003)
         return answer
 
-    with connect(dsn) as other, ThreadPoolExecutor() as threads:
-        for limit in "statement_timeout = 500", "lock_timeout = 500", "idle_in_transaction_session_timeout = 1":
+    limits = ["statement_timeout = 500", "lock_timeout = 500", "idle_in_transaction_session_timeout = 1"]
+    with ThreadPoolExecutor() as threads, connect(dsn) as other:
+        if other.info.server_version >= 170000:
+            limits.append("transaction_timeout = 500")
+        for limit in limits:
             other.execute(f'ALTER DATABASE "{other.info.dbname}" SET {limit}'.encode())
         other.execute("SELECT pg_advisory_lock(hashtext('source_details_migrations'))")
         monkeypatch.setattr(psycopg.Connection, "wait", wait_far_away)

@@ -58,17 +58,25 @@ def test_what_a_page_shows_notifies_once(config: Sql, config_dsn: str, filled: i
     assert payloads == [str(filled)]
 
 
-def test_statement_of_several_rows_tells_of_those_that_differ(config: Sql, config_dsn: str, filled: int) -> None:
-    """Whichever of them comes first; a row with another id is another row."""
+def test_statement_tells_of_the_sources_whose_rows_differ(config: Sql, config_dsn: str, filled: int) -> None:
+    """Of one row or of several, whichever comes first; a row with another id is another row."""
     other, third = add_source(config), add_source(config)
     first, second = add_table(config, other, "first"), add_table(config, other, "second")
+    ids = {"filled": filled, "other": other, "third": third, "first": first, "second": second}
     for statement, told in (
         ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN 'x' ELSE '' END", [other]),
         ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN '' ELSE 'x' END", [filled, third]),
         ("UPDATE table_metadata_list SET id = %(first)s + %(second)s WHERE id = %(second)s", [other]),
+        ("UPDATE pipelines SET source_id = NULL", [filled]),
+        (
+            "INSERT INTO table_metadata_list (id, source_id, table_name) "
+            "VALUES (%(first)s, %(third)s, 'moved'), (9999, %(filled)s, 'new') "
+            "ON CONFLICT (id) DO UPDATE SET source_id = excluded.source_id",
+            [filled, other, third],
+        ),
     ):
         with listening(config_dsn) as payloads:
-            config.execute(statement, {"other": other, "first": first, "second": second})
+            config.execute(statement, ids)
         assert sorted(payloads) == sorted(map(str, told)), statement
 
 

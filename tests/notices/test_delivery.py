@@ -179,3 +179,19 @@ async def test_first_failure_after_a_long_rest_is_not_the_last(start: Start, con
         )
         await service.events.until(NoticeFailed)
         assert fates(config) == ["failing"]
+
+
+async def test_entry_that_cannot_be_told_holds_up_no_other(start: Start, config: Sql) -> None:
+    """It is tried again like any other, and its fate is shown."""
+    async with receiving() as ops:
+        service = await telling(start, to(ops))
+        source = add_source(config)
+        await ops.got(1)
+        config.execute(
+            "INSERT INTO source_details_timeline (source_id, kind, facts) VALUES (%(s)s, 'state', '{}'), "
+            '(%(s)s, \'pipeline\', \'{"what": "added", "count": 1, "items": [{"name": "p"}]}\')',
+            {"s": source},
+        )
+        failed = await service.events.until(NoticeFailed)
+        assert failed.reason == "it cannot be told: KeyError"
+        await until(lambda: sorted(fates(config)) == ["failing", "sent", "sent"])

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from service.config.webhooks import Webhook, parse
 from service.notices import sending
 from service.notices.messages import headers
-from service.telemetry.events import NoticeFailed, NoticeSent
+from service.telemetry.events import NoticeSent
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_pipeline, add_source, add_table
@@ -179,22 +179,6 @@ async def test_of_too_many_entries_the_latest_are_told(start: Start, config: Sql
         config.execute("UPDATE source_details_notices SET due_at = now() WHERE attempts = 0")
         _, post = await ops.got(2)
     assert (post.said["entries"][0]["says"], post.said["left_out"]) == (["t1500 is added"], 1450)
-
-
-async def test_entry_that_cannot_be_told_holds_up_no_other(start: Start, config: Sql) -> None:
-    """It is tried again like any other, and its fate is shown."""
-    async with receiving() as ops:
-        service = await telling(start, to(ops))
-        source = add_source(config)
-        await ops.got(1)
-        config.execute(
-            "INSERT INTO source_details_timeline (source_id, kind, facts) VALUES (%(s)s, 'state', '{}'), "
-            '(%(s)s, \'pipeline\', \'{"what": "added", "count": 1, "items": [{"name": "p"}]}\')',
-            {"s": source},
-        )
-        failed = await service.events.until(NoticeFailed)
-        assert failed.reason == "it cannot be told: KeyError"
-        await until(lambda: sorted(fates(config)) == ["failing", "sent", "sent"])
 
 
 async def test_tables_of_a_source_that_goes_are_not_told(start: Start, config: Sql) -> None:
