@@ -32,6 +32,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     config.execute("UPDATE sources SET name = 'renamed'")
     await service.settled(config)
     await service.sync(source)
+    assert await service.runtime.refresher.wait_until_covered(20)
     after = await scraped(service)
     grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
     assert grown['rosetta_pages_total{source="computed"}'] == 1
