@@ -67,7 +67,7 @@ def test_statement_tells_of_the_sources_whose_rows_differ(config: Sql, config_ds
         ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN 'x' ELSE '' END", [other]),
         ("UPDATE sources SET pg_host = pg_host || CASE WHEN id = %(other)s THEN '' ELSE 'x' END", [filled, third]),
         ("UPDATE table_metadata_list SET id = %(first)s + %(second)s WHERE id = %(second)s", [other]),
-        ("UPDATE pipelines SET source_id = NULL", [filled]),
+        ("UPDATE rosetta_setting_configuration SET config_key = 'x' WHERE config_key LIKE '%%WARNING'", ["*"]),
         (
             "INSERT INTO table_metadata_list (id, source_id, table_name) "
             "VALUES (%(first)s, %(third)s, 'moved'), (9999, %(filled)s, 'new') "
