@@ -100,6 +100,10 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
             await asyncio.to_thread(_arm, config, armed)
             return await asyncio.to_thread(commits, dsn, writers, rig.seconds * 0.6, statement)
 
+        async def beside_a_notify(name: str, writers: int, statement: str) -> Row:
+            armed, bare = partial(rate, True, writers, statement), partial(rate, False, writers, _notifying(statement))
+            return at_least(name, "with a bare NOTIFY instead", 0.85, *await in_turn(rig.rounds, armed, bare), "/s")
+
         # In a process of its own, so that only the database is shared with the writers.
         with rig.served(config):
             for name, writers, statement in (
@@ -108,18 +112,15 @@ async def _writing(rig: Rig) -> AsyncIterator[Row]:
                 ("200 rows, 1 writer", 1, bulk),
                 ("200 rows, 16 writers", 16, bulk),
             ):
-                armed = partial(rate, True, writers, statement)
-                ours, theirs = await in_turn(rig.rounds, armed, partial(rate, False, writers, statement))
+                ours, theirs = await in_turn(
+                    rig.rounds, partial(rate, True, writers, statement), partial(rate, False, writers, statement)
+                )
                 yield at_least(f"commits/s, {name}", "without the triggers", 0.85, ours, theirs, "/s")
-                ours, theirs = await in_turn(rig.rounds, armed, partial(rate, False, writers, _notifying(statement)))
-                yield at_least(f"commits/s, {name} (b)", "with a bare NOTIFY instead", 0.85, ours, theirs, "/s")
+                yield await beside_a_notify(f"commits/s, {name} (b)", writers, statement)
         # The service above has the same cores. What the triggers cost is what is left without it.
         for writers in (1, 16):
-            ours, theirs = await in_turn(
-                rig.rounds, partial(rate, True, writers, ONE_ROW), partial(rate, False, writers, _notifying(ONE_ROW))
-            )
             name = f"commits/s, one row, {writers} writer{'s' * (writers > 1)}, no service"
-            yield at_least(name, "with a bare NOTIFY instead", 0.85, ours, theirs, "/s")
+            yield await beside_a_notify(name, writers, ONE_ROW)
 
 
 def _notifying(statement: str) -> str:

@@ -105,24 +105,29 @@ class Rig:
             await runtime.stop()
 
     @contextmanager
-    def process(self, command: list[str], environment: dict[str, str], port: int) -> Iterator[str]:
-        """A child that serves HTTP on the port; yields its URL when it answers."""
-        child = subprocess.Popen(
-            [sys.executable, "-m", *command], env=environment, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    def child(self, command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+        """A module of Python that runs as a child; `options` are those of subprocess.Popen."""
+        child = subprocess.Popen([sys.executable, "-m", *command], start_new_session=True, **options)
         self.reaper.watch(child.pid)
-        url = f"http://127.0.0.1:{port}"
         try:
-            with httpx.Client(base_url=url) as client:
-                until_answers(client, child, lambda: " ".join(command))
-            self.pids[url] = child.pid
-            yield url
+            yield child
         finally:
-            self.pids.pop(url, None)
             child.terminate()
             child.wait(20)
             self.reaper.release(child.pid)
+
+    @contextmanager
+    def process(self, command: list[str], environment: dict[str, str], port: int) -> Iterator[str]:
+        """A child that serves HTTP on the port; yields its URL when it answers."""
+        url = f"http://127.0.0.1:{port}"
+        with self.child(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            with httpx.Client(base_url=url) as client:
+                until_answers(client, child, lambda: " ".join(command))
+            self.pids[url] = child.pid
+            try:
+                yield url
+            finally:
+                del self.pids[url]
 
     @contextmanager
     def served(self, config: Sql, **changes: str) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -93,23 +92,18 @@ async def _notifying(rig: Rig) -> AsyncIterator[Row]:
             ours, theirs = await in_turn(rig.rounds, partial(rate, dsns[count]), partial(rate, dsns[1]), warm_up=1)
             yield fact(
                 f"commits/s, {_WRITERS} writers, {count} sessions only listen", "1 session listens",
-                f"{median(ours):,.0f} and {median(theirs):,.0f} /s", median(ours) / median(theirs),
+                f"{median(ours):,.0f} and {median(theirs):,.0f} /s",
+                median(own / other for own, other in zip(ours, theirs, strict=True)),
             )  # fmt: skip
 
 
 @contextmanager
 def _sessions(rig: Rig, dsn: str, count: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.bench.listeners", dsn, str(count)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
-        rig.reaper.watch(child.pid)
+    with rig.child(["tests.bench.listeners", dsn, str(count)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        try:
-            assert child.stdout.readline(), "the sessions do not listen"
+        with child.stdout as said:
+            assert said.readline(), "the sessions do not listen"
             yield
-        finally:
-            child.kill()
-            child.wait()
-            rig.reaper.release(child.pid)
 
 
 @contextmanager

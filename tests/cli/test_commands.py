@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -13,7 +12,7 @@ from service.config.credentials import decrypt
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import KEY, add_source, add_table
-from tests.fixtures.process import StartProcess
+from tests.fixtures.process import SERVICE, StartProcess
 
 pytestmark = pytest.mark.operations
 
@@ -67,9 +66,7 @@ def test_reader_that_has_enough_is_no_failure_to_tell_of() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     with os.fdopen(theirs, "wb") as pipe:
-        ran = subprocess.run(
-            [sys.executable, "-m", "service", "token", "somebody"], stdout=pipe, stderr=subprocess.PIPE, check=False
-        )
+        ran = subprocess.run([*SERVICE, "token", "somebody"], stdout=pipe, stderr=subprocess.PIPE, check=False)
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
@@ -103,7 +100,7 @@ def test_sync_of_many_shows_a_bar_to_a_person(rosetta: Command, config: Sql, sho
         "CREDENTIAL_ENCRYPTION_KEY": KEY,
     }
     child = subprocess.run(
-        [sys.executable, "-m", "service", "sync", "--all"],
+        [*SERVICE, "sync", "--all"],
         env=environment, stdout=subprocess.DEVNULL, stderr=theirs, timeout=60, check=False,
     )  # fmt: skip
     os.close(theirs)

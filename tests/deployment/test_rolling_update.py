@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests import PROJECT
 from tests.fixtures.databases import Databases, Sql, connect
 from tests.fixtures.metadata import KEY, add_source, add_table
 from tests.fixtures.packages import install
-from tests.fixtures.process import Process, StartProcess, until
+from tests.fixtures.process import SERVICE, Process, StartProcess, until
 from tests.fixtures.rolling import Balancer, Readers
 
 pytestmark = pytest.mark.operations
@@ -114,7 +113,7 @@ def run(command: str, config_dsn: str, variables: dict[str, str] | None = None) 
     """The lines that `rosetta` prints."""
     environment = os.environ | {"ROSETTA_CONFIG_DSN": config_dsn, "CREDENTIAL_ENCRYPTION_KEY": KEY} | (variables or {})
     ran = subprocess.run(
-        [sys.executable, "-m", "service", command],
+        [*SERVICE, command],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

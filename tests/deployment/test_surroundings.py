@@ -11,10 +11,10 @@ from time import monotonic
 import pytest
 
 from service.demo.embedded import free_port
-from tests.fixtures.commands import SERVICE, Command, heed_interrupts
+from tests.fixtures.commands import Command
 from tests.fixtures.databases import as_service
 from tests.fixtures.metadata import KEY
-from tests.fixtures.process import StartProcess
+from tests.fixtures.process import SERVICE, StartProcess, heed_interrupts
 
 pytestmark = pytest.mark.operations
 
