@@ -22,7 +22,8 @@ from service.http.error_answers import error_answer
 from service.http.gate import Gate
 from service.http.host_names import HostNames
 from service.http.hot_path import HotPath
-from service.http.openapi import CHAPTERS, Document, with_heads_of_schema
+from service.http.openapi import CHAPTERS
+from service.http.openapi_document import Document, with_heads_of_schema
 from service.http.refusals import Refusals
 from service.http.request_log import log_requests
 from service.http.root_path import below

@@ -7,7 +7,7 @@ from litestar import Response, route
 from litestar.enums import HttpMethod
 
 from service.http.context import AppRequest
-from service.http.openapi import without_heads
+from service.http.openapi_document import without_heads
 from service.http.templates import render
 from service.web.answers import html, page_of
 

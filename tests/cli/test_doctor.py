@@ -9,7 +9,7 @@ import redis as sync_redis
 
 from service.database.queries import query
 from tests import PROJECT
-from tests.cache.test_session import RIGHTS
+from tests.cache.test_rights import RIGHTS
 from tests.fixtures.commands import Command
 from tests.fixtures.databases import Sql, with_database
 from tests.fixtures.metadata import add_source
