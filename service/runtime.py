@@ -92,7 +92,7 @@ class Runtime(Parts):
         self.health = Health(
             self.database,
             self.cache,
-            self.pages.memory,
+            self.pages,
             self.connections,
             self.listener,
             self.metrics,

@@ -5,7 +5,7 @@
 -- rows, the live rows otherwise. Only one of the two branches runs (one-time filters).
 -- names: the tables that the source publishes now; NULL: those that the last sync found published.
 -- kept_*: the fragments that the caller has; those are neither computed nor sent. A fragment depends on its table's row,
--- of which `row_version` tells one from another on this server (`epoch`), and on its version.
+-- of which `row_version` tells one from another in this epoch, and on its version.
 WITH
 -- include: source_text
 
@@ -21,8 +21,12 @@ state AS MATERIALIZED (
                 AND v.view_snapshot::text = s.view_snapshot::text
                 AND v.view_xid = s.view_xid
         ) AS view_is_current,
-        (SELECT s.view_snapshot FROM public.source_details_refresh_state AS s) AS snapshot,
+        refreshed.snapshot,
+        refreshed.epoch,
         pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
+    FROM (
+        -- include: refreshed
+    ) AS refreshed
 ),
 
 -- include: kept
@@ -101,7 +105,14 @@ SET LOCAL lock_timeout = '2s'
 WITH
 -- include: source_text
 
-state AS (SELECT false AS view_is_current),
+state AS MATERIALIZED (
+    SELECT
+        false AS view_is_current,
+        refreshed.epoch
+    FROM (
+        -- include: refreshed
+    ) AS refreshed
+),
 
 -- include: kept
 
@@ -112,20 +123,22 @@ known_tables AS (
 -- include: page
 
 -- name: kept
--- Part of the two above: the fragments that the caller has. Another server, or another start of it, may have given a
--- row's number to another row: then he has none.
+-- Part of the two above: the fragments that the caller has; none from another epoch.
 kept AS MATERIALIZED (
     SELECT k.table_id, k.version, k.row_version
     FROM unnest(%(kept_ids)s::int [], %(kept_versions)s::int [], %(kept_row_versions)s::bigint [])
         AS k (table_id, version, row_version)
-    WHERE
-        -- include: epoch
-        = %(kept_epoch)s::text
+    WHERE (SELECT s.epoch FROM state AS s) = %(kept_epoch)s::text
 ),
 
--- name: epoch
--- Part of the two above: names this start of this server, and this database.
-concat(extract(EPOCH FROM pg_postmaster_start_time()), ' ', current_database())
+-- name: refreshed
+-- Part of the two above: the snapshot of the stored rows, and the epoch in which a row's number names one text. Another
+-- server, or another start of it, may have given the number to another row. Other functions make another text of the row.
+SELECT
+    s.view_snapshot AS snapshot,
+    concat(extract(EPOCH FROM pg_postmaster_start_time()), ' ', current_database(), ' ', s.texts_xid) AS epoch
+FROM (SELECT) AS page
+LEFT JOIN public.source_details_refresh_state AS s ON true
 
 -- name: live_tables
 -- Part of the two above: the source's tables, computed now. What the caller has is not computed.
@@ -236,8 +249,7 @@ facts AS (
         concat('],"destinations":', d.body) AS after_tables,
         t.*,
         r.*,
-        -- include: epoch
-        AS epoch,
+        state.epoch,
         EXISTS (
             SELECT
             FROM public.pipelines AS p

@@ -243,8 +243,14 @@ BEGIN
         RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already, or a table was altered meanwhile'
             USING ERRCODE = 'serialization_failure';
     END IF;
-    UPDATE public.source_details_refresh_state
-    SET duration = clock_timestamp() - started, refreshed_at = clock_timestamp(), refreshes = refreshes + 1;
+    -- Whoever evicts everything may have changed how tables are shown (05_compute.sql). A process that hears of it late
+    -- would make a page of fragments that it has kept, and store it after the others have evicted theirs.
+    UPDATE public.source_details_refresh_state AS s
+    SET
+        duration = clock_timestamp() - started,
+        refreshed_at = clock_timestamp(),
+        refreshes = s.refreshes + 1,
+        texts_xid = CASE WHEN evict THEN pg_current_xact_id() ELSE s.texts_xid END;
     IF evict THEN
         PERFORM pg_notify('source_details_changed', '*');
     END IF;

@@ -14,8 +14,8 @@ from service.database.condition import find_troubles
 from service.database.connection import reason
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError
+from service.pages.details import Pages
 from service.pages.listener import Listener
-from service.pages.memory import Memory
 from service.sources.connections import Connections
 from service.sources.health import LEVELS, health
 from service.telemetry.metrics import Metrics
@@ -35,7 +35,7 @@ class Health:
         self,
         database: ConfigDatabase,
         cache: Cache,
-        memory: Memory,
+        pages: Pages,
         connections: Connections,
         listener: Listener,
         metrics: Metrics,
@@ -46,7 +46,7 @@ class Health:
     ) -> None:
         self._database = database
         self._cache = cache
-        self._memory = memory
+        self._pages = pages
         self._connections = connections
         self._listener = listener
         self._most_descriptors = most_descriptors
@@ -69,7 +69,8 @@ class Health:
         gauge("listener_up", "notifications of changes arrive", lambda: listener.is_listening)
         gauge("listener_canary_seconds", "the last canary's round trip", lambda: (listener.canary_ms or 0) / 1000)
         gauge("config_database_up", "it answered the last query", lambda: not self._database.is_down)
-        gauge("memory_cache_bytes", "pages cached in this process", lambda: self._memory.bytes)
+        gauge("memory_cache_bytes", "pages cached in this process", lambda: self._pages.memory.bytes)
+        gauge("kept_fragments_bytes", "what pages are made of, in this process", lambda: self._pages.fragments.bytes)
         gauge("sources_failing", "sources that did not answer", lambda: len(self._connections.failing))
         for name, key, meaning in (
             ("syncs_failing", "syncs_failing", "sources whose background syncs fail, at the last check"),
@@ -153,7 +154,7 @@ class Health:
             "view": view,
             "background": {name: self._in_background(name) for name in self._intervals},
             "sources_failing": {str(source_id): why for source_id, why in failing.items()},
-            "memory_cache_bytes": self._memory.bytes,
+            "memory_cache_bytes": self._pages.memory.bytes,
         }
 
     def _degraded_cache(self) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Pages:
     ) -> None:
         self._cache = cache
         self.memory = memory
-        self._fragments = fragments
+        self.fragments = fragments
         self._observe = observer
         self.filling = Filling(
             database,
@@ -113,7 +113,7 @@ class Pages:
 
     def fragments_of(self, source_id: int, page: Page) -> Fragments | None:
         """What this page is made of, if this process keeps that."""
-        kept = self._fragments.of(source_id)
+        kept = self.fragments.of(source_id)
         return kept if kept.body is page.body else None
 
     async def evict(self, source_ids: Iterable[int] | None, cause: Any) -> None:
@@ -138,7 +138,7 @@ class Pages:
         ids = None if source_ids is None else tuple(source_ids)
         self.memory.drop(ids)
         if ids is None:
-            self._fragments.forget()
+            self.fragments.forget()
         self._change_fills(ids, _State.DROPPED)
 
     def doubt(self, source_id: int | None) -> None:

@@ -130,7 +130,7 @@ async def test_numbers_of_another_server_count_for_nothing(service: Service, con
     add_table(config, source, "a")
     await service.settled(config)
     await service.details(source)
-    kept = service.runtime.pages.filling._fragments
+    kept = service.runtime.pages.fragments
     here = kept.of(source)
     false = here.body.replace(b'"a"', b'"?"')
 
@@ -149,6 +149,36 @@ async def test_numbers_of_another_server_count_for_nothing(service: Service, con
     assert await shown(service, source) == await whole(service, source)
 
 
+async def test_other_functions_make_other_fragments(
+    service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that hears late of an upgrade would store the former texts where the others have evicted theirs."""
+    source = add_source(config)
+    add_table(config, source, "a")
+    await service.settled(config)
+    await service.details(source)
+    pages = service.runtime.pages
+    # It has not heard of anything yet.
+    monkeypatch.setattr(pages, "drop", lambda _: None)
+    config.execute("""
+        DO $$
+        BEGIN
+            EXECUTE 'CREATE OR REPLACE VIEW source_details_live AS '
+                || replace(pg_get_viewdef('source_details_live'), '"table_name"', '"a table"');
+        END
+        $$
+    """)
+    config.execute("SELECT source_details_refresh()")
+    page = (await pages.reload(source)).page.body
+    assert b'"a table":"a"' in page
+    assert page.partition(HEAD)[0] == await whole(service, source)
+    # A refresh of the service's own changes no text.
+    kept = pages.fragments.of(source)
+    config.execute("SELECT source_details_refresh(evict => false)")
+    await pages.reload(source)
+    assert pages.fragments.of(source).epoch == kept.epoch
+
+
 async def test_fragments_of_before_a_reconnect_are_not_kept(
     service: Service, config: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,11 +193,11 @@ async def test_fragments_of_before_a_reconnect_are_not_kept(
     await pages.evict(None, "reconnect")
     gate.open()
     await reading
-    assert pages.filling._fragments.of(source) is NONE
+    assert pages.fragments.of(source) is NONE
     await pages.reload(source)
-    assert pages.filling._fragments.of(source) is not NONE
+    assert pages.fragments.of(source) is not NONE
     await pages.evict(None, "reconnect")
-    assert pages.filling._fragments.of(source) is NONE
+    assert pages.fragments.of(source) is NONE
 
 
 def test_kept_fragments_are_bounded_in_bytes() -> None:

@@ -1,13 +1,15 @@
 """A config database: the version of each source's page, who is notified of a change, and when it does not answer.
 
 A source's tables are numbered in the order in which they were made, and none is ever dropped: of two sets of them, the
-number of the last one tells which is newer.
+number of the last one tells which is newer. What a table's fragment shows is the number of what was written last
+anywhere, and of the functions that make the texts.
 """
 
 import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -25,6 +27,23 @@ def last_of(tables: Collection[str]) -> int:
     return max((int(name[1:]) for name in tables), default=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A table's row, with the number of the transaction that wrote it, the table's version, and what was written."""
+
+    number: int
+    version: int
+    text: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a source's page shows at one version: its tables, and the functions that make their texts."""
+
+    rows: tuple[Row, ...]
+    functions: int
+
+
 class ConfigDatabase:
     """`versions` is what a read sees at a moment between its call and its answer."""
 
@@ -36,8 +55,12 @@ class ConfigDatabase:
         self.unsettled: set[int] = set()
         # Of each source: the last table that is recorded, the number of the last sync, and how often others wrote.
         self.recorded = dict.fromkeys(sources, 1)
-        # The last table that was recorded at each version.
-        self.recorded_at = {source: [1, 1] for source in sources}
+        # One for each start of its server: each gives the numbers of rows anew.
+        self.epoch = 1
+        self.functions = 1
+        self._number = self._text = len(sources)
+        # What was shown at each version.
+        self.shown_at = {source: [Shown((Row(source, 1, source),), 1)] * 2 for source in sources}
         self.syncs: Counter[int] = Counter()
         self.editions: Counter[int] = Counter()
         self.locks = {source: asyncio.Lock() for source in sources}
@@ -46,10 +69,52 @@ class ConfigDatabase:
         self.identity = "the/config/database"
 
     def commit(self, source: int, *, told_to: int | str | None = None) -> None:
-        """A change of a source's page, notified to it, or only to another or all (`told_to`)."""
-        self.versions[source] += 1
-        self.recorded_at[source].append(self.recorded[source])
+        """A change of a source's page, perhaps of a table; notified to it, or only to another or all (`told_to`)."""
+        self._change(source, written=self.rng.randrange(self.recorded[source]) if self.rng.random() < 0.5 else None)
         self.notify(source if told_to is None else told_to, source)
+
+    def _change(self, source: int, *, written: int | None = None) -> None:
+        """The next version: a table that is written, the tables that are new."""
+        rows = list(self.shown_at[source][-1].rows)
+        if written is not None and written < len(rows):
+            rows[written] = self._written(rows[written])
+        rows += [self._written(None) for _ in range(self.recorded[source] - len(rows))]
+        self.versions[source] += 1
+        self.shown_at[source].append(Shown(tuple(rows), self.functions))
+
+    def _written(self, row: Row | None) -> Row:
+        self._text += 1
+        if row is not None and self.rng.random() < 0.3:
+            # A version in the table's history; its own row stays.
+            return replace(row, version=row.version + 1, text=self._text)
+        return Row(self._next(), 1 if row is None else row.version, self._text)
+
+    def tables_of(self, source: int, version: int) -> list[tuple[int, int, int]]:
+        """What a page of this version shows of each table: its number, what was written, and the functions."""
+        shown = self.shown_at[source][version]
+        return [(table, row.text, shown.functions) for table, row in enumerate(shown.rows, 1)]
+
+    def change_functions(self) -> None:
+        """Migrations that make other texts of the same rows, and say so."""
+        self.functions += 1
+        for source in self.versions:
+            self._change(source)
+        for source in self.versions:
+            self.notify("*", source)
+
+    def restart(self) -> None:
+        """A copy takes its place: the rows are the same, and have numbers that the other server gave to others."""
+        self.epoch += 1
+        self._number = 0
+        for shown in self.shown_at.values():
+            rows = [replace(row, number=self._next()) for row in shown[-1].rows]
+            shown[-1] = replace(shown[-1], rows=tuple(rows))
+        for listening in list(self.listeners):
+            listening.cut()
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
 
     def notify(self, told_to: int | str, changed: int) -> None:
         """Notifies of a source, or of all (`*`): whoever hears it knows the present version of the one that changed."""

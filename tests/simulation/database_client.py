@@ -10,24 +10,39 @@ from service.database.queries import query
 from service.errors import ConfigDatabaseUnavailableError
 from service.http.openapi import EXAMPLES
 from service.http.schemas import Details
-from tests.simulation.config_database import ConfigDatabase, last_of, names
+from tests.simulation.config_database import ConfigDatabase, Row, last_of, names
 
 _CONNECTION = {
     "pg_host": "h", "pg_port": 1, "pg_database": "d", "pg_username": "u", "pg_password": None,
     "publication_name": "p", "replication_name": "r",
 }  # fmt: skip
 _VERSION, _ID, _LAST = 1111111111, 2222222222, 3333333333
+# How often a row is one that the stored rows do not know: its fragment is not to be kept.
+_NAMELESS = 0.05
 
 
-def _template() -> bytes:
-    """A whole page up to its `meta`, so that it can be drawn. What is counted up is where its numbers are."""
+def _template() -> tuple[bytes, bytes]:
+    """A page before and after its tables, up to its `meta`, so that it can be drawn. What is counted up is where its
+    numbers are.
+    """
     example = EXAMPLES[Details]
     head = {"v": _VERSION, "id": _ID, "last": _LAST} | {name: example[name] for name in example if name != "meta"}
     head |= {"tables": [], "destinations": [f"version {_VERSION} "]}
-    return msgspec.json.encode(head).removesuffix(b"}")
+    before, after = msgspec.json.encode(head).removesuffix(b"}").split(b'"tables":[')
+    return before + b'"tables":[', after
 
 
-_HEAD = _template()
+_TEMPLATE = _template()
+
+
+def _fragment(table: int, row: Row, functions: int) -> bytes:
+    said = EXAMPLES[Details]["tables"][0]["replication"] | {"fails": f"{row.text} by {functions}"}
+    shown = {"id": table, "table_name": f"t{table}", "version": row.version, "schema_table": [], "replication": said}
+    return msgspec.json.encode(shown)
+
+
+def _numbers(array: str) -> list[int | None]:
+    return [None if number == "NULL" else int(number) for number in array.strip("{}").split(",") if number]
 
 
 class Client:
@@ -39,25 +54,24 @@ class Client:
         # The version of each source that its last recorded sync has made.
         self.synced: Counter[int] = Counter()
 
-    async def fetch_nowait(self, name: str, /, **parameters: Any) -> dict[str, Any] | None:
+    async def fetch_all(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         database = self._database
         await database._pass()
         if database.is_away:
             self.is_down = True
             raise ConfigDatabaseUnavailableError("it is away")
-        row = self._row(name, parameters)
+        rows = self._details(parameters) if name == "details" else self._rows(name, parameters)
         await database._pass()
         if database.is_away:
             self.is_down = True
             raise ConfigDatabaseUnavailableError("it went away")
         self.is_down = False
-        return row
+        return rows
+
+    async def fetch_nowait(self, name: str, /, **parameters: Any) -> dict[str, Any] | None:
+        return next(iter(await self.fetch_all(name, **parameters)), None)
 
     fetch_one = fetch_nowait
-
-    async def fetch_all(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
-        row = await self.fetch_nowait(name, **parameters)
-        return [] if row is None else [row]
 
     async def fetch_tuples_nowait(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
         return [tuple(row.values()) for row in await self.fetch_all(name, **parameters)]
@@ -86,42 +100,62 @@ class Client:
     async def drain(self) -> None:
         return
 
-    def _row(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    def _rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         database = self._database
         if name == "identity":
-            return {"identity": database.identity}
+            return [{"identity": database.identity}]
         if name == "canary":
             for listening in database.listeners:
                 listening.send(parameters["channel"], parameters["token"], 0, 0)
-            return {}
+            return [{}]
         if name == "refresh_if_due":
-            return {"outcome": "clean", "wait_ms": None}
+            return [{"outcome": "clean", "wait_ms": None}]
         if name == "portrait_extras":
-            return None
+            return []
         source = parameters["id"]
+        assert name == "sync_start"
+        if source not in database.versions:
+            return []
+        known = {
+            "id": source, "tables_edition": database.editions[source], "sync_number": database.syncs[source],
+            "digests": {},
+        }  # fmt: skip
+        return [_CONNECTION | known]
+
+    def _details(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """As the statement `details`: the fragments that the caller has not kept, and the facts."""
+        database, source = self._database, parameters["id"]
         version = database.versions.get(source)
         if version is None:
-            return None
-        recorded = database.recorded[source]
-        if name == "sync_start":
-            return _CONNECTION | {
-                "id": source, "tables_edition": database.editions[source], "sync_number": database.syncs[source],
-                "digests": {},
-            }  # fmt: skip
-        asked = parameters["names"]
+            return []
+        recorded, asked = database.recorded[source], parameters["names"]
         last = recorded if asked is None else min(last_of(asked), recorded)
-        body = _HEAD
+        parts = [part.decode() for part in _TEMPLATE]
         for number, value in ((_VERSION, version), (_ID, source), (_LAST, last)):
-            body = body.replace(b"%d" % number, b"%d" % value)
+            parts = [part.replace(str(number), str(value)) for part in parts]
+        shown = database.shown_at[source][version]
+        ids, rows = range(1, last + 1), shown.rows[:last]
+        versions = [row.version for row in rows]
+        row_versions = [None if database.rng.random() < _NAMELESS else row.number for row in rows]
+        kept = set[tuple[int | None, ...]]()
+        epoch = f"{database.epoch} {shown.functions}"
+        if parameters["kept_epoch"] == epoch:
+            numbers = [_numbers(parameters[f"kept_{what}"]) for what in ("ids", "versions", "row_versions")]
+            kept.update(zip(*numbers, strict=True))
+        sent = [
+            {"ordinal": table, "fragment": _fragment(table, row, shown.functions), "facts": None}
+            for table, row, row_version in zip(ids, rows, row_versions, strict=True)
+            if row_version is None or (table, row.version, row_version) not in kept
+        ]
         facts = _CONNECTION | {
-            "id": source, "before_tables": body.decode(), "after_tables": "", "epoch": "", "ids": [], "versions": [],
-            "row_versions": [], "published_names": names(recorded),
+            "id": source, "before_tables": parts[0], "after_tables": parts[1], "epoch": epoch,
+            "ids": list(ids), "versions": versions, "row_versions": row_versions, "published_names": names(recorded),
             "registered_names": names(recorded), "registered": recorded, "unpublished_names": [], "is_carried": False,
             "view_is_current": True, "is_settled": source not in database.unsettled,
             "as_of": "2026-11-23T22:53:48+00:00",
             "health_facts": None,
         }  # fmt: skip
-        return {"ordinal": None, "fragment": None, "facts": msgspec.json.encode(facts)}
+        return [*sent, {"ordinal": None, "fragment": None, "facts": msgspec.json.encode(facts)}]
 
 
 class Recording:

@@ -208,6 +208,9 @@ MUTANTS = {
     "page that reconnects and catches up with nothing": Mutant(
         "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"
     ),
+    "row of another epoch": Mutant(
+        "pages.fragments:Fragments.named_texts", "self.generation, self.epoch, table, version", "0, '', table, version"
+    ),
     # The listener.
     "reconnect that evicts nothing": Mutant(
         "pages.listener:Listener._connect", 'await self._pages.evict(None, "reconnect")', "pass"

@@ -13,17 +13,29 @@ from service.errors import ConfigDatabaseUnavailableError
 from service.web.live import Live
 
 _VERSION = re.compile(r"version (\d+) ")
+_TABLE = re.compile(r"\bt([0-9]+)\W.*?\b([0-9]+) by ([0-9]+)")
+
+
+def tables_of(text: str) -> list[tuple[int, int, int]]:
+    """What JSON or HTML shows of tables, as `ConfigDatabase.tables_of`."""
+    return [(int(table), int(written), int(functions)) for table, written, functions in _TABLE.findall(text)]
 
 
 class OpenPage:
-    """The page of a source, at any of these processes; `shown` is the version that it shows now."""
+    """The page of a source, at any of these processes; `shown` is the version that it shows now, and `tables` how."""
 
     def __init__(self, source: int, processes: Sequence[Live], rng: random.Random) -> None:
         self.source = source
         self.shown = 0
+        self._rows: dict[str, str] = {}
         self._processes = processes
         self._rng = rng
         self._lasting_s = rng.choice([0.2, 2, 50])
+
+    @property
+    def tables(self) -> list[tuple[int, int, int]]:
+        """What it shows of its tables."""
+        return tables_of("".join(self._rows.values()))
 
     async def run(self) -> None:
         """Lives until it is cancelled. Its connection is cut off now and then; another process may answer the next."""
@@ -35,6 +47,7 @@ class OpenPage:
             try:
                 if since is None:
                     portrait, _ = await live.portrait(self.source)
+                    self._rows = {name: row.html for name, row in portrait.rows.items()}
                     self._show(portrait.parts)
                     since = portrait.version
                 since = await self._follow(live, since)
@@ -58,6 +71,7 @@ class OpenPage:
         return since
 
     def _show(self, parts: Mapping[str, str]) -> None:
+        self._rows |= {name: parts[name] for name in self._rows.keys() & parts.keys()}
         if "part-destinations" in parts:
             found = _VERSION.search(parts["part-destinations"])
             assert found is not None

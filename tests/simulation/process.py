@@ -28,6 +28,7 @@ from service.web.live import Live
 from service.web.seats import Seats
 from tests.simulation.config_database import Listening
 from tests.simulation.database_client import Client
+from tests.simulation.open_page import tables_of
 from tests.simulation.sources import Connections
 
 if TYPE_CHECKING:
@@ -204,10 +205,14 @@ class Process:
                 f"process {self.number}: {what} of source {source} shows {version}, not {least} ({answer.found})"
             )
         # All that was recorded by then is published, and nothing of it is hidden by an older answer of the source.
-        elif (last := _last(answer)) < (recorded := self.world.database.recorded_at[source][least]):
+        elif (last := _last(answer)) < (recorded := len(self.world.database.shown_at[source][least].rows)):
             self.world.fail(
                 f"process {self.number}: {what} of source {source} ends with table {last}, not {recorded} "
                 f"({answer.found})"
+            )
+        elif (shown := tables_of(body.decode())) != (expected := self.world.database.tables_of(source, version)[:last]):
+            self.world.fail(
+                f"process {self.number}: {what} of source {source} shows {shown}, not {expected} ({answer.found})"
             )
         return version
 

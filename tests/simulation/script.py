@@ -38,10 +38,13 @@ def script(seed: int) -> list[Step]:
         "cut": rng.choice([0.7, 5]),
         "deaf": rng.choice([5, 50]),
         "away": rng.choice([2, 20]),
+        "functions": rng.choice([0.5, 5, 50]),
+        "copy": rng.choice([2, 20]),
     }
     if rng.random() < 0.3:
         # Evictions would hide what only a DEL or the end of a session does.
-        means |= dict.fromkeys(("write", "star", "move", "sync", "cut", "deaf", "away", "restart"), 10)
+        evicting = "write", "star", "move", "sync", "cut", "deaf", "away", "restart", "functions", "copy"
+        means |= dict.fromkeys(evicting, 10)
     for kind, mean in means.items():
         at = rng.expovariate(1 / mean)
         while at < SPAN_S:

@@ -142,6 +142,8 @@ class World:
         for page in self.open_pages:
             if page.shown != self.database.versions[page.source]:
                 self.fail(f"an open page of source {page.source} still shows {page.shown}")
+            elif page.tables != (expected := self.database.tables_of(page.source, page.shown)):
+                self.fail(f"an open page of source {page.source} shows {page.tables}, not {expected}")
         # Longer than a lease lives.
         await asyncio.sleep(12)
         for task in opened:
@@ -184,6 +186,12 @@ class World:
 
     def _star(self, one: float, _: float) -> None:
         self.database.commit(self._pick(one), told_to="*")
+
+    def _functions(self, _: float, __: float) -> None:
+        self.database.change_functions()
+
+    def _copy(self, _: float, __: float) -> None:
+        self.database.restart()
 
     def _move(self, one: float, other: float) -> None:
         """Something moves to a source; what a transaction of that time changes below it is told to another."""

@@ -47,6 +47,7 @@ async def test_reads_fills_and_evictions_are_counted(service: Service, config: S
     assert grown['rosetta_syncs_total{outcome="failed"}'] == 1
     assert after["rosetta_redis_up"] == after["rosetta_listener_up"] == after["rosetta_config_database_up"] == 1
     assert after["rosetta_sources_failing"] == 1
+    assert before["rosetta_kept_fragments_bytes"] == 0 < after["rosetta_kept_fragments_bytes"]
 
 
 async def test_metrics_are_what_prometheus_reads(service: Service, config: Sql) -> None:
