@@ -10,7 +10,9 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 from redis.crc import key_slot
 
+from service.cache.digests import LARGE
 from service.cache.keys import Keys
+from service.pages import filling
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.config_database import ConfigDatabase
 from tests.simulation.network import Network
@@ -66,6 +68,8 @@ class World:
         # Whether a process may still follow another server than its address leads to.
         self.is_split = False
         self.ttl_s = rng.choice([2.0, 8.0])
+        # Large pages are answered before they are stored: in some worlds all are, or those of several tables.
+        vars(filling)["LARGE"] = rng.choice([LARGE, LARGE, 1, 2500])
         self.published = Sources(self.sources)
         self.processes = [Process(self, number) for number in range(rng.choice([1, 2, 3]))]
         # Drawing takes longer than all else, so most worlds have none.

@@ -13,7 +13,7 @@ from tests.fixtures.metadata import add_pipeline, add_source, add_table
 from tests.fixtures.runtime import Service, Start
 from tests.fixtures.web import Site, add_version, show
 
-pytestmark = [pytest.mark.browser, pytest.mark.alone]
+pytestmark = pytest.mark.browser
 Tell = Callable[[str], None]
 
 # Cumulative layout shift and first contentful paint, as measured by the browser itself.
@@ -86,6 +86,7 @@ def _ratio(paints: dict[int, list[float]], large: int, small: int) -> float:
     return min(paints[large]) / min(paints[small])
 
 
+@pytest.mark.alone
 async def test_thousand_tables_paint_soon_on_a_slow_phone(
     browser: Browser, site: Site, config: Sql, tell: Tell
 ) -> None:
@@ -136,6 +137,7 @@ async def test_thousand_tables_paint_soon_on_a_slow_phone(
     await context.close()
 
 
+@pytest.mark.alone
 async def test_ten_thousand_tables_can_be_used(
     start: Start, serve_site: Callable[[Service], Awaitable[Site]], page: Page, config: Sql, tell: Tell
 ) -> None:
@@ -159,6 +161,7 @@ async def test_ten_thousand_tables_can_be_used(
     assert took < 10
 
 
+@pytest.mark.alone
 async def test_commit_to_shown_hundred_times(page: Page, site: Site, config: Sql, tell: Tell) -> None:
     """Measured from before the commit to the element in the page."""
     source = add_source(config)
