@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+import psycopg
+
 from service.cache.rate_limit import RateLimit
 from service.cache.session import CacheSession
 from service.concurrency import Supervisor
 from service.config.settings import Settings
+from service.errors import ConfigDatabaseUnavailableError, MissingObjectsError, StartError
 from service.health.process import Health
 from service.health.reports import Reports
 from service.notices.sending import Notices
@@ -108,8 +111,11 @@ class Runtime(Parts):
         self._on_stopping: list[Callable[[], None]] = []
 
     async def start(self) -> None:
-        """Connects to everything. StartError without the config database; Redis may be missing, and is used later."""
+        """Connects to everything. StartError without the config database, or if it lacks what pages need; Redis may be
+        missing, and is used later.
+        """
         await self.database.open()
+        await self._try_a_page()
         self.tasks.start("cache session", self.session.run)
         await self.session.tried.wait()
         await self.listener.open()
@@ -123,6 +129,18 @@ class Runtime(Parts):
         for webhook in self.notices.webhooks:
             self.tasks.start(f"webhook {webhook.name}", functools.partial(self.notices.run_webhook, webhook))
         await self.reports.open()
+
+    async def _try_a_page(self) -> None:
+        # A process of this version before its migrations would be ready, and could not compute any page.
+        try:
+            await self.pages.read_head(0, None)
+        except MissingObjectsError:
+            raise StartError(
+                "ROSETTA_CONFIG_DSN: the database lacks objects of this version; run rosetta migrate first"
+            ) from None
+        except (ConfigDatabaseUnavailableError, psycopg.Error):
+            # It answered a moment ago. What else is wrong (a lock, a right) is told to readers, and by health.
+            return
 
     def on_stopping(self, callback: Callable[[], None]) -> None:
         """Calls `callback` when this process begins to stop, before anything is closed."""

@@ -136,7 +136,7 @@ kept AS MATERIALIZED (
 -- server, or another start of it, may have given the number to another row. Other functions make another text of the row.
 SELECT
     s.view_snapshot AS snapshot,
-    concat(extract(EPOCH FROM pg_postmaster_start_time()), ' ', current_database(), ' ', s.texts_xid) AS epoch
+    concat(extract(EPOCH FROM pg_postmaster_start_time()), ' ', current_database(), ' ', s.epoch_xid) AS epoch
 FROM (SELECT) AS page
 LEFT JOIN public.source_details_refresh_state AS s ON true
 

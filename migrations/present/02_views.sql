@@ -74,7 +74,8 @@ SELECT
 FROM public.source_details_other_versions AS o;
 
 -- One row per table, with its part of the response as finished text, so that a read only concatenates. `table_name` is
--- the table's key. The text depends on the row of that `row_version`, and on `version`, alone: readers keep it.
+-- the table's key. Within an epoch (03_refresh.sql) the text depends on the row of that `row_version`, and
+-- on `version`, alone: readers keep it.
 CREATE OR REPLACE VIEW public.source_details_live AS
 SELECT
     t.id AS table_id,

@@ -100,6 +100,17 @@ BEGIN
 END
 $$;
 
+-- After a refresh that every process is to evict every page for. It begins an epoch: other functions may have made the
+-- texts. A process that hears of it late would make a page of the fragments that it has kept, and store it after the
+-- others have evicted theirs.
+CREATE OR REPLACE FUNCTION public.source_details_evict_all() RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE public.source_details_refresh_state SET epoch_xid = pg_current_xact_id();
+    SELECT pg_notify('source_details_changed', '*')
+$$;
+
 -- Notes the refresh that the view's content comes from, and prunes the log rows that it covers.
 -- Returns 'noted', 'known' (there was nothing new), or 'late' (a newer refresh was noted before, or a table was altered
 -- since it read; nothing is pruned, and readers read live). A view without rows cannot hold its snapshot; then
@@ -243,16 +254,10 @@ BEGIN
         RAISE EXCEPTION 'a newer refresh of source_details_tables has finished already, or a table was altered meanwhile'
             USING ERRCODE = 'serialization_failure';
     END IF;
-    -- Whoever evicts everything may have changed how tables are shown (05_compute.sql). A process that hears of it late
-    -- would make a page of fragments that it has kept, and store it after the others have evicted theirs.
-    UPDATE public.source_details_refresh_state AS s
-    SET
-        duration = clock_timestamp() - started,
-        refreshed_at = clock_timestamp(),
-        refreshes = s.refreshes + 1,
-        texts_xid = CASE WHEN evict THEN pg_current_xact_id() ELSE s.texts_xid END;
+    UPDATE public.source_details_refresh_state
+    SET duration = clock_timestamp() - started, refreshed_at = clock_timestamp(), refreshes = refreshes + 1;
     IF evict THEN
-        PERFORM pg_notify('source_details_changed', '*');
+        PERFORM public.source_details_evict_all();
     END IF;
 END
 $$;
@@ -330,7 +335,7 @@ BEGIN
     -- Without the event trigger nothing announces a manual refresh. The process that notes it notifies the others.
     IF public.source_details_has_unnoted_refresh() THEN
         CASE public.source_details_note_refresh()
-            WHEN 'noted' THEN PERFORM pg_notify('source_details_changed', '*');
+            WHEN 'noted' THEN PERFORM public.source_details_evict_all();
             WHEN 'late' THEN is_stale := true;
             ELSE NULL;
         END CASE;
@@ -397,7 +402,7 @@ BEGIN
                 HINT = 'Nothing is lost. Run it again only if you want another refresh.';
     END IF;
     IF coalesce(current_setting('source_details.own_refresh', true), '') <> 'on' THEN
-        PERFORM pg_notify('source_details_changed', '*');
+        PERFORM public.source_details_evict_all();
     END IF;
 END
 $$;

@@ -1,7 +1,8 @@
 """The fragments of pages, one for each table: a process keeps those of the pages that it has computed.
 
 The database says of which fragments a page is made, and sends only those that the process lacks: a change costs what it
-changes. What is kept is never old: a fragment is told by its table, the table's version, and the version of its row.
+changes. What is kept is never old: a fragment is told by the database's epoch, its table, the table's version, and the
+version of its row.
 """
 
 from collections import OrderedDict

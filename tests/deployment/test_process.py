@@ -140,6 +140,17 @@ def test_start_on_a_database_without_migrations_says_what_to_run(serve: StartPro
     assert "run rosetta migrate first" in process.log
 
 
+def test_start_before_a_migration_says_what_to_run(serve: StartProcess, config: Sql) -> None:
+    """A balancer would take it for ready. What a process does without, for a time, does not keep it from starting."""
+    config.execute("ALTER TABLE source_details_refresh_state DROP COLUMN epoch_xid CASCADE")
+    process = serve()
+    assert process.wait() == 1
+    assert "run rosetta migrate first" in process.log
+    config.execute("ALTER TABLE source_details_refresh_state ADD COLUMN epoch_xid xid8 NOT NULL DEFAULT '1'")
+    config.execute("DROP MATERIALIZED VIEW source_details_tables")
+    serve().until_ready()
+
+
 def test_port_that_is_taken_is_named(serve: StartProcess) -> None:
     """Exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

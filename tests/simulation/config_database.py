@@ -1,8 +1,8 @@
 """A config database: the version of each source's page, who is notified of a change, and when it does not answer.
 
 A source's tables are numbered in the order in which they were made, and none is ever dropped: of two sets of them, the
-number of the last one tells which is newer. What a table's fragment shows is the number of what was written last
-anywhere, and of the functions that make the texts.
+number of the last one tells which is newer. A table's fragment shows what was written last to it, as a number that is
+used once, and the number of the functions that make the texts.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a source's page shows at one version: its tables, and the functions that make their texts."""
+    """What a source's page shows at one version: its tables, and the functions that may have made their texts."""
 
     rows: tuple[Row, ...]
-    functions: int
+    functions: frozenset[int]
 
 
 class ConfigDatabase:
@@ -55,12 +55,13 @@ class ConfigDatabase:
         self.unsettled: set[int] = set()
         # Of each source: the last table that is recorded, the number of the last sync, and how often others wrote.
         self.recorded = dict.fromkeys(sources, 1)
-        # One for each start of its server: each gives the numbers of rows anew.
-        self.epoch = 1
-        self.functions = 1
+        # Of the server's starts: each gives the numbers of rows anew.
+        self.start = 1
+        # Which functions make what is computed live, and made the stored rows: the latter begin an epoch.
+        self.functions = self.stored_by = 1
         self._number = self._text = len(sources)
         # What was shown at each version.
-        self.shown_at = {source: [Shown((Row(source, 1, source),), 1)] * 2 for source in sources}
+        self.shown_at = {source: [Shown((Row(source, 1, source),), frozenset({1}))] * 2 for source in sources}
         self.syncs: Counter[int] = Counter()
         self.editions: Counter[int] = Counter()
         self.locks = {source: asyncio.Lock() for source in sources}
@@ -80,7 +81,7 @@ class ConfigDatabase:
             rows[written] = self._written(rows[written])
         rows += [self._written(None) for _ in range(self.recorded[source] - len(rows))]
         self.versions[source] += 1
-        self.shown_at[source].append(Shown(tuple(rows), self.functions))
+        self.shown_at[source].append(Shown(tuple(rows), frozenset({self.functions, self.stored_by})))
 
     def _written(self, row: Row | None) -> Row:
         self._text += 1
@@ -89,14 +90,27 @@ class ConfigDatabase:
             return replace(row, version=row.version + 1, text=self._text)
         return Row(self._next(), 1 if row is None else row.version, self._text)
 
-    def tables_of(self, source: int, version: int) -> list[tuple[int, int, int]]:
-        """What a page of this version shows of each table: its number, what was written, and the functions."""
+    def difference(self, source: int, version: int, tables: list[tuple[int, int, int]], last: int) -> str | None:
+        """How these tables of a page differ from those up to the last one at that version: their numbers, what was
+        written, and by which functions their texts are. None if they do not.
+        """
         shown = self.shown_at[source][version]
-        return [(table, row.text, shown.functions) for table, row in enumerate(shown.rows, 1)]
+        expected = [(table, row.text) for table, row in enumerate(shown.rows[:last], 1)]
+        if [(table, text) for table, text, _ in tables] != expected:
+            return f"{tables}, not {expected}"
+        by = {functions for *_, functions in tables}
+        return None if by <= shown.functions else f"texts by the functions {by}, not {set(shown.functions)}"
 
     def change_functions(self) -> None:
-        """Migrations that make other texts of the same rows, and say so."""
+        """Migrations that make other texts of the same rows: of those that are computed from now on."""
         self.functions += 1
+        for source, version in self.versions.items():
+            shown = self.shown_at[source][version]
+            self.shown_at[source][version] = replace(shown, functions=shown.functions | {self.functions})
+
+    def store(self) -> None:
+        """A refresh after that, for which every process is to evict every page."""
+        self.stored_by = self.functions
         for source in self.versions:
             self._change(source)
         for source in self.versions:
@@ -104,7 +118,7 @@ class ConfigDatabase:
 
     def restart(self) -> None:
         """A copy takes its place: the rows are the same, and have numbers that the other server gave to others."""
-        self.epoch += 1
+        self.start += 1
         self._number = 0
         for shown in self.shown_at.values():
             rows = [replace(row, number=self._next()) for row in shown[-1].rows]

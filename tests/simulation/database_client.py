@@ -138,12 +138,14 @@ class Client:
         versions = [row.version for row in rows]
         row_versions = [None if database.rng.random() < _NAMELESS else row.number for row in rows]
         kept = set[tuple[int | None, ...]]()
-        epoch = f"{database.epoch} {shown.functions}"
+        epoch = f"{database.start} {database.stored_by}"
+        # Read from the view, or live.
+        functions = database.rng.choice([database.stored_by, database.functions])
         if parameters["kept_epoch"] == epoch:
             numbers = [_numbers(parameters[f"kept_{what}"]) for what in ("ids", "versions", "row_versions")]
             kept.update(zip(*numbers, strict=True))
         sent = [
-            {"ordinal": table, "fragment": _fragment(table, row, shown.functions), "facts": None}
+            {"ordinal": table, "fragment": _fragment(table, row, functions), "facts": None}
             for table, row, row_version in zip(ids, rows, row_versions, strict=True)
             if row_version is None or (table, row.version, row_version) not in kept
         ]

@@ -208,6 +208,12 @@ MUTANTS = {
     "page that reconnects and catches up with nothing": Mutant(
         "web.rooms:Room._missed", "if since == self._portrait.version:", "if True:"
     ),
+    "fragments that are not forgotten": Mutant(
+        "pages.details:Pages.drop", "self.fragments.forget()", "pass", "tests/pages/test_fragments.py"
+    ),
+    "fragments of before they were forgotten": Mutant(
+        "pages.fragments:KeptFragments.keep", "generation != self.generation or ", "", "tests/pages/test_fragments.py"
+    ),
     "row of another epoch": Mutant(
         "pages.fragments:Fragments.named_texts", "self.generation, self.epoch, table, version", "0, '', table, version"
     ),

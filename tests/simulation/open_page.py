@@ -17,7 +17,7 @@ _TABLE = re.compile(r"\bt([0-9]+)\W.*?\b([0-9]+) by ([0-9]+)")
 
 
 def tables_of(text: str) -> list[tuple[int, int, int]]:
-    """What JSON or HTML shows of tables, as `ConfigDatabase.tables_of`."""
+    """What JSON or HTML shows of each table: its number, what was written, and by which functions the text is."""
     return [(int(table), int(written), int(functions)) for table, written, functions in _TABLE.findall(text)]
 
 

@@ -62,7 +62,7 @@ class Process:
         publications = Publications(connections, self.cache, budget_s=0.05, patience_s=1.0, ttl_s=1)
         # A page has about 2,500 bytes: the small cache holds two.
         memory = Memory(rng.choice([0, 6000, 2**20]), rng.choice([0.0, 5.0, 60.0]))
-        fragments = KeptFragments(2**20)
+        fragments = KeptFragments(rng.choice([0, 6000, 2**20]))
         self.pages = Pages(
             database, self.cache, memory, fragments, publications, observer, ttl_s=world.ttl_s, fill_wait_s=1.0
         )
@@ -210,10 +210,8 @@ class Process:
                 f"process {self.number}: {what} of source {source} ends with table {last}, not {recorded} "
                 f"({answer.found})"
             )
-        elif (shown := tables_of(body.decode())) != (expected := self.world.database.tables_of(source, version)[:last]):
-            self.world.fail(
-                f"process {self.number}: {what} of source {source} shows {shown}, not {expected} ({answer.found})"
-            )
+        elif difference := self.world.database.difference(source, version, tables_of(body.decode()), last):
+            self.world.fail(f"process {self.number}: {what} of source {source} shows {difference} ({answer.found})")
         return version
 
     async def sync(self, source: int) -> None:

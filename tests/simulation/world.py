@@ -68,7 +68,7 @@ class World:
         # Whether a process may still follow another server than its address leads to.
         self.is_split = False
         self.ttl_s = rng.choice([2.0, 8.0])
-        # Large pages are answered before they are stored: in some worlds all are, or those of several tables.
+        # Large pages are answered before they are stored. In some worlds all are large, or those of several tables.
         vars(filling)["LARGE"] = rng.choice([LARGE, LARGE, 1, 2500])
         self.published = Sources(self.sources)
         self.processes = [Process(self, number) for number in range(rng.choice([1, 2, 3]))]
@@ -146,8 +146,10 @@ class World:
         for page in self.open_pages:
             if page.shown != self.database.versions[page.source]:
                 self.fail(f"an open page of source {page.source} still shows {page.shown}")
-            elif page.tables != (expected := self.database.tables_of(page.source, page.shown)):
-                self.fail(f"an open page of source {page.source} shows {page.tables}, not {expected}")
+            elif difference := self.database.difference(
+                page.source, page.shown, page.tables, self.database.recorded[page.source]
+            ):
+                self.fail(f"an open page of source {page.source} shows {difference}")
         # Longer than a lease lives.
         await asyncio.sleep(12)
         for task in opened:
@@ -191,8 +193,15 @@ class World:
     def _star(self, one: float, _: float) -> None:
         self.database.commit(self._pick(one), told_to="*")
 
-    def _functions(self, _: float, __: float) -> None:
-        self.database.change_functions()
+    def _functions(self, one: float, _: float) -> None:
+        """An upgrade: it makes other texts, and then refreshes the view."""
+
+        async def upgrade() -> None:
+            self.database.change_functions()
+            await asyncio.sleep(one * 0.3)
+            self.database.store()
+
+        self._do(upgrade)
 
     def _copy(self, _: float, __: float) -> None:
         self.database.restart()

@@ -51,7 +51,7 @@ async def test_slot_is_lost_when_it_was_foretold(start: Start, config: Sql, limi
     is_over = asyncio.Event()
 
     async def write() -> None:
-        """Two megabytes a second, evenly: also on a busy machine, which may be late."""
+        """Two megabytes a second: a busy machine makes up for what it writes late."""
         began, written = monotonic(), 0
         async with await psycopg.AsyncConnection.connect(limited.dsn(), autocommit=True) as connection:
             while not is_over.is_set():
