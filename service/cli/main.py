@@ -90,12 +90,12 @@ def rosetta(context: click.Context) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
-    """Run the tests with pytest, which gets the arguments. All of them run two at a time, those of a file in turn."""
+    """Run the tests with pytest, which gets the arguments. All of them run three at a time, those of a file in turn."""
     project = Path(service.__file__).resolve().parent.parent
     if not (project / "tests").is_dir():
         complain("rosetta test: the tests are in the source checkout, not in the installed package")
         return FAILED
-    together = () if any(_selects(project, argument) for argument in arguments) else ("-n", "2", "--dist", "loadfile")
+    together = () if any(_selects(project, argument) for argument in arguments) else ("-n", "3", "--dist", "loadfile")
     return subprocess.run([sys.executable, "-m", "pytest", *together, *arguments], cwd=project, check=False).returncode
 
 

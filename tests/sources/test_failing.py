@@ -122,13 +122,13 @@ async def test_twenty_that_swallow_slow_no_healthy_one(
             is_over = False
             loads = [asyncio.create_task(load(source)) for source in others]
             times = []
-            for number in range(200):
+            for number in range(100):
                 started = perf_counter()
                 await client.get(path.format(healthy), headers=afresh if number % 4 == 0 else {})
                 times.append(perf_counter() - started)
             is_over = True
             await asyncio.gather(*loads)
-            return sorted(times)[197]
+            return sorted(times)[98]
 
         # In turn, and the best of three, to leave out what a busy machine adds.
         ratios: list[float] = []
