@@ -31,6 +31,7 @@ os.environ |= _kept
 
 pytest_plugins = [
     "tests.fixtures.alone",
+    "tests.fixtures.order",
     "tests.fixtures.summary",
     "tests.fixtures.servers",
     "tests.fixtures.databases",

@@ -85,6 +85,10 @@ def rosetta(context: click.Context) -> None:
     secret_files.load()
 
 
+# The tests order their files themselves (tests/fixtures/order.py).
+_TOGETHER = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+
+
 @click.command(
     "test", context_settings={"ignore_unknown_options": True, "help_option_names": [], "allow_extra_args": True}
 )
@@ -95,7 +99,7 @@ def command(arguments: tuple[str, ...]) -> int:
     if not (project / "tests").is_dir():
         complain("rosetta test: the tests are in the source checkout, not in the installed package")
         return FAILED
-    together = () if any(_selects(project, argument) for argument in arguments) else ("-n", "3", "--dist", "loadfile")
+    together = () if any(_selects(project, argument) for argument in arguments) else _TOGETHER
     return subprocess.run([sys.executable, "-m", "pytest", *together, *arguments], cwd=project, check=False).returncode
 
 
