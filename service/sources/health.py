@@ -102,11 +102,18 @@ def _reaching(facts: Mapping[str, Any], not_answering: str | None) -> Iterator[R
         failures = facts["failures"]
         times = f", {failures} times in a row" if failures > 1 else ""
         says = f"its syncs fail: {facts['last_error']} (since {_moment(facts['failing_since'])}{times})"
-        yield Reason("error" if failures >= FAILURES else "warning", says, test)
+        yield Reason("error" if failures >= FAILURES or _is_out_of_reach(facts["monitor"]) else "warning", says, test)
     elif not_answering:
         # The same words whether it was asked just now or failed a moment ago: nothing changes in between.
         why = not_answering.removeprefix("not asked: ").removeprefix(_UNREACHABLE)
         yield Reason("warning", f"its database does not answer: {why}", test)
+
+
+def _is_out_of_reach(monitor: Mapping[str, Any] | None) -> bool:
+    """Whether the WAL monitor could not reach it, lately."""
+    if monitor is None or monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S:
+        return False
+    return (monitor["error_message"] or "").startswith(_UNREACHABLE)
 
 
 def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
@@ -119,7 +126,7 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
         yield Reason("unknown", f"the WAL monitor last looked {when}", "rosetta doctor")
         return
     message = monitor["error_message"]
-    if message and message.startswith(_UNREACHABLE):
+    if _is_out_of_reach(monitor):
         # Told once: by the syncs, which know since when, if they fail as well.
         if not facts["last_error"]:
             yield Reason("error", f"replication fails: {message}", f"rosetta sources test {facts['id']}")

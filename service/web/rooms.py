@@ -16,7 +16,7 @@ import msgspec
 
 from service.web.portrait import Portrait
 
-# Pages that hear nothing for twice as long say that they are not current.
+# Pages that hear nothing for more than twice as long (static/common.js) say that they are not current.
 HEARTBEAT_S = 5.0
 BEAT = b"event: beat\ndata: {}\n\n"
 # A page that is this many events behind is asked to read everything again.
