@@ -193,8 +193,9 @@ class Health:
         return None
 
     def _in_background(self, name: str) -> float:
-        # Work that is switched off here is neither late nor failing, whatever it left in its tables.
-        return float(self._background[name]) if self._intervals[name] else 0.0
+        # Work that is switched off here is neither late nor failing, whatever it left in its tables. A restore may have
+        # left out the row that its turns are taken by.
+        return float(self._background[name] or 0) if self._intervals[name] else 0.0
 
 
 def _named(ids: list[int], count: float) -> str:

@@ -29,6 +29,14 @@ _MOST_PARAMETERS = 20
 _LINGER_S = 0.5
 # No operation needs a body, but some clients send one.
 _LONGEST_BODY = 64 * 1024
+# Python 3.13 has other words for two of these (RFC 9110). Clients know an error by its name.
+_NAMES = {
+    HTTPStatus.BAD_REQUEST: "BadRequest",
+    HTTPStatus.REQUEST_TIMEOUT: "RequestTimeout",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RequestEntityTooLarge",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "Request-URITooLong",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "RequestHeaderFieldsTooLarge",
+}
 
 
 class Protocol(HttpToolsProtocol):
@@ -141,7 +149,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         message = self._refusal.description or self._refusal.phrase
-        body = json_body(self._refusal.phrase.replace(" ", ""), message)
+        body = json_body(_NAMES[self._refusal], message)
         head = (
             f"HTTP/1.1 {self._refusal.value} {self._refusal.phrase}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
