@@ -57,6 +57,15 @@ async def test_config_database_away_is_a_503_that_says_so(
     assert (await service.client.get("/health/ready")).status_code == 200
 
 
+async def test_restore_without_the_row_of_turns_is_survived(start: Start, config: Sql) -> None:
+    """`rosetta migrate --repair` makes it again; until then health answers as before."""
+    config.execute("DELETE FROM source_details_wal_round")
+    service: Service = await start(wal_interval_s=1)
+    report = await service.client.get("/health/ready")
+    assert report.status_code == 200
+    assert report.json()["background"]["wal_round_late_s"] == 0
+
+
 async def test_stop_insists_where_a_cancellation_gets_lost(service: Service) -> None:
     """asyncio.wait_for loses one on Python 3.11, if what it waits for comes at the same moment."""
 
