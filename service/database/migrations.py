@@ -11,7 +11,7 @@ start at once, the second waits for the first.
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -196,9 +196,12 @@ def alone(connection: Connection) -> Iterator[None]:
         connection.execute("SET LOCAL lock_timeout = 0")
         yield
     except BaseException:
-        # The reason is what counts. A connection that cannot roll back is broken, or still busy after an interruption.
-        with suppress(psycopg.Error):
+        try:
             connection.rollback()
+        except psycopg.Error:
+            # It is broken, or still busy: Ctrl-C may come between a statement and the wait for its answer. psycopg
+            # would say that it cannot roll back either, and the reason is what counts.
+            connection.close()
         raise
     connection.commit()
 

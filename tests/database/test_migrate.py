@@ -203,3 +203,18 @@ def test_earlier_version_applies_its_own_present_again(databases: Databases) -> 
         ).fetchone()
         assert row == {"is_later": False}
         assert connection.execute("SELECT FROM source_details_later").rowcount == 0
+
+
+def test_interruption_between_a_statement_and_its_answer_is_quiet(
+    databases: Databases, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing can be rolled back on such a connection, and nobody is told so: it is closed."""
+
+    def interrupted() -> None:
+        with migrate.connect(databases.create()) as connection, migrate.alone(connection):
+            connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert caplog.records == []
