@@ -111,9 +111,13 @@ def _reaching(facts: Mapping[str, Any], not_answering: str | None) -> Iterator[R
 
 def _is_out_of_reach(monitor: Mapping[str, Any] | None) -> bool:
     """Whether the WAL monitor could not reach it, lately."""
-    if monitor is None or monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S:
+    if monitor is None or _is_old(monitor):
         return False
     return (monitor["error_message"] or "").startswith(_UNREACHABLE)
+
+
+def _is_old(monitor: Mapping[str, Any]) -> bool:
+    return monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S
 
 
 def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
@@ -121,7 +125,7 @@ def _monitored(facts: Mapping[str, Any]) -> Iterator[Reason]:
     if monitor is None:
         yield Reason("unknown", "nothing monitors its WAL yet", "rosetta doctor")
         return
-    if monitor["age_s"] is None or monitor["age_s"] > MONITOR_OLD_S:
+    if _is_old(monitor):
         when = "at an unknown time" if monitor["age_s"] is None else f"{duration(monitor['age_s'])} ago"
         yield Reason("unknown", f"the WAL monitor last looked {when}", "rosetta doctor")
         return
