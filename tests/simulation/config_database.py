@@ -81,7 +81,9 @@ class ConfigDatabase:
             rows[written] = self._written(rows[written])
         rows += [self._written(None) for _ in range(self.recorded[source] - len(rows))]
         self.versions[source] += 1
-        self.shown_at[source].append(Shown(tuple(rows), frozenset({self.functions, self.stored_by})))
+        # Upgrades may overlap: what was computed live before the last one is kept until the epoch ends.
+        functions = frozenset(range(self.stored_by, self.functions + 1))
+        self.shown_at[source].append(Shown(tuple(rows), functions))
 
     def _written(self, row: Row | None) -> Row:
         self._text += 1

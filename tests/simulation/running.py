@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import random
 import re
+import time
 import warnings
 from collections.abc import Sequence
 
@@ -69,16 +70,16 @@ def _kind(verdict: Verdict) -> str:
     return re.sub(r"[0-9.]+", "", verdict.found[0]) if verdict.found else ""
 
 
-def shrink(seed: int, most_runs: int = 300) -> list[Step]:
+def shrink(seed: int, most_s: float = 120) -> list[Step]:
     """The fewest steps found with which this seed still fails so: drops ever smaller parts, as long as it does."""
     steps = script(seed)
+    end = time.monotonic() + most_s
     wanted = _kind(run(seed))
-    size, runs = max(len(steps) // 2, 1), 0
-    while size >= 1 and runs < most_runs:
+    size = max(len(steps) // 2, 1)
+    while size >= 1 and time.monotonic() < end:
         start, has_shrunk = 0, False
-        while start < len(steps) and runs < most_runs:
+        while start < len(steps) and time.monotonic() < end:
             fewer = steps[:start] + steps[start + size :]
-            runs += 1
             if _kind(run(seed, fewer)) == wanted:
                 steps, has_shrunk = fewer, True
             else:
