@@ -25,6 +25,9 @@ from tests.simulation.topologies import Cluster, Sentinel
 
 # After the last fault everything is right and cached again within this time.
 HEAL_S = 30.0
+# An open page shows a change within this time, wherever it is read: its connection may be cut off in between, and each
+# message takes up to some 50 ms. It is below a page's life, whose end would hide an eviction that was lost.
+SHOWN_S = 3.0
 _NAMES = Keys()
 _scripts = Scripts()
 
@@ -67,7 +70,7 @@ class World:
         self.is_quiet = not self.network.faults
         # Whether a process may still follow another server than its address leads to.
         self.is_split = False
-        self.ttl_s = rng.choice([2.0, 8.0])
+        self.ttl_s = rng.choice([4.0, 8.0])
         # Large pages are answered before they are stored. In some worlds all are large, or those of several tables.
         vars(filling)["LARGE"] = rng.choice([LARGE, LARGE, 1, 2500])
         self.published = Sources(self.sources)
@@ -141,10 +144,11 @@ class World:
                 await asyncio.sleep(0.1)
         for source in self.sources:
             self.database.commit(source)
-        # Far below a page's life.
-        await asyncio.sleep(1.5)
+        deadline = self.loop.clock + SHOWN_S
+        while self.loop.clock < deadline and any(not self._is_shown(page) for page in self.open_pages):
+            await asyncio.sleep(0.1)
         for page in self.open_pages:
-            if page.shown != self.database.versions[page.source]:
+            if not self._is_shown(page):
                 self.fail(f"an open page of source {page.source} still shows {page.shown}")
             elif difference := self.database.difference(
                 page.source, page.shown, page.tables, self.database.recorded[page.source]
@@ -163,6 +167,9 @@ class World:
         for server in self.servers:
             if leases := [key for key in list(server.data) if key.endswith(b":lease") and server.has(key)]:
                 self.fail(f"leases are left: {leases}")
+
+    def _is_shown(self, page: OpenPage) -> bool:
+        return page.shown == self.database.versions[page.source]
 
     def _pick(self, number: float) -> int:
         return self.sources[int(number * len(self.sources))]
