@@ -144,9 +144,10 @@ class World:
                 await asyncio.sleep(0.1)
         for source in self.sources:
             self.database.commit(source)
-        deadline = self.loop.clock + SHOWN_S
-        while self.loop.clock < deadline and any(not self._is_shown(page) for page in self.open_pages):
-            await asyncio.sleep(0.1)
+        for _ in range(30):
+            if all(map(self._is_shown, self.open_pages)):
+                break
+            await asyncio.sleep(SHOWN_S / 30)
         for page in self.open_pages:
             if not self._is_shown(page):
                 self.fail(f"an open page of source {page.source} still shows {page.shown}")
