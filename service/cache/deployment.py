@@ -14,13 +14,14 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from service.cache.link import Link
 from service.cache.primaries import Client, Cluster, Primaries, SinglePrimary, TopologyError
 from service.config import redis_url
 from service.config.redis_url import Address, RedisUrl
 from service.errors import StartError
 
 _CONNECTIONS = 64
-# Eight are left for evictions, which must not queue behind readers until Redis seems lost.
+# Eight are left for what the session asks, which must not queue behind readers until Redis seems lost.
 MOST_AT_ONCE = _CONNECTIONS - 8
 
 
@@ -79,6 +80,14 @@ class Pool(BlockingConnectionPool):
             found = None
         self._run_ids[connection] = found[1] if found else None
 
+    def link(self) -> Link:
+        """A session's own connection to this server; not open yet."""
+
+        def make(protocol: int) -> AbstractConnection:
+            return self.connection_class(**(self.connection_kwargs | {"protocol": protocol}))
+
+        return Link(make, self.connection_kwargs["socket_timeout"])
+
     async def aclose(self) -> None:
         self._is_closed = True
         await super().aclose()
@@ -136,7 +145,8 @@ class Deployment:
         address = None
         if self._sentinel is not None:
             address = await self._sentinel.discover_master(self._url.service)
-        server = SinglePrimary(self._client(address))
+        client = self._client(address)
+        server = SinglePrimary(client, pool_of(client).link())
         await self._keep({address})
         return server
 
@@ -164,7 +174,8 @@ class Deployment:
             owners = [owner for owner in slots if owner is not None]
             if len(owners) < REDIS_CLUSTER_HASH_SLOTS:
                 raise TopologyError("the cluster does not serve all of its slots")
-            cluster = Cluster({owner: self._client(owner) for owner in set(owners)}, owners)
+            clients = {owner: self._client(owner) for owner in set(owners)}
+            cluster = Cluster(clients, [pool_of(client).link() for client in clients.values()], owners)
             await self._keep({*self._url.hosts, *owners})
             return cluster
         raise failure or TopologyError("the URL names no host")

@@ -6,9 +6,9 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from service.cache.deployment import Deployment
 from service.cache.keys import Keys
+from service.cache.link import close
 from service.cache.primaries import Primaries, Script
 from service.cache.scripts import RECALL_TEXT
-from service.cache.session import can_track
 from service.cache.values import CacheUnavailableError, parse_publication
 
 _LOOK = Script("""
@@ -70,9 +70,7 @@ async def examine(deployment: Deployment, keys: Keys) -> Ability:
     try:
         primaries = await deployment.find()
         await primaries.run(_PROBE, unused, [])
-        await primaries.delete([unused])
-        await primaries.delete_matching(unused)
-        tracks = await can_track(primaries, keys)
+        tracks = await _try_links(primaries, keys)
         mark = await primaries.run(RECALL_TEXT, [keys.mark], [])
         text = None if mark is None else mark[:100].decode("utf-8", "replace")
         return Ability(len(primaries.clients), text, tracks, await _may_fill_up(primaries))
@@ -80,6 +78,18 @@ async def examine(deployment: Deployment, keys: Keys) -> Ability:
         raise CacheRefusesError(str(error)) from None
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
+
+
+async def _try_links(primaries: Primaries, keys: Keys) -> bool:
+    """Whether these servers report changes of our keys."""
+    unused = keys.page(_NO_SOURCE), keys.lease(_NO_SOURCE)
+    try:
+        tracks = all([await link.open(keys.prefix, lambda _: None) for link in primaries.links])
+        await primaries.delete([unused])
+        await primaries.delete_matching(unused)
+    finally:
+        await close(primaries.links)
+    return tracks
 
 
 async def _may_fill_up(primaries: Primaries) -> bool:

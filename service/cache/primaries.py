@@ -14,13 +14,13 @@ import redis.asyncio
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
 
+from service.cache.link import Key, Link
 from service.config.redis_url import Address
 
 _BATCH = 500
 _REDIRECTIONS = 5
 
 Client = redis.asyncio.Redis
-Key = str | bytes
 
 
 class Script:
@@ -43,9 +43,13 @@ class TopologyError(RedisError):
 
 
 class Primaries(Protocol):
-    """The servers of one session. Raises redis-py's errors, or OSError."""
+    """The servers of one session. Raises redis-py's errors, or OSError.
+
+    `links` are the session's own connections, in the order of the clients. Keys are deleted over them.
+    """
 
     clients: list[Client]
+    links: list[Link]
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Runs a script whose keys share a slot."""
@@ -60,32 +64,36 @@ class Primaries(Protocol):
 class SinglePrimary:
     """One primary."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, link: Link) -> None:
         self.clients = [client]
+        self.links = [link]
         self._client = client
+        self._link = link
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         return await script.run(self._client, keys, args)
 
     async def delete(self, groups: Sequence[Sequence[Key]]) -> None:
         for start in range(0, len(groups), _BATCH):
-            await self._client.delete(*(key for group in groups[start : start + _BATCH] for key in group))
+            await self._link.run("DEL", *(key for group in groups[start : start + _BATCH] for key in group))
 
     async def delete_matching(self, patterns: Sequence[str]) -> None:
         # No key has such a name, but a replica refuses the command. Without it we would read a replica, which misses
         # evictions.
-        await self._client.delete(*patterns)
+        await self._link.run("DEL", *patterns)
         for pattern in patterns:
             async for found in _scan(self._client, pattern):
-                await self._client.delete(*found)
+                await self._link.run("DEL", *found)
 
 
 class Cluster:
     """The primaries of a cluster; `slots` has the owner of each slot."""
 
-    def __init__(self, clients: dict[Address, Client], slots: list[Address]) -> None:
+    def __init__(self, clients: dict[Address, Client], links: list[Link], slots: list[Address]) -> None:
         self.clients = list(clients.values())
+        self.links = links
         self._clients = clients
+        self._link_of = dict(zip(self.clients, links, strict=True))
         self._slots = slots
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -100,7 +108,8 @@ class Cluster:
         by_owner: dict[Client, list[Sequence[Key]]] = {}
         for group in groups:
             by_owner.setdefault(self._owner(group[0]), []).append(group)
-        for left in await asyncio.gather(*(_delete(client, owned) for client, owned in by_owner.items())):
+        deleting = [_delete(self._link_of[client], owned) for client, owned in by_owner.items()]
+        for left in await asyncio.gather(*deleting):
             for group in left:
                 # In reverse, a lease before its page: a lease that still exists would let a fill store the page again.
                 for key in reversed(group):
@@ -109,10 +118,10 @@ class Cluster:
     async def delete_matching(self, patterns: Sequence[str]) -> None:
         before = await self._layout()
         for pattern in patterns:
-            for client in self.clients:
+            for client, link in self._link_of.items():
                 async for found in _scan(client, pattern):
                     groups: list[Sequence[Key]] = [(key,) for key in found]
-                    if await _delete(client, groups):
+                    if await _delete(link, groups):
                         raise TopologyError("slots of the cluster are moving")
         # A key may have moved from a server that was not scanned yet to one that already was.
         if before != await self._layout():
@@ -180,17 +189,15 @@ async def _delete_asking(client: Client, key: Key) -> None:
     await pipeline.execute()
 
 
-async def _delete(client: Client, groups: Sequence[Sequence[Key]]) -> list[Sequence[Key]]:
+async def _delete(link: Link, groups: Sequence[Sequence[Key]]) -> list[Sequence[Key]]:
     """Deletes each group with its own command; returns the groups that have left this server, in part or entirely."""
     left: list[Sequence[Key]] = []
     for start in range(0, len(groups), _BATCH):
         batch = groups[start : start + _BATCH]
-        pipeline = client.pipeline(transaction=False)
-        for group in batch:
-            pipeline.delete(*group)
-        for group, outcome in zip(batch, await pipeline.execute(raise_on_error=False), strict=True):
-            if isinstance(outcome, (MovedError, AskError, TryAgainError)):
+        answers = await link.run_all([("DEL", *group) for group in batch])
+        for group, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, (MovedError, AskError, TryAgainError)):
                 left.append(group)
-            elif isinstance(outcome, Exception):
-                raise outcome
+            elif isinstance(answer, Exception):
+                raise answer
     return left

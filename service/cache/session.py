@@ -1,23 +1,19 @@
 """The session with Redis: decides when the cache is trusted, and notices when others change its keys.
 
-One connection to each primary stays subscribed to the invalidation of our keys (client-side caching in broadcast mode,
-redirected to the connection itself, which works with RESP2:
-https://redis.io/docs/latest/develop/reference/client-side-caching/). So a `DEL` by anyone reaches the process caches
-as well. While these connections live, Redis has kept every eviction. When one ends (restart, failover, network), an
-eviction may have been lost, or undone by an older snapshot of the data: nothing is read from Redis until a new session
-has found the primaries and evicted everything.
+One connection to each primary (see `link`) hears whose keys change, so that a `DEL` by anyone reaches the process
+caches as well. While these connections live, Redis has kept every eviction. When one ends (restart, failover, network),
+an eviction may have been lost, or undone by an older snapshot of the data: nothing is read from Redis until a new
+session has found the primaries and evicted everything.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from service.cache.deployment import Deployment, pool_of
-from service.cache.keys import Keys
+from service.cache.link import Link, close
 from service.cache.primaries import Primaries
 from service.cache.store import MARK_AGAIN_S, Cache
 from service.cache.values import CacheUnavailableError, ForeignMarkError
@@ -25,8 +21,6 @@ from service.concurrency import Backoff, end
 from service.errors import ServiceError
 from service.telemetry.events import CacheDown, CacheUp, Observer
 
-_CHANNEL = b"__redis__:invalidate"
-_SILENCE_S = 1.0
 # After a session that lasted this long, the next one is tried soon.
 _STEADY_S = 10.0
 _LONGEST_PAUSE_S = 5.0
@@ -61,15 +55,15 @@ class CacheSession:
             began = monotonic()
             has_begun = False
             reason = "the session was cancelled"
-            connections: list[AbstractConnection] = []
+            links: list[Link] = []
             try:
                 primaries = await self._deployment.find()
-                connections += _connections(primaries)
-                await self._begin(primaries, connections)
+                links = primaries.links
+                await self._begin(primaries)
                 has_begun = was_up = True
                 self._observe(CacheUp(tracking=self._cache.is_tracked))
                 self.tried.set()
-                await self._listen(connections)
+                await self._listen(links)
                 reason = self._cache.failure
             except ForeignMarkError as error:
                 reason = str(error)
@@ -82,8 +76,7 @@ class CacheSession:
                 if has_begun:
                     # Pages in the process can no longer be invalidated from outside.
                     self._on_invalid(None)
-                for connection in connections:
-                    await connection.disconnect(nowait=True)
+                await close(links)
             if was_up is not False:
                 self._observe(CacheDown(reason=reason))
             was_up = False
@@ -92,15 +85,15 @@ class CacheSession:
                 backoff.reset()
             await backoff.pause()
 
-    async def _begin(self, primaries: Primaries, connections: list[AbstractConnection]) -> None:
+    async def _begin(self, primaries: Primaries) -> None:
         # Whatever ended the last session may also have broken idle connections unnoticed (a firewall that forgot
         # them): each of them would end this session.
         for client in primaries.clients:
             await client.connection_pool.disconnect(inuse_connections=False)
         # All or none: if one server sends no invalidations, the process may keep no page.
-        is_tracked = all([await _subscribe(connection, self._cache.keys) for connection in connections])
-        for client, connection in zip(primaries.clients, connections, strict=True):
-            pool_of(client).follow(connection)
+        is_tracked = all([await link.open(self._cache.keys.prefix, self._hear) for link in primaries.links])
+        for client, link in zip(primaries.clients, primaries.links, strict=True):
+            pool_of(client).follow(link.connection)
         identity = await self._identity()
         # From here on evictions go to Redis. Everything older is evicted after that, so that nothing old is left.
         self._cache.begin(primaries, identity)
@@ -113,37 +106,21 @@ class CacheSession:
         self._on_invalid(None)
         self._cache.trust(is_tracked=is_tracked)
 
-    async def _listen(self, connections: list[AbstractConnection]) -> None:
+    async def _listen(self, links: list[Link]) -> None:
         """Returns when a command has failed; raises the error that ends one of the connections."""
-        hearing = [asyncio.ensure_future(self._hear_all(connection)) for connection in connections]
-        marking = asyncio.ensure_future(self._keep_mark())
-        tasks = [asyncio.ensure_future(self._cache.failed.wait()), marking, *hearing]
+        own = [asyncio.ensure_future(self._cache.failed.wait()), asyncio.ensure_future(self._keep_mark())]
+        hearing = [link.hearing for link in links if link.hearing is not None]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*own, *hearing], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            # Before the connections are closed: two readers must not share one.
-            await end(tasks)
+            await end(own)
 
     async def _keep_mark(self) -> None:
         while True:
             await asyncio.sleep(MARK_AGAIN_S)
             await self._cache.mark()
-
-    async def _hear_all(self, connection: AbstractConnection) -> None:
-        is_asked = False
-        while True:
-            answer = await connection.read_response(timeout=_SILENCE_S)
-            if answer is not None:
-                is_asked = False
-                if isinstance(answer, list) and answer[:2] == [b"message", _CHANNEL]:
-                    self._hear(answer[2])
-            elif is_asked:
-                raise TimeoutError("no answer to PING")
-            else:
-                await connection.send_command("PING")
-                is_asked = True
 
     def _hear(self, names: list[bytes] | None) -> None:
         """`names` are keys; None after FLUSHALL."""
@@ -152,39 +129,3 @@ class CacheSession:
                 self._on_invalid(None)
             elif (source_id := self._cache.keys.page_of(name)) is not None:
                 self._on_invalid(source_id)
-
-
-async def can_track(primaries: Primaries, keys: Keys) -> bool:
-    """Whether these servers report changes of our keys. Raises redis-py's errors, or OSError."""
-    connections = _connections(primaries)
-    try:
-        return all([await _subscribe(connection, keys) for connection in connections])
-    finally:
-        for connection in connections:
-            await connection.disconnect(nowait=True)
-
-
-def _connections(primaries: Primaries) -> list[AbstractConnection]:
-    return [
-        pool_of(client).make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-        for client in primaries.clients
-    ]
-
-
-async def _subscribe(connection: AbstractConnection, keys: Keys) -> bool:
-    """Connects, and returns whether this connection will receive every change of a page's key."""
-    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-    try:
-        own_id = await _ask(connection, "CLIENT", "ID")
-        await _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", keys.prefix)
-        # Awaits the answer: whether changes are reported must be known before anything is read.
-        await _ask(connection, "SUBSCRIBE", _CHANNEL.decode())
-    except ResponseError:
-        # Not allowed, or a proxy in between: pages are then kept in Redis only.
-        return False
-    return True
-
-
-async def _ask(connection: AbstractConnection, *command: str | int) -> Any:
-    await connection.send_command(*command)
-    return await connection.read_response()

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis as sync_redis
 from pydantic import SecretStr
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from service.cache.deployment import Deployment
-from service.cache.session import CacheSession
+from service.cache.link import Link
 from service.telemetry.events import CacheDown, CacheUp
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
@@ -116,18 +116,18 @@ async def test_redis_is_used_again_even_if_a_cancellation_is_lost(
     start: Start, config: Sql, redis: sync_redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As asyncio.wait_for may lose it on Python 3.11: a command fails, and a healthy connection's reader goes on."""
-    hear_all = CacheSession._hear_all
+    hear = Link._hear
     lost: list[str] = []
 
-    async def stubborn(session: CacheSession, connection: AbstractConnection) -> None:
-        reading = asyncio.ensure_future(hear_all(session, connection))
+    async def stubborn(link: Link, on_invalid: Any) -> None:
+        reading = asyncio.ensure_future(hear(link, on_invalid))
         try:
             await asyncio.shield(reading)
         except asyncio.CancelledError:
             lost.append("a cancellation")
             await reading
 
-    monkeypatch.setattr(CacheSession, "_hear_all", stubborn)
+    monkeypatch.setattr(Link, "_hear", stubborn)
     service: Service = await start(redis_timeout_ms=200, memory_cache_mb=0)
     source = add_source(config, pg_password="none")
     await service.settled(config)

@@ -8,7 +8,8 @@ import redis as sync_redis
 
 from service.cache import primaries
 from service.cache.digests import digest_of
-from service.cache.primaries import Client, Key, SinglePrimary
+from service.cache.link import Key
+from service.cache.primaries import Client
 from service.cache.values import CacheUnavailableError
 from service.pages.memory import Memory
 from service.pages.page import Page
@@ -120,8 +121,7 @@ async def test_page_that_is_deleted_while_it_is_read_is_not_kept(
 async def test_failure_of_an_earlier_session_ends_no_later_one(service: Service) -> None:
     """A command of that session was still waiting for its answer."""
     cache = service.runtime.cache
-    (client,) = (await service.runtime.redis.find()).clients
-    cache._fail(SinglePrimary(client), "too late")
+    cache._fail(await service.runtime.redis.find(), "too late")
     assert cache.is_trusted
 
 

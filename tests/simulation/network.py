@@ -78,6 +78,7 @@ class Link(asyncio.Transport):
         # What the server keeps of a connection.
         self.prefix: bytes | None = None
         self.is_subscribed = False
+        self.hears_itself = True
         self.is_asking = False
         self.received = b""
         network.links[self] = None

@@ -11,7 +11,7 @@ from lupa.lua51 import LuaRuntime, lua_type  # type: ignore[import-untyped]  # i
 from redis.crc import key_slot
 
 from tests.simulation.network import Address, Link, Network
-from tests.simulation.resp import CommandError, encode, parse
+from tests.simulation.resp import HELLO, CommandError, encode, parse, push
 
 if TYPE_CHECKING:
     from tests.simulation.topologies import Cluster
@@ -64,6 +64,10 @@ class Scripts:
         return value
 
 
+class Raw(bytes):
+    """A reply that is encoded already."""
+
+
 class RedisServer:
     """One server. `cluster` is None for a server that stands alone."""
 
@@ -78,6 +82,8 @@ class RedisServer:
         self._scripts = scripts
         self._known: dict[bytes, bytes] = {}
         self.links: list[Link] = []
+        # Whose command runs.
+        self._client: Link | None = None
         network.servers[address] = self
 
     def accept(self, link: Link) -> None:
@@ -90,11 +96,13 @@ class RedisServer:
     def receive(self, link: Link, data: bytes) -> None:
         commands, link.received = parse(link.received + data)
         for words in commands:
+            self._client = link
             try:
                 reply = self._command(link, words)
             except CommandError as error:
                 reply = error
-            link.answer(encode(reply))
+            self._client = None
+            link.answer(reply if isinstance(reply, Raw) else encode(reply))
 
     def snapshot(self) -> None:
         """Keeps what it has now: a restart, or a replica that takes over, may bring it back."""
@@ -126,26 +134,30 @@ class RedisServer:
             self._tell(key)
         return key in self.data
 
-    def _tell(self, key: bytes | None) -> None:
+    def _tell(self, key: bytes | None, by: Link | None = None) -> None:
         for link in self.links:
-            if link.is_subscribed and link.prefix is not None and (key is None or key.startswith(link.prefix)):
-                link.answer(encode([b"message", b"__redis__:invalidate", None if key is None else [key]]))
+            if link is by and not link.hears_itself:
+                continue
+            if link.prefix is not None and (key is None or key.startswith(link.prefix)):
+                link.answer(push(b"invalidate", None if key is None else [key]))
 
     def _command(self, link: Link, words: list[bytes]) -> Any:
         name = words[0].upper()
         is_asking, link.is_asking = link.is_asking, False
         match name:
             case b"CLIENT":
-                return self._client(link, words)
+                return self._client_command(link, words)
+            case b"HELLO":
+                return Raw(HELLO)
             case b"SELECT":
                 return "OK"
             case b"INFO":
                 return f"# Server\r\nredis_version:7.4.0\r\nrun_id:{self.run_id}\r\n".encode()
             case b"PING":
-                return [b"pong", b""] if link.is_subscribed else "PONG"
+                return "PONG"
             case b"SUBSCRIBE":
                 link.is_subscribed = True
-                return [b"subscribe", words[1], 1]
+                return Raw(push(b"subscribe", words[1], 1))
             case b"ASKING":
                 link.is_asking = True
                 return "OK"
@@ -160,12 +172,11 @@ class RedisServer:
             raise CommandError("READONLY You can't write against a read only replica.")
         return self.run(words)
 
-    def _client(self, link: Link, words: list[bytes]) -> Any:
-        match words[1].upper():
-            case b"ID":
-                return link.number
-            case b"TRACKING":
-                link.prefix = words[words.index(b"PREFIX") + 1]
+    def _client_command(self, link: Link, words: list[bytes]) -> Any:
+        if words[1].upper() == b"TRACKING":
+            assert b"BCAST" in words
+            link.prefix = words[words.index(b"PREFIX") + 1]
+            link.hears_itself = b"NOLOOP" not in words
         return "OK"
 
     def _script(self, name: bytes, words: list[bytes], *, is_asking: bool) -> Any:
@@ -213,7 +224,7 @@ class RedisServer:
         for key in held:
             del self.data[key]
             self.ends.pop(key, None)
-            self._tell(key)
+            self._tell(key, self._client)
         return len(held)
 
     def _set(self, key: bytes, value: bytes, *options: bytes) -> Any:
@@ -224,7 +235,7 @@ class RedisServer:
         if b"PX" in options:
             life_ms = int(options[options.index(b"PX") + 1])
             self.ends[key] = asyncio.get_running_loop().time() + life_ms / 1000
-        self._tell(key)
+        self._tell(key, self._client)
         return "OK"
 
     def _incr(self, key: bytes) -> int:

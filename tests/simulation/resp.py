@@ -7,8 +7,17 @@ class CommandError(Exception):
     """An error reply."""
 
 
+# The reply to HELLO: all of its map that is looked at.
+HELLO = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+
+
+def push(*words: Any) -> bytes:
+    """What nobody asked, in RESP3."""
+    return b">%d\r\n%s" % (len(words), b"".join(b"_\r\n" if word is None else encode(word) for word in words))
+
+
 def encode(value: Any) -> bytes:
-    """A reply in RESP2."""
+    """A reply in RESP2; those that a session's own connection gets are the same in RESP3."""
     match value:
         case None:
             return b"$-1\r\n"
