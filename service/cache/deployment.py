@@ -60,9 +60,12 @@ class Pool(BlockingConnectionPool):
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         await super().ensure_connection(connection)
-        if self._is_followed(connection):
+        # While it was idle, it may have been reset: redis-py does not see that, and uvloop raises a RuntimeError when
+        # something is written to it.
+        is_open = connection._writer is not None and not connection._writer.is_closing()
+        if is_open and self._is_followed(connection):
             return
-        # It may be left over from an earlier session.
+        # Or it is left over from an earlier session.
         await connection.disconnect(nowait=True)
         await super().ensure_connection(connection)
         if not self._is_followed(connection):
@@ -144,7 +147,11 @@ class Deployment:
             return await self._find_cluster()
         address = None
         if self._sentinel is not None:
-            address = await self._sentinel.discover_master(self._url.service)
+            try:
+                address = await self._sentinel.discover_master(self._url.service)
+            except RuntimeError as error:
+                # uvloop's, for an idle connection to a Sentinel that has been reset.
+                raise RedisConnectionError(f"a connection to a Sentinel has ended: {error}") from error
         client = self._client(address)
         server = SinglePrimary(client, pool_of(client).link())
         await self._keep({address})

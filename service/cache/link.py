@@ -89,13 +89,13 @@ class Link:
         # redis-py would open a connection again that has ended, and nothing would be heard on it.
         if self.hearing is None or self.hearing.done() or not self.connection.is_connected:
             raise _ended()
+        packed = self.connection.pack_commands(commands)
         asked: list[asyncio.Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
         # Nothing is awaited before they are sent: another's commands in between would get their answers.
         self._asked.extend(asked)
-        packed = self.connection.pack_commands(commands)
         try:
             async with asyncio.timeout(self._timeout):
-                await self.connection.send_packed_command(packed, check_health=False)
+                await self._send(packed)
                 answers = [await answer for answer in asked]
         except TimeoutError:
             raise RedisTimeoutError(f"no answer within {self._timeout * 1000:.0f} ms") from None
@@ -103,6 +103,13 @@ class Link:
             if isinstance(answer, RedisConnectionError):
                 raise answer
         return answers
+
+    async def _send(self, packed: list[bytes]) -> None:
+        try:
+            await self.connection.send_packed_command(packed, check_health=False)
+        except RuntimeError as error:
+            # uvloop's, for a transport that has just been closed: who hears on it learns of that in its next step.
+            raise _ended() from error
 
     async def _hear(self, on_invalid: Callable[[list[bytes] | None], None]) -> None:
         try:
@@ -124,7 +131,7 @@ class Link:
                 is_pinged = True
                 self._asked.append(None)
                 async with asyncio.timeout(self._timeout):
-                    await self.connection.send_command("PING", check_health=False)
+                    await self._send(self.connection.pack_command("PING"))
                 continue
             is_pinged = False
             if not isinstance(answer, list):

@@ -1,0 +1,202 @@
+"""The session's own connection: whose changes it reports, and what becomes of its commands when it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+import redis as sync_redis
+import uvloop
+from pydantic import SecretStr
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.cache.deployment import Deployment
+from service.cache.link import Link, close
+from service.telemetry.events import CacheDown, CacheUp
+from tests.fixtures.databases import Sql
+from tests.fixtures.metadata import add_source
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.runtime import Service, Start, until
+
+pytestmark = pytest.mark.faults
+
+MakeProxy = Callable[[str, int], Awaitable[Proxy]]
+
+
+class Heard(list[bytes | None]):
+    """The keys that were reported; None for all."""
+
+    def note(self, names: list[bytes] | None) -> None:
+        """Notes one report."""
+        self.extend(names or [None])
+
+
+@asynccontextmanager
+async def linked(url: str, heard: Heard, timeout_s: float = 5) -> AsyncIterator[Link]:
+    """A link that is open."""
+    deployment = Deployment(url, timeout_s)
+    (link,) = (await deployment.find()).links
+    try:
+        assert await link.open("mine:", heard.note)
+        yield link
+    finally:
+        await close([link])
+        await deployment.close()
+
+
+async def test_others_changes_are_reported_and_its_own_are_not(redis_url: str, redis: sync_redis.Redis) -> None:
+    """Of keys with its prefix; and everything at once."""
+    heard = Heard()
+    async with linked(redis_url, heard) as link:
+        for key in ("mine:1", "mine:2", "theirs"):
+            redis.set(key, "page")
+        await until(lambda: sorted(map(str, heard)) == ["b'mine:1'", "b'mine:2'"])
+        heard.clear()
+        assert await link.run("DEL", "mine:1") == 1
+        redis.delete("mine:2")
+        await until(lambda: bool(heard))
+        assert heard == [b"mine:2"]
+        redis.flushall()
+        await until(lambda: heard == [b"mine:2", None])
+
+
+async def test_answers_come_to_those_who_asked(redis_url: str, redis: sync_redis.Redis) -> None:
+    """However many ask at once, however their commands end, and if one does not wait for its answer."""
+    async with linked(redis_url, Heard()) as link:
+        redis.set("mine:text", "page")
+        impatient = asyncio.ensure_future(link.run("DEL", "mine:none"))
+        asking = [asyncio.ensure_future(link.run("ECHO", f"{number}")) for number in range(50)]
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert await asyncio.gather(*asking) == [b"%d" % number for number in range(50)]
+        first, refused, last = await link.run_all([("ECHO", "a"), ("INCR", "mine:text"), ("ECHO", "b")])
+        assert (first, last) == (b"a", b"b")
+        assert isinstance(refused, ResponseError)
+        with pytest.raises(ResponseError, match="not an integer"):
+            await link.run("INCR", "mine:text")
+
+
+async def test_end_of_the_connection_fails_all_that_wait(proxy: MakeProxy, redis_url: str) -> None:
+    """At once, not when they have waited long enough; and no later command opens it again."""
+    place = urlsplit(redis_url)
+    between = await proxy(str(place.hostname), int(str(place.port)))
+    async with linked(f"redis://127.0.0.1:{between.port}/0", Heard()) as link:
+        between.swallow()
+        asking = [asyncio.ensure_future(link.run("ECHO", "a")) for _ in range(3)]
+        await until(lambda: len(link._asked) == 3)
+        began = monotonic()
+        await between.cut()
+        for outcome in await asyncio.gather(*asking, return_exceptions=True):
+            assert isinstance(outcome, RedisConnectionError)
+        assert monotonic() - began < 1
+        await between.start()
+        with pytest.raises(RedisConnectionError, match="has ended"):
+            await link.run("ECHO", "a")
+        assert not link.connection.is_connected
+
+
+@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_command_on_a_transport_that_has_just_been_closed_is_a_lost_one(
+    redis_url: str, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Whoever hears on it has not learned of that. uvloop raises a RuntimeError, which is no error of Redis'."""
+
+    async def ask() -> None:
+        async with linked(redis_url, Heard()) as link:
+            assert link.connection._writer is not None
+            link.connection._writer.transport.abort()
+            await asyncio.sleep(0)
+            with pytest.raises(RedisConnectionError):
+                await link.run("ECHO", "a")
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(ask())
+
+
+@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_connection_that_is_reset_while_it_is_idle_costs_nothing(
+    redis_url: str, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A pooled one: the next command goes over a new one. redis-py looks for data on it only."""
+    place = urlsplit(redis_url)
+
+    async def ask() -> None:
+        between = Proxy(str(place.hostname), int(str(place.port)))
+        await between.start()
+        deployment = Deployment(f"redis://127.0.0.1:{between.port}/0", 5)
+        (client,) = (await deployment.find()).clients
+        await client.ping()
+        (idle,) = client.connection_pool._available_connections
+        writer = idle._writer
+        assert writer is not None
+        try:
+            between.reset()
+            await until(writer.is_closing)
+            assert await client.ping()
+            assert between.accepted == 2
+        finally:
+            await deployment.close()
+            await between.cut()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(ask())
+
+
+async def test_server_that_does_not_answer_costs_one_timeout(redis_url: str, redis: sync_redis.Redis) -> None:
+    """And the answer that comes too late is nobody else's."""
+    async with linked(redis_url, Heard(), 0.2) as link:
+        redis.client_pause(600, all=True)
+        with pytest.raises(RedisTimeoutError, match="no answer within 200 ms"):
+            await link.run("ECHO", "late")
+        await until(lambda: not link._asked)
+        assert await link.run("ECHO", "next") == b"next"
+
+
+async def test_redis_ends_a_process_that_reads_nothing(redis_url: str, redis: sync_redis.Redis) -> None:
+    """Reports would pile up in Redis: its limit for subscribers is there by default, and none for other clients."""
+    async with linked(redis_url, Heard()):
+        (own,) = (client for client in redis.client_list() if client["sub"] == "1")
+        assert own["resp"] == "3"
+        assert "P" in own["flags"]
+        assert "B" in own["flags"]
+
+
+async def test_proxy_that_knows_no_hello_keeps_pages_in_redis_only(
+    start: Start, config: Sql, proxy: MakeProxy, redis_url: str
+) -> None:
+    """Evictions go over the connection as well, which then speaks RESP2."""
+    place = urlsplit(redis_url)
+    between = await proxy(str(place.hostname), int(str(place.port)))
+    between.altered = b"HELLO", b"HOLLA"
+    service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"))
+    source = add_source(config)
+    await service.settled(config)
+    for _ in range(3):
+        page = await service.details(source)
+    assert "detail=redis" in page.headers["cache-status"]
+    config.execute("UPDATE sources SET name = 'renamed'")
+    await service.settled(config)
+    page = await service.details(source)
+    assert page.json()["source"]["name"] == "renamed"
+    assert "fwd=miss" in page.headers["cache-status"]
+    assert [event.tracking for event in service.events.of(CacheUp)] == [False]
+
+
+async def test_eviction_does_not_wait_for_readers(start: Start, config: Sql, proxy: MakeProxy, redis_url: str) -> None:
+    """More of them than there are connections wait for a slow Redis."""
+    place = urlsplit(redis_url)
+    between = await proxy(str(place.hostname), int(str(place.port)))
+    service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"), redis_timeout_ms=2000)
+    cache = service.runtime.cache
+    await cache.count("warm", 60_000)
+    between.delay_s = 0.1
+    reading = [asyncio.ensure_future(cache.count(f"{number}", 60_000)) for number in range(300)]
+    await asyncio.sleep(0)
+    await cache.evict([add_source(config)])
+    assert sum(task.done() for task in reading) < len(reading)
+    await asyncio.gather(*reading)
+    assert service.events.of(CacheDown) == []
