@@ -10,6 +10,7 @@ import pytest
 import redis as sync_redis
 import uvloop
 from pydantic import SecretStr
+from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -200,3 +201,14 @@ async def test_eviction_does_not_wait_for_readers(start: Start, config: Sql, pro
     assert sum(task.done() for task in reading) < len(reading)
     await asyncio.gather(*reading)
     assert service.events.of(CacheDown) == []
+
+
+async def test_connection_to_a_sentinel_that_is_reset_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session tries again soon, and says why; with uvloop's own error it would be an unexpected failure."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+    monkeypatch.setattr(Sentinel, "discover_master", fail)
+    with pytest.raises(RedisConnectionError, match="a connection to a Sentinel has ended"):
+        await Deployment("redis+sentinel://127.0.0.1:1/main", 1).find()

@@ -117,10 +117,32 @@ MUTANTS = {
         "tests/cache/test_session.py",
     ),
     "silence that nobody asks about": Mutant(
-        "cache.session:CacheSession._hear_all",
-        'raise TimeoutError("no answer to PING")',
+        "cache.link:Link._keep_hearing",
+        'raise RedisTimeoutError("no answer to PING")',
         "pass",
         "tests/cache/test_session.py",
+    ),
+    # The session's own connection.
+    "command that opens the connection again": Mutant(
+        "cache.link:Link.run_all",
+        " or self.hearing.done() or not self.connection.is_connected",
+        "",
+        "tests/cache/test_link.py",
+    ),
+    "command on a closed transport": Mutant(
+        "cache.link:Link._send", "except RuntimeError", "except ZeroDivisionError", "tests/cache/test_link.py"
+    ),
+    "end that nobody is told of": Mutant(
+        "cache.link:Link._hear", "self._answer(_ended())", "self._asked.popleft()", "tests/cache/test_link.py"
+    ),
+    "answer that nobody waits for": Mutant(
+        "cache.link:Link._answer", "elif not asked.done():", "else:", "tests/cache/test_link.py"
+    ),
+    "reader that Redis never ends": Mutant(
+        "cache.link:Link._track", 'await self._tell("SUBSCRIBE", _CHANNEL)', "pass", "tests/cache/test_link.py"
+    ),
+    "pooled connection that was reset": Mutant(
+        "cache.deployment:Pool.ensure_connection", "if is_open and", "if", "tests/cache/test_link.py"
     ),
     # The cluster.
     "moving slot deleted at one end": Mutant(
