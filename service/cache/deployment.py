@@ -12,10 +12,11 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from service.cache.link import Link
 from service.cache.primaries import Client, Cluster, Primaries, SinglePrimary, TopologyError
+from service.cache.values import FAILURES
 from service.config import redis_url
 from service.config.redis_url import Address, RedisUrl
 from service.errors import StartError
@@ -60,16 +61,17 @@ class Pool(BlockingConnectionPool):
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         await super().ensure_connection(connection)
-        # While it was idle, it may have been reset: redis-py does not see that, and uvloop raises a RuntimeError when
-        # something is written to it.
-        is_open = connection._writer is not None and not connection._writer.is_closing()
-        if is_open and self._is_followed(connection):
+        if self._is_open(connection) and self._is_followed(connection):
             return
-        # Or it is left over from an earlier session.
+        # It may be left over from an earlier session.
         await connection.disconnect(nowait=True)
         await super().ensure_connection(connection)
         if not self._is_followed(connection):
             raise OtherServerError
+
+    def _is_open(self, connection: AbstractConnection) -> bool:
+        # It may have been reset while it was idle, which redis-py does not look for.
+        return connection._writer is not None and not connection._writer.is_closing()
 
     def _is_followed(self, connection: AbstractConnection) -> bool:
         return self._followed is None or self._run_ids.get(connection) == self._followed
@@ -147,11 +149,7 @@ class Deployment:
             return await self._find_cluster()
         address = None
         if self._sentinel is not None:
-            try:
-                address = await self._sentinel.discover_master(self._url.service)
-            except RuntimeError as error:
-                # uvloop's, for an idle connection to a Sentinel that has been reset.
-                raise RedisConnectionError(f"a connection to a Sentinel has ended: {error}") from error
+            address = await self._sentinel.discover_master(self._url.service)
         client = self._client(address)
         server = SinglePrimary(client, pool_of(client).link())
         await self._keep({address})
@@ -170,7 +168,7 @@ class Deployment:
         for address in random.sample(sorted(known), len(known)):
             try:
                 ranges = await self._client(address).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]  # bare
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 failure = error
                 continue
             slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS

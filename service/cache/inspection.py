@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from service.cache.deployment import Deployment
 from service.cache.keys import Keys
 from service.cache.link import close
 from service.cache.primaries import Primaries, Script
 from service.cache.scripts import RECALL_TEXT
-from service.cache.values import CacheUnavailableError, parse_publication
+from service.cache.values import FAILURES, CacheUnavailableError, parse_publication
 
 _LOOK = Script("""
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]),
@@ -58,7 +58,7 @@ async def held(deployment: Deployment, keys: Keys, source_id: int) -> Holding:
         primaries = await deployment.find()
         names = keys.page(source_id), keys.lease(source_id), keys.publication(source_id)
         page, page_ttl, lease_ttl, publication, publication_ttl = await primaries.run(_LOOK, names, [])
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
     kept = parse_publication(publication)
     return Holding(page, page_ttl, lease_ttl > 0, kept.text if kept else None, publication_ttl)
@@ -76,7 +76,7 @@ async def examine(deployment: Deployment, keys: Keys) -> Ability:
         return Ability(len(primaries.clients), text, tracks, await _may_fill_up(primaries))
     except ResponseError as error:
         raise CacheRefusesError(str(error)) from None
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
 
 

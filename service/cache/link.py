@@ -26,7 +26,7 @@ Key = str | bytes
 class Link:
     """`make` makes a connection that speaks this version of the protocol, and is not open yet.
 
-    Raises redis-py's errors, or OSError. After one of those but ResponseError the connection is of no more use.
+    Raises `values.FAILURES`. After one of those but ResponseError the connection is of no more use.
     """
 
     def __init__(self, make: Callable[[int], AbstractConnection], timeout_s: float) -> None:
@@ -86,16 +86,14 @@ class Link:
 
     async def run_all(self, commands: Sequence[Sequence[Key]]) -> list[Any]:
         """The answers to commands that are sent together; one may be a ResponseError."""
-        # redis-py would open a connection again that has ended, and nothing would be heard on it.
-        if self.hearing is None or self.hearing.done() or not self.connection.is_connected:
-            raise _ended()
+        self._check()
         packed = self.connection.pack_commands(commands)
         asked: list[asyncio.Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
         # Nothing is awaited before they are sent: another's commands in between would get their answers.
         self._asked.extend(asked)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._send(packed)
+                await self.connection.send_packed_command(packed, check_health=False)
                 answers = [await answer for answer in asked]
         except TimeoutError:
             raise RedisTimeoutError(f"no answer within {self._timeout * 1000:.0f} ms") from None
@@ -104,12 +102,10 @@ class Link:
                 raise answer
         return answers
 
-    async def _send(self, packed: list[bytes]) -> None:
-        try:
-            await self.connection.send_packed_command(packed, check_health=False)
-        except RuntimeError as error:
-            # uvloop's, for a transport that has just been closed: who hears on it learns of that in its next step.
-            raise _ended() from error
+    def _check(self) -> None:
+        # redis-py would open a connection again that has ended, and nothing would be heard on it.
+        if self.hearing is None or self.hearing.done() or not self.connection.is_connected:
+            raise _ended()
 
     async def _hear(self, on_invalid: Callable[[list[bytes] | None], None]) -> None:
         try:
@@ -129,9 +125,10 @@ class Link:
                 if is_pinged:
                     raise RedisTimeoutError("no answer to PING")
                 is_pinged = True
+                self._check()
                 self._asked.append(None)
                 async with asyncio.timeout(self._timeout):
-                    await self._send(self.connection.pack_command("PING"))
+                    await self.connection.send_command("PING", check_health=False)
                 continue
             is_pinged = False
             if not isinstance(answer, list):

@@ -43,7 +43,7 @@ class TopologyError(RedisError):
 
 
 class Primaries(Protocol):
-    """The servers of one session. Raises redis-py's errors, or OSError.
+    """The servers of one session. Raises `values.FAILURES`.
 
     `links` are the session's own connections, in the order of the clients. Keys are deleted over them.
     """

@@ -10,13 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-from redis.exceptions import RedisError
-
 from service.cache.deployment import Deployment, pool_of
 from service.cache.link import Link, close
 from service.cache.primaries import Primaries
 from service.cache.store import MARK_AGAIN_S, Cache
-from service.cache.values import CacheUnavailableError, ForeignMarkError
+from service.cache.values import FAILURES, CacheUnavailableError, ForeignMarkError
 from service.concurrency import Backoff, end
 from service.errors import ServiceError
 from service.telemetry.events import CacheDown, CacheUp, Observer
@@ -69,7 +67,7 @@ class CacheSession:
                 reason = str(error)
             except ServiceError as error:
                 reason = error.message
-            except (RedisError, OSError, TimeoutError, CacheUnavailableError) as error:
+            except (*FAILURES, CacheUnavailableError) as error:
                 reason = self._cache.failure if self._cache.failed.is_set() else str(error) or type(error).__name__
             finally:
                 self._cache.end(reason)

@@ -19,7 +19,6 @@ from redis.exceptions import (
     MasterDownError,
     MovedError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -29,7 +28,7 @@ from service.cache.deployment import MOST_AT_ONCE
 from service.cache.digests import former_digest_of, long_digest
 from service.cache.keys import Keys
 from service.cache.primaries import Primaries, Script
-from service.cache.values import CacheUnavailableError, Claim, ForeignMarkError, parse_publication
+from service.cache.values import FAILURES, CacheUnavailableError, Claim, ForeignMarkError, parse_publication
 from service.telemetry.events import CacheAccepts, CacheRefuses, Observer, PageReplaced
 from service.telemetry.tracing import span
 
@@ -58,7 +57,7 @@ class Cache:
         self._failure = "not connected yet"
         self._refusal: str | None = None
         self.failed = asyncio.Event()
-        self._evicting: dict[int | None, asyncio.Future[None]] = {}
+        self._evicting: dict[int | None, set[asyncio.Future[None]]] = {}
         self._readers = asyncio.Semaphore(MOST_AT_ONCE)
 
     @property
@@ -88,7 +87,7 @@ class Cache:
 
     @property
     def evictions_under_way(self) -> int:
-        """How many evictions Redis has not answered yet."""
+        """Of how many sources, or of all, Redis has not answered an eviction yet."""
         return len(self._evicting)
 
     def begin(self, primaries: Primaries, identity: str) -> None:
@@ -117,12 +116,13 @@ class Cache:
 
         `known`: the digest of a page that the reader has, and its bytes. Redis does not send it again.
         """
-        # An eviction that is under way must arrive first: its notification has been delivered.
+        # Evictions that are under way must arrive first: their notifications have been delivered. All of them: one that
+        # began earlier and arrives later would delete a page that the process keeps, and hear nothing of that.
         deadline = monotonic() + self._eviction_wait
         while pending := self._evicting.get(source_id) or self._evicting.get(None):
             # Bounded, since a scan is slow if Redis has many keys; a page computed without Redis is just as correct.
-            await asyncio.wait({pending}, timeout=max(deadline - monotonic(), 0))
-            if not pending.done():
+            _, late = await asyncio.wait(pending, timeout=max(deadline - monotonic(), 0))
+            if late:
                 raise CacheUnavailableError
         if not self._is_trusted:
             raise CacheUnavailableError
@@ -222,7 +222,7 @@ class Cache:
         done = asyncio.get_running_loop().create_future()
         marks: list[int | None] = [None] if ids is None else list(ids)
         for mark in marks:
-            self._evicting[mark] = done
+            self._evicting.setdefault(mark, set()).add(done)
         try:
             if ids is None:
                 await self.evict_all()
@@ -232,8 +232,9 @@ class Cache:
                 await self._ask(lambda primaries: primaries.delete(groups), must_succeed=True)
         finally:
             done.set_result(None)
-            for mark in marks:
-                if self._evicting.get(mark) is done:
+            for mark in set(marks):
+                self._evicting[mark].discard(done)
+                if not self._evicting[mark]:
                     del self._evicting[mark]
 
     async def evict_all(self) -> None:
@@ -291,10 +292,15 @@ class Cache:
             if must_succeed:
                 self._fail(primaries, str(error))
             raise CacheUnavailableError from error
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             # One failure is enough: every later command would wait for the same timeout.
             self._fail(primaries, str(error) or type(error).__name__)
             raise CacheUnavailableError from error
+        except BaseException as error:
+            # Cancelled, say: what it was to delete may still be there, or go when it is there anew.
+            if must_succeed:
+                self._fail(primaries, str(error) or type(error).__name__)
+            raise
 
     def _fail(self, primaries: Primaries, reason: str) -> None:
         # A failure of an earlier session's servers says nothing about the present ones. An eviction that missed the

@@ -3,6 +3,12 @@
 import re
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
+
+# What a command fails with if its connection does. uvloop raises RuntimeError if something is written to a transport
+# that has just been closed.
+FAILURES = RedisError, OSError, TimeoutError, RuntimeError
+
 _PUBLICATION = re.compile(rb"([0-9]{1,18})(\{.*)", re.DOTALL)
 
 

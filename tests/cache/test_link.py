@@ -10,15 +10,19 @@ import pytest
 import redis as sync_redis
 import uvloop
 from pydantic import SecretStr
-from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.cache.deployment import Deployment
+from service.cache.keys import Keys
 from service.cache.link import Link, close
-from service.telemetry.events import CacheDown, CacheUp
+from service.cache.primaries import SinglePrimary
+from service.cache.store import Cache
+from service.cache.values import CacheUnavailableError
+from service.telemetry.events import CacheDown, CacheUp, Observer
 from tests.fixtures.databases import Sql
+from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.runtime import Service, Start, until
@@ -100,22 +104,72 @@ async def test_end_of_the_connection_fails_all_that_wait(proxy: MakeProxy, redis
         assert not link.connection.is_connected
 
 
+@asynccontextmanager
+async def caching(url: str) -> AsyncIterator[tuple[Cache, Link]]:
+    """A cache that is trusted, and its link."""
+    deployment = Deployment(url, 5)
+    primaries = await deployment.find()
+    (link,) = primaries.links
+    cache = Cache(Observer(), Keys(), eviction_wait_s=5)
+    try:
+        await link.open(cache.keys.prefix, Heard().note)
+        cache.begin(primaries, "a database")
+        cache.trust(is_tracked=True)
+        yield cache, link
+    finally:
+        await close([link])
+        await deployment.close()
+
+
 @pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
-def test_command_on_a_transport_that_has_just_been_closed_is_a_lost_one(
+def test_eviction_over_a_transport_that_has_just_been_closed_is_a_lost_one(
     redis_url: str, factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     """Whoever hears on it has not learned of that. uvloop raises a RuntimeError, which is no error of Redis'."""
 
     async def ask() -> None:
-        async with linked(redis_url, Heard()) as link:
+        async with caching(redis_url) as (cache, link):
             assert link.connection._writer is not None
             link.connection._writer.transport.abort()
             await asyncio.sleep(0)
-            with pytest.raises(RedisConnectionError):
-                await link.run("ECHO", "a")
+            with pytest.raises(CacheUnavailableError):
+                await cache.evict([1])
+            assert cache.failed.is_set()
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(ask())
+
+
+async def test_eviction_that_is_cancelled_is_a_lost_one(redis_url: str, redis: sync_redis.Redis) -> None:
+    """A claim could overtake it: its page would go from Redis only."""
+    async with caching(redis_url) as (cache, link):
+        redis.client_pause(300, all=True)
+        evicting = asyncio.ensure_future(cache.evict([1]))
+        await until(lambda: bool(link._asked))
+        evicting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await evicting
+        assert not cache.is_trusted
+
+
+async def test_claim_waits_for_every_eviction_that_began_before_it(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two, the first may arrive last: a large one, in parts. Nobody would hear that it deletes the new page."""
+    async with caching(redis_url) as (cache, _):
+        gate = Gate(monkeypatch, SinglePrimary, "delete")
+        first = asyncio.ensure_future(cache.evict([1, 2, 3]))
+        await gate.until_reached()
+        monkeypatch.undo()
+        await cache.evict([3])
+        claiming = asyncio.ensure_future(cache.claim(3, "token", force=False))
+        other = asyncio.ensure_future(cache.claim(4, "token", force=False))
+        assert (await other).is_granted
+        assert not claiming.done()
+        gate.open()
+        await first
+        assert (await claiming).is_granted
+        assert cache.evictions_under_way == 0
 
 
 @pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
@@ -201,14 +255,3 @@ async def test_eviction_does_not_wait_for_readers(start: Start, config: Sql, pro
     assert sum(task.done() for task in reading) < len(reading)
     await asyncio.gather(*reading)
     assert service.events.of(CacheDown) == []
-
-
-async def test_connection_to_a_sentinel_that_is_reset_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session tries again soon, and says why; with uvloop's own error it would be an unexpected failure."""
-
-    async def fail(*_: object) -> None:
-        raise RuntimeError("the handler is closed")
-
-    monkeypatch.setattr(Sentinel, "discover_master", fail)
-    with pytest.raises(RedisConnectionError, match="a connection to a Sentinel has ended"):
-        await Deployment("redis+sentinel://127.0.0.1:1/main", 1).find()

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from service.cache.deployment import Deployment
 from service.cache.link import Link
-from service.telemetry.events import CacheDown, CacheUp
+from service.cache.primaries import Primaries
+from service.telemetry.events import CacheDown, CacheUp, TaskFailed
 from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
@@ -137,6 +138,27 @@ async def test_redis_is_used_again_even_if_a_cancellation_is_lost(
     await service.events.until(CacheDown)
     await service.events.until(CacheUp, after=seen)
     assert lost
+
+
+async def test_transport_that_closes_as_it_is_written_to_is_a_lost_connection(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For which uvloop raises RuntimeError: the session says why, and tries again soon."""
+    service: Service = await start()
+    find, failed = Deployment.find, asyncio.Event()
+
+    async def fail_once(deployment: Deployment) -> Primaries:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("the handler is closed")
+        return await find(deployment)
+
+    monkeypatch.setattr(Deployment, "find", fail_once)
+    seen = len(service.events.events)
+    service.runtime.cache.fail("the first session ends")
+    await service.events.until(CacheUp, after=seen)
+    assert failed.is_set()
+    assert service.events.of(TaskFailed) == []
 
 
 async def test_start_without_redis_serves_and_takes_it_in_later(

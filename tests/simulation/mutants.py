@@ -124,13 +124,22 @@ MUTANTS = {
     ),
     # The session's own connection.
     "command that opens the connection again": Mutant(
-        "cache.link:Link.run_all",
+        "cache.link:Link._check",
         " or self.hearing.done() or not self.connection.is_connected",
         "",
         "tests/cache/test_link.py",
     ),
-    "command on a closed transport": Mutant(
-        "cache.link:Link._send", "except RuntimeError", "except ZeroDivisionError", "tests/cache/test_link.py"
+    "eviction that is cancelled and believed": Mutant(
+        "cache.store:Cache._ask",
+        "there anew.\n        if must_succeed:",
+        "there anew.\n        if False:",
+        "tests/cache/test_link.py",
+    ),
+    "claim that waits for the last eviction": Mutant(
+        "cache.store:Cache.evict",
+        "self._evicting.setdefault(mark, set()).add(done)",
+        "self._evicting[mark] = {done}",
+        "tests/cache/test_link.py",
     ),
     "end that nobody is told of": Mutant(
         "cache.link:Link._hear", "self._answer(_ended())", "self._asked.popleft()", "tests/cache/test_link.py"
@@ -142,7 +151,7 @@ MUTANTS = {
         "cache.link:Link._track", 'await self._tell("SUBSCRIBE", _CHANNEL)', "pass", "tests/cache/test_link.py"
     ),
     "pooled connection that was reset": Mutant(
-        "cache.deployment:Pool.ensure_connection", "if is_open and", "if", "tests/cache/test_link.py"
+        "cache.deployment:Pool._is_open", "not connection._writer.is_closing()", "True", "tests/cache/test_link.py"
     ),
     # The cluster.
     "moving slot deleted at one end": Mutant(
