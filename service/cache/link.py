@@ -149,7 +149,7 @@ class Link:
 
 
 async def close(links: Collection[Link]) -> None:
-    """Ends the connections. Whoever still waits for an answer gets an error."""
+    """Closes the connections. A command that has no answer yet raises RedisConnectionError."""
     try:
         # Before they are closed: a reader that goes on would open its connection again.
         await end([link.hearing for link in links if link.hearing is not None])

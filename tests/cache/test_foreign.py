@@ -1,7 +1,6 @@
 """What is in Redis may be somebody else's: another deployment's, another program's, another server's."""
 
 import json
-from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
 import pytest
@@ -11,11 +10,9 @@ from pydantic import SecretStr
 from service.telemetry.events import CacheDown, CacheUp, PageReplaced
 from tests.fixtures.databases import Databases, Sql, as_service, connect
 from tests.fixtures.metadata import add_source
-from tests.fixtures.proxy import Proxy
+from tests.fixtures.proxy import MakeProxy
 from tests.fixtures.redis_deployments import Node
 from tests.fixtures.runtime import Service, Start
-
-MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
 
 async def test_redis_of_another_config_database_is_not_used(

@@ -1,7 +1,7 @@
 """The session's own connection: whose changes it reports, and what becomes of its commands when it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 from urllib.parse import urlsplit
@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 import redis as sync_redis
 import uvloop
-from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -24,12 +23,10 @@ from service.telemetry.events import CacheDown, CacheUp, Observer
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source
-from tests.fixtures.proxy import Proxy
+from tests.fixtures.proxy import MakeProxy, Proxy, through
 from tests.fixtures.runtime import Service, Start, until
 
 pytestmark = pytest.mark.faults
-
-MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
 
 class Heard(list[bytes | None]):
@@ -87,9 +84,8 @@ async def test_answers_come_to_those_who_asked(redis_url: str, redis: sync_redis
 
 async def test_end_of_the_connection_fails_all_that_wait(proxy: MakeProxy, redis_url: str) -> None:
     """At once, not when they have waited long enough; and no later command opens it again."""
-    place = urlsplit(redis_url)
-    between = await proxy(str(place.hostname), int(str(place.port)))
-    async with linked(f"redis://127.0.0.1:{between.port}/0", Heard()) as link:
+    between, url = await through(proxy, redis_url)
+    async with linked(url.get_secret_value(), Heard()) as link:
         between.swallow()
         asking = [asyncio.ensure_future(link.run("ECHO", "a")) for _ in range(3)]
         await until(lambda: len(link._asked) == 3)
@@ -224,10 +220,9 @@ async def test_proxy_that_knows_no_hello_keeps_pages_in_redis_only(
     start: Start, config: Sql, proxy: MakeProxy, redis_url: str
 ) -> None:
     """Evictions go over the connection as well, which then speaks RESP2."""
-    place = urlsplit(redis_url)
-    between = await proxy(str(place.hostname), int(str(place.port)))
+    between, url = await through(proxy, redis_url)
     between.altered = b"HELLO", b"HOLLA"
-    service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"))
+    service: Service = await start(redis_url=url)
     source = add_source(config)
     await service.settled(config)
     for _ in range(3):
@@ -243,9 +238,8 @@ async def test_proxy_that_knows_no_hello_keeps_pages_in_redis_only(
 
 async def test_eviction_does_not_wait_for_readers(start: Start, config: Sql, proxy: MakeProxy, redis_url: str) -> None:
     """More of them than there are connections wait for a slow Redis."""
-    place = urlsplit(redis_url)
-    between = await proxy(str(place.hostname), int(str(place.port)))
-    service: Service = await start(redis_url=SecretStr(f"redis://127.0.0.1:{between.port}/0"), redis_timeout_ms=2000)
+    between, url = await through(proxy, redis_url)
+    service: Service = await start(redis_url=url, redis_timeout_ms=2000)
     cache = service.runtime.cache
     await cache.count("warm", 60_000)
     between.delay_s = 0.1

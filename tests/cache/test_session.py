@@ -1,13 +1,10 @@
 """Redis goes away and comes back: pages stay correct without it, and nothing outdated is left afterwards."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis as sync_redis
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from service.cache.deployment import Deployment
@@ -18,19 +15,10 @@ from tests.fixtures.bounds import Bound
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import Gate
 from tests.fixtures.metadata import add_source
-from tests.fixtures.proxy import Proxy
+from tests.fixtures.proxy import MakeProxy, through
 from tests.fixtures.runtime import Service, Start, until
 
 pytestmark = pytest.mark.faults
-
-MakeProxy = Callable[[str, int], Awaitable[Proxy]]
-
-
-async def through(proxy: MakeProxy, redis_url: str) -> tuple[Proxy, SecretStr]:
-    """A proxy to Redis, and the URL that leads through it."""
-    place = urlsplit(redis_url)
-    between = await proxy(str(place.hostname), int(str(place.port)))
-    return between, SecretStr(f"redis://127.0.0.1:{between.port}/0")
 
 
 async def test_redis_cut_off_and_back(
