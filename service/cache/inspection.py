@@ -70,7 +70,7 @@ async def examine(deployment: Deployment, keys: Keys) -> Ability:
     try:
         primaries = await deployment.find()
         await primaries.run(_PROBE, unused, [])
-        tracks = await _try_links(primaries, keys)
+        tracks = await _try_links(primaries, keys.prefix, unused)
         mark = await primaries.run(RECALL_TEXT, [keys.mark], [])
         text = None if mark is None else mark[:100].decode("utf-8", "replace")
         return Ability(len(primaries.clients), text, tracks, await _may_fill_up(primaries))
@@ -80,11 +80,10 @@ async def examine(deployment: Deployment, keys: Keys) -> Ability:
         raise CacheUnavailableError(str(error) or type(error).__name__) from None
 
 
-async def _try_links(primaries: Primaries, keys: Keys) -> bool:
-    """Whether these servers report changes of our keys."""
-    unused = keys.page(_NO_SOURCE), keys.lease(_NO_SOURCE)
+async def _try_links(primaries: Primaries, prefix: str, unused: tuple[str, str]) -> bool:
+    """Deletes keys over them; returns whether these servers report changes of our keys."""
     try:
-        tracks = all([await link.open(keys.prefix, lambda _: None) for link in primaries.links])
+        tracks = all([await link.open(prefix, lambda _: None) for link in primaries.links])
         await primaries.delete([unused])
         await primaries.delete_matching(unused)
     finally:
