@@ -200,6 +200,21 @@ async def test_fragments_of_before_a_reconnect_are_not_kept(
     assert pages.fragments.of(source) is NONE
 
 
+def test_text_is_named_within_its_epoch_and_generation() -> None:
+    """The same numbers may name another text after a failover, an upgrade, or a crash that this process has seen."""
+    kept = KeptFragments(1000)
+
+    def names(epoch: str) -> set[object]:
+        kept.keep(1, Fragments(epoch, [1], [2], [3], b"x", [0, 2]), kept.generation)
+        return {name for name, _ in kept.of(1).named_texts()}
+
+    before = names("1 1")
+    assert names("1 1") == before
+    assert not names("1 2") & before
+    kept.forget()
+    assert not names("1 1") & before
+
+
 def test_kept_fragments_are_bounded_in_bytes() -> None:
     """The least recently used go; more than the limit are not kept."""
     kept = KeptFragments(1000)

@@ -118,6 +118,23 @@ async def test_page_that_is_deleted_while_it_is_read_is_not_kept(
     assert pages.memory.get(source) is None
 
 
+async def test_page_that_redis_does_not_hold_is_asked_for_again(
+    start: Start, config: Sql, redis: sync_redis.Redis
+) -> None:
+    """A fill waited too long for another's. Redis would report no DEL of its page, so the process may not rest on it."""
+    service: Service = await start(fill_wait_ms=1)
+    source = add_source(config)
+    await service.settled(config)
+    cache = service.runtime.cache
+    assert (await cache.claim(source, "another's", force=False)).is_granted
+    page = await service.details(source)
+    assert "stored" not in page.headers["cache-status"]
+    # Known if Redis fails, but not served while it answers.
+    assert service.runtime.pages.memory.last_known(source) is not None
+    redis.delete(cache.keys.lease(source))
+    assert "stored" in (await service.details(source)).headers["cache-status"]
+
+
 async def test_failure_of_an_earlier_session_ends_no_later_one(service: Service) -> None:
     """A command of that session was still waiting for its answer."""
     cache = service.runtime.cache

@@ -102,14 +102,18 @@ MUTANTS = {
         "await asyncio.wait(pending)",
         "tests/cache/test_session.py",
     ),
-    "connection to any server": Mutant("cache.deployment:Pool._is_followed", "self._followed is None or", "True or"),
+    "connection to any server": Mutant(
+        "cache.deployment:Pool._is_followed", "self._followed is None or", "True or", "tests/cache/test_foreign.py"
+    ),
     "connection left from an earlier session": Mutant(
         "cache.session:CacheSession._begin",
         "await client.connection_pool.disconnect(inuse_connections=False)",
         "pass",
         "tests/cache/test_session.py",
     ),
-    "invalidation that nobody hears": Mutant("cache.session:CacheSession._hear", "self._on_invalid(source_id)", "pass"),
+    "invalidation that nobody hears": Mutant(
+        "cache.session:CacheSession._hear", "self._on_invalid(source_id)", "pass", "tests/pages/test_caching.py"
+    ),
     "flush that nobody hears": Mutant(
         "cache.session:CacheSession._hear",
         "if name is None:\n            self._on_invalid(None)",
@@ -178,7 +182,10 @@ MUTANTS = {
         "pages.details:Pages._end", "if fill.state is _State.DROPPED:\n        return", "pass"
     ),
     "page that Redis does not hold": Mutant(
-        "pages.details:Pages._end", "is_alone or (is_in_redis and self._cache.is_tracked)", "True"
+        "pages.details:Pages._end",
+        "is_alone or (is_in_redis and self._cache.is_tracked)",
+        "True",
+        "tests/pages/test_guards.py",
     ),
     "doubted page over a newer one": Mutant(
         "pages.details:Pages._end",
@@ -246,7 +253,10 @@ MUTANTS = {
         "pages.fragments:KeptFragments.keep", "generation != self.generation or ", "", "tests/pages/test_fragments.py"
     ),
     "row of another epoch": Mutant(
-        "pages.fragments:Fragments.named_texts", "self.generation, self.epoch, table, version", "0, '', table, version"
+        "pages.fragments:Fragments.named_texts",
+        "self.generation, self.epoch, table, version",
+        "0, '', table, version",
+        "tests/pages/test_fragments.py",
     ),
     # The listener.
     "reconnect that evicts nothing": Mutant(
