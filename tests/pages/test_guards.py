@@ -121,7 +121,7 @@ async def test_page_that_is_deleted_while_it_is_read_is_not_kept(
 async def test_page_that_redis_does_not_hold_is_asked_for_again(
     start: Start, config: Sql, redis: sync_redis.Redis
 ) -> None:
-    """A fill waited too long for another's. Redis would report no DEL of its page, so the process may not rest on it."""
+    """A fill waited too long for another's. Redis would report no DEL of its page: the process may not rest on it."""
     service: Service = await start(fill_wait_ms=1)
     source = add_source(config)
     await service.settled(config)
