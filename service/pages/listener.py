@@ -20,6 +20,7 @@ from psycopg import sql
 
 from service.concurrency import Backoff, keep, within
 from service.database.connection import conninfo, reason
+from service.database.notifications import receive
 from service.database.pool import ConfigDatabase
 from service.errors import StartError
 from service.pages.details import Pages
@@ -27,9 +28,10 @@ from service.pages.refresher import Refresher
 from service.telemetry.events import CanaryReceived, ListenerDown, ListenerUp, Observer
 
 CHANNEL = "source_details_changed"
+_CHANNEL = CHANNEL.encode()
 # Source ids begin at 1.
 _NO_SOURCE = 0
-_SOURCE_ID = re.compile(r"[0-9]{1,10}")
+_SOURCE_ID = re.compile(rb"[0-9]{1,10}")
 _CONNECT_S = 10.0
 _CANARY_PATIENCE_S = 3.0
 _LONGEST_PAUSE_S = 5.0
@@ -139,10 +141,10 @@ class Listener:
         # Sent while notifications are received, not before: a busy pool must not delay evictions.
         sending = asyncio.ensure_future(within(_CANARY_PATIENCE_S, send()))
         keep(sending)
-        is_received = await self._take(connection, _CANARY_PATIENCE_S, token)
+        is_received = await self._take(connection, _CANARY_PATIENCE_S, token.encode())
         if not is_received and sent:
             # The canary may have been sent late: its time to arrive counts from then.
-            is_received = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token)
+            is_received = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token.encode())
         if is_received:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
             # In the background: a Redis that hangs must not keep this connection from being read.
@@ -158,19 +160,18 @@ class Listener:
         await self._pages.evict([_NO_SOURCE], "canary")
         self._observe(CanaryReceived(received_ms=received_ms, evicted_ms=round((monotonic() - started) * 1000, 3)))
 
-    async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: str = "") -> bool:
+    async def _take(self, connection: psycopg.AsyncConnection, seconds: float, token: bytes = b"") -> bool:
         """Receives notifications for so many seconds. Returns true at once if the canary with this token arrives."""
-        deadline = monotonic() + seconds
-        is_received = False
-        while not is_received and (left := deadline - monotonic()) > 0:
-            async for notification in connection.notifies(timeout=left, stop_after=1 if token else None):
-                if notification.channel == CHANNEL:
-                    self._hear(notification.payload)
-                elif token and notification.payload == token:
-                    is_received = True
-        return is_received
 
-    def _hear(self, payload: str) -> None:
+        def hear(channel: bytes, payload: bytes) -> bool:
+            if channel == _CHANNEL:
+                self._hear(payload)
+                return False
+            return token != b"" and payload == token
+
+        return await receive(connection, hear, seconds)
+
+    def _hear(self, payload: bytes) -> None:
         # Every payload but a source id means all pages: '*', or the text of a program that does not know our payloads.
         source_ids = [int(payload)] if _SOURCE_ID.fullmatch(payload) else None
         if self._received is not None and source_ids is not None:

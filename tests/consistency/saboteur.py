@@ -40,9 +40,9 @@ def _hold(owner: type[Any], name: str) -> None:
 def _report_notifications() -> None:
     hear = Listener._hear
 
-    def reported(self: Listener, payload: str) -> None:
-        if payload.isdecimal():
-            sys.stderr.write(f"{TOLD.decode()}{payload} {time.time()!r}\n")
+    def reported(self: Listener, payload: bytes) -> None:
+        if payload.isdigit():
+            sys.stderr.write(f"{(TOLD + payload).decode()} {time.time()!r}\n")
         hear(self, payload)
 
     Listener._hear = reported  # type: ignore[method-assign]

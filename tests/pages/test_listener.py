@@ -55,7 +55,7 @@ async def test_page_is_gone_as_soon_as_its_notification_is_received(service: Ser
     assert pages.memory.get(source) is not None
     before = asyncio.ensure_future(pages.reload(source))
     await asyncio.sleep(0)
-    service.runtime.listener._hear(str(source))
+    service.runtime.listener._hear(b"%d" % source)
     assert pages.memory.get(source) is None
     assert not (await pages.read(source)).is_collapsed
     await before

@@ -56,6 +56,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         selector.loop = self
         self._clock_resolution = 1e-9
+        # By the number of their file: nothing but their owner makes one of them readable.
+        self.readers: dict[Any, Callable[[], None]] = {}
 
     def time(self) -> float:
         return self.clock
@@ -68,6 +70,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def add_reader(self, fd: Any, callback: Any, *_: Any) -> None:  # type: ignore[override]  # nobody gives arguments
+        self.readers[fd] = callback
+
+    def remove_reader(self, fd: Any) -> bool:
+        return self.readers.pop(fd, None) is not None
 
     async def create_connection(  # type: ignore[override]  # what redis-py uses of it
         self, factory: Any, host: Any = None, port: Any = None, **_: Any

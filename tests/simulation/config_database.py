@@ -7,14 +7,16 @@ used once, and the number of the functions that make the texts.
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
+from psycopg.pq import PGnotify
 
 from service.pages.listener import CHANNEL
+from tests.simulation.clock import VirtualLoop
 
 
 def names(last: int) -> list[str]:
@@ -156,8 +158,8 @@ class Listening:
         self.backend_pid = 1
         self._database = database
         self._channels: set[str] = set()
-        self._waiting: list[tuple[str, str, int, int]] = []
-        self._more = asyncio.Event()
+        self._waiting: deque[tuple[str, str, int, int]] = deque()
+        self._loop = cast("VirtualLoop", asyncio.get_running_loop())
         self._last = 0.0
         self._is_over = False
         self.is_deaf = False
@@ -182,18 +184,21 @@ class Listening:
         """A notification on its way; in order."""
         if channel not in self._channels or self.is_deaf:
             return
-        loop = asyncio.get_running_loop()
-        self._last = max(self._last, loop.time() + self._database.rng.expovariate(1 / self._database.notify_s))
-        loop.call_at(self._last, self._arrive, (channel, payload, source, version))
+        self._last = max(self._last, self._loop.time() + self._database.rng.expovariate(1 / self._database.notify_s))
+        self._loop.call_at(self._last, self._arrive, (channel, payload, source, version))
 
     def _arrive(self, notification: tuple[str, str, int, int]) -> None:
         self._waiting.append(notification)
-        self._more.set()
+        self._become_readable()
 
     def cut(self) -> None:
         """The connection is gone; its process notices now."""
         self.finish()
-        self._more.set()
+        self._become_readable()
+
+    def _become_readable(self) -> None:
+        if read := self._loop.readers.get(self.fileno()):
+            read()
 
     def finish(self) -> None:
         self._is_over = True
@@ -204,23 +209,16 @@ class Listening:
         if self._is_over:
             raise psycopg.OperationalError("the connection is lost")
 
-    async def notifies(self, *, timeout: float, stop_after: int | None = None) -> AsyncIterator[psycopg.Notify]:
-        deadline = asyncio.get_running_loop().time() + timeout
-        count = 0
-        while stop_after is None or count < stop_after:
-            while not self._waiting:
-                self._check()
-                self._more.clear()
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await self._more.wait()
-                except TimeoutError:
-                    return
-            self._check()
-            # All that came in one packet is yielded before the next wait, as psycopg does.
-            packet, self._waiting = self._waiting, []
-            for channel, payload, source, version in packet:
-                count += 1
-                if channel == CHANNEL:
-                    self.on_told(source, version)
-                yield psycopg.Notify(channel, payload, 1)
+    def fileno(self) -> int:
+        return id(self)
+
+    def consume_input(self) -> None:
+        self._check()
+
+    def notifies(self) -> PGnotify | None:
+        if not self._waiting:
+            return None
+        channel, payload, source, version = self._waiting.popleft()
+        if channel == CHANNEL:
+            self.on_told(source, version)
+        return PGnotify(channel.encode(), 1, payload.encode())

@@ -259,6 +259,12 @@ MUTANTS = {
         "tests/pages/test_fragments.py",
     ),
     # The listener.
+    "reader of a socket that is lost": Mutant(
+        "database.notifications:receive", "if failure is None:", "if True:", "tests/database/test_receiving.py"
+    ),
+    "notification that comes with an answer": Mutant(
+        "database.notifications:receive", "pgconn.notify_handler = tell", "pass", "tests/database/test_receiving.py"
+    ),
     "reconnect that evicts nothing": Mutant(
         "pages.listener:Listener._connect", 'await self._pages.evict(None, "reconnect")', "pass"
     ),
