@@ -58,9 +58,9 @@ FROM public.source_details_schedule AS c
 -- For the health report: how many sources fail their scheduled syncs, and which have failed longest; how many slots are
 -- in ERROR, and which; for how long the most overdue sync and the WAL monitor's round have been due (seconds).
 SELECT
-    count(*) FILTER (WHERE c.failing_since IS NOT NULL) AS syncs_failing,
+    count(failing.failing_since) AS syncs_failing,
     coalesce(
-        (array_agg(c.source_id ORDER BY c.failing_since) FILTER (WHERE c.failing_since IS NOT NULL)) [:5], '{}'
+        (array_agg(c.source_id ORDER BY c.failing_since) FILTER (WHERE failing.failing_since IS NOT NULL)) [:5], '{}'
     ) AS failing_ids,
     (SELECT count(*) FROM public.wal_monitor AS w WHERE w.status = 'ERROR') AS slots_in_error,
     ARRAY(
@@ -80,6 +80,10 @@ SELECT
         FROM public.source_details_wal_round AS r
     ) AS wal_round_late_s
 FROM public.source_details_schedule AS c
+LEFT JOIN public.source_details_sync_state AS y ON y.source_id = c.source_id
+LEFT JOIN public.source_details_schedule AS failing
+    -- A manual sync may have succeeded since.
+    ON failing.source_id = c.source_id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
 
 -- name: sync_succeeded
 -- The source is due again after the interval. If it was told to be lost, it is back.
@@ -102,7 +106,8 @@ RETURNING c.source_id
 
 -- name: sync_failed
 -- The source is due again after a time that doubles with each failure in a row, up to `longest_s` seconds. The second
--- failure is told in the timeline: one may be a blip.
+-- failure is told in the timeline: one may be a blip. So is, before a new first one, that a sync by hand had ended those
+-- that were told.
 WITH failed AS (
     UPDATE public.source_details_schedule AS c
     SET
@@ -126,12 +131,13 @@ WITH failed AS (
                     '-infinity'
                 ),
                 false
-            ) AS still
+            ) AS still,
+            f.failures AS before
         FROM public.source_details_schedule AS f
         WHERE f.source_id = %(id)s::int
     ) AS is_failing
     WHERE c.source_id = %(id)s::int
-    RETURNING c.source_id, c.failures, c.last_error
+    RETURNING c.source_id, c.failures, c.last_error, is_failing.still, is_failing.before
 ),
 
 told AS (
@@ -139,11 +145,17 @@ told AS (
     SELECT
         f.source_id,
         'reach',
-        jsonb_build_object(
-            'what', 'lost', 'count', 1, 'items', jsonb_build_array(jsonb_build_object('message', left(f.last_error, 500)))
-        )
+        CASE
+            WHEN f.still THEN
+                jsonb_build_object(
+                    'what', 'lost',
+                    'count', 1,
+                    'items', jsonb_build_array(jsonb_build_object('message', left(f.last_error, 500)))
+                )
+            ELSE '{"what": "back", "count": 1, "items": [{}]}'
+        END
     FROM failed AS f
-    WHERE f.failures = 2
+    WHERE f.failures = 2 OR (f.before >= 2 AND NOT f.still)
 )
 
 SELECT f.source_id

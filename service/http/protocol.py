@@ -29,6 +29,9 @@ _MOST_PARAMETERS = 20
 _LINGER_S = 0.5
 # No operation needs a body, but some clients send one.
 _LONGEST_BODY = 64 * 1024
+# Requests that wait on one connection for the answers before them. Each takes some kilobytes, and a packet of 256 KB
+# brings ten thousand. A client sends again what a closed connection has not answered (RFC 9112, section 9.3.2).
+_MOST_AHEAD = 64
 # Python 3.13 has other words for two of these (RFC 9110). Clients know an error by its name.
 _NAMES = {
     HTTPStatus.BAD_REQUEST: "BadRequest",
@@ -82,15 +85,17 @@ class Protocol(HttpToolsProtocol):
         if self._arrived > _LONGEST_HEAD + _LONGEST_BODY and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
+    # A ValueError in one of these: the parser turns it into an error, for which uvicorn calls send_400_response.
+
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= _MOST_AHEAD:
+            raise ValueError
         super().on_message_begin()
         self._arrived = 0
         self._is_head_complete = False
         self._is_arriving = True
         if self._is_between:
             self._since = self.loop.time()
-
-    # A ValueError in one of these: the parser turns it into an error, for which uvicorn calls send_400_response.
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -125,6 +130,9 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_next_here = bool(self.pipeline) or not self._is_head_complete
         super().on_response_complete()
+        if self.pipeline:
+            # uvicorn has begun to read again, although requests wait.
+            self.flow.pause_reading()
         self._is_stream = False
         is_taken = not self.transport.get_write_buffer_size()
         self._untaken = 0 if is_taken else self._count_untaken()

@@ -1,13 +1,15 @@
 """What a source may answer: whatever listens there need not be PostgreSQL. All that follows relies on these types."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 from psycopg.rows import DictRow
+
+from service.sources.source_connection import UnreadableText
 
 _NONE = type(None)
 _LSN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
@@ -56,6 +58,9 @@ _SHAPES: dict[str, Mapping[str, Kinds]] = {
         "fails": _MAYBE_TEXT, "described": _TEXT,
     },
 }  # fmt: skip
+
+# These bring one row, whatever the source holds.
+_OF_ONE_ROW = {"remote_server", "remote_incarnation", "remote_position", "remote_publication", "remote_tables"}
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -110,14 +115,26 @@ class Described(msgspec.Struct, forbid_unknown_fields=True):
     replication: _Replication
 
 
+def check_all(name: str, rows: Sequence[DictRow]) -> None:
+    """Returns if these are rows that the statement called `name` returns; LookupError or ValueError if not."""
+    if name in _OF_ONE_ROW and len(rows) != 1:
+        raise LookupError(f"{name} brings {len(rows)} rows")
+    for row in rows:
+        check(name, row)
+
+
 def check(name: str, row: DictRow) -> None:
     """Returns if a row is one that the statement called `name` returns; LookupError or ValueError if not."""
     for column, kinds in _SHAPES[name].items():
         value = row[column]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{column} is {type(value).__name__}")
-        if column == "tables":
-            _check_activity(str(value))
+        if isinstance(value, datetime):
+            _check_time(column, value)
+        elif column == "tables":
+            # Names that are not UTF-8 may have become the same.
+            if not isinstance(value, UnreadableText):
+                _check_activity(str(value))
         elif isinstance(value, str) and column != "described":
             _check_text(column, value)
         elif isinstance(value, int) and not (0 if column.endswith("_position") else -_LARGEST) <= value <= _LARGEST:
@@ -135,6 +152,12 @@ def _check_text(column: str, text: str) -> None:
         raise ValueError(f"{column} is no text of PostgreSQL")
     if column.endswith("_lsn") and not _LSN.fullmatch(text):
         raise ValueError(f"{column} is no LSN")
+
+
+def _check_time(column: str, value: datetime) -> None:
+    # In any time zone it has to be one of Python's.
+    if value.tzinfo is None or not MINYEAR < value.year < MAXYEAR:
+        raise ValueError(f"{column} is no time")
 
 
 def _check_activity(text: str) -> None:

@@ -15,7 +15,7 @@ from psycopg.rows import DictRow, dict_row
 
 from service.database.connection import reason
 from service.database.queries import query
-from service.sources.answer_shapes import check
+from service.sources.answer_shapes import check, check_all
 from service.sources.source_connection import SourceConnection
 
 OLDEST = 10
@@ -129,8 +129,7 @@ async def _together(
     found = await _run(connection, ["remote_begin", "remote_settings", *names, "remote_end"], parameters, limits)
     answers = dict(zip(names, found[2:-1], strict=True))
     for name, rows in answers.items():
-        for row in rows:
-            check(name, row)
+        check_all(name, rows)
     return answers
 
 

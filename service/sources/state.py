@@ -70,7 +70,9 @@ class SourceState:
         if self.slot is None:
             return None
         why = unfit(self.slot)
-        return {"plugin": self.slot["plugin"], "active": self.slot["is_active"]} | ({"unfit": why} if why else {})
+        return {"plugin": _plain(self.slot)["plugin"], "active": self.slot["is_active"]} | (
+            {"unfit": why} if why else {}
+        )
 
     def seen(self) -> dict[str, Any]:
         """The part that the config database keeps besides the tables."""
@@ -157,11 +159,11 @@ class _Tables:
             self.unread[name] = "its name is not UTF-8"
             return
         if row["unread"]:
-            self.unread[name] = row["unread"]
+            self.unread[name] = str(row["unread"])
         elif isinstance(row["described"], UnreadableText):
             self.unread[name] = "a name or default in it is not UTF-8, and is recorded with \N{REPLACEMENT CHARACTER}"
         if row["fails"]:
-            self.fails[name] = row["fails"]
+            self.fails[name] = str(row["fails"])
         described = row["described"].encode()
         if len(described) > _MOST_BYTES_OF_TABLE:
             raise psycopg.DataError(f"table {name} takes more than {_MOST_BYTES_OF_TABLE // 2**20} MB to describe")

@@ -99,6 +99,19 @@ def test_request_that_begins_before_the_last_one_is_answered_is_bounded(process:
         assert b"HTTP/1.1 408" in answers
 
 
+def test_requests_ahead_of_their_answers_are_bounded(process: Process) -> None:
+    """Some are answered in their order; thousands in one packet would wait in memory, and end the connection."""
+    request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connected(process) as client:
+        client.sendall(request * 50)
+        assert said(client).count(b"HTTP/1.1 200") == 50
+    with connected(process) as client:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(request * 5000)
+        assert said(client).count(b"HTTP/1.1 200") < 1000
+    assert process.client.get("/health/live").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("whole", "more"),
     [

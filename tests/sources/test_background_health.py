@@ -36,6 +36,9 @@ async def test_health_and_metrics_tell_of_what_goes_wrong_in_the_background(star
     )
     for path in ("/", "/sources/1/details?fresh=true"):
         assert "ts syncs fail: " not in (await service.client.get(path)).text, path
+    after = (await service.client.get("/health/ready")).json()
+    assert after["background"]["syncs_failing"] == 0
+    assert not any("fail their background syncs" in reason for reason in after["degraded"])
     config.execute(
         "UPDATE source_details_schedule SET due_at = now() - interval '1 hour', claimed_until = NULL;"
         "UPDATE source_details_wal_round SET due_at = now() - interval '1 hour'"

@@ -22,6 +22,8 @@ from tests.fixtures.impostor import (
     SCRAM,
     TEXT,
     TEXTS,
+    TIMESTAMP,
+    TIMESTAMPTZ,
     columns,
     error,
     impostor,
@@ -74,9 +76,11 @@ def answer(statement: str, **wrong: bytes) -> bytes:
     named = re.match(r"/\* remote_(\w+) ", statement)
     if named is None or named[1] in ("begin", "end"):
         return _DONE
+    if named[1] in wrong:
+        return wrong[named[1]]
     if named[1] in ("slot", "holder", "activity"):
         return result({"slot_type": (TEXT, None)}, times=0)
-    return wrong.get(named[1], result(_HONEST[named[1]]))
+    return result(_HONEST[named[1]])
 
 
 def changed(name: str, column: str, value: str | bytes | None, oid: int | None = None) -> dict[str, bytes]:
@@ -147,6 +151,11 @@ _DEEP = "[" * 100_000 + "]" * 100_000
 _NONSENSE: dict[str, dict[str, bytes]] = {
     "missing columns": {"publication": result({"x": (TEXT, "1")})},
     "no row": {"server": result({"database": (TEXT, "x")}, times=0)},
+    "no publication": {
+        "publication": result(_HONEST["publication"], times=0),
+        "tables": result({"x": (TEXT, "")}, times=0),
+    },
+    "two servers": {"server": result(_HONEST["server"], times=2)},
     "null": changed("publication", "has_publication", None),
     "wrong type": changed("server", "is_standby", "12", INT8),
     "number for text": changed("publication", "source_snapshot", "12", INT8),
@@ -214,9 +223,28 @@ async def test_nonsense_about_names_leaves_those_that_are_registered(
         assert tables((await service.details(source)).json()) == {"orders": 1}
 
 
-async def test_round_of_the_wal_monitor_outlives_nonsense(start: Start, config: Sql) -> None:
+_SLOT: dict[str, tuple[int, str | bytes | None]] = {
+    "slot_type": (TEXT, "logical"), "plugin": (TEXT, "pgoutput"), "database": (TEXT, "shop"), "is_here": (BOOL, "t"),
+    "is_temporary": (BOOL, "f"), "is_active": (BOOL, "f"), "restart_lsn": (TEXT, "0/1"), "confirmed_lsn": (TEXT, "0/1"),
+    "restart_position": (INT8, "1"), "confirmed_position": (INT8, "1"), "wal_status": (TEXT, None),
+    "safe_wal_size": (INT8, None), "two_phase": (BOOL, None), "conflicting": (BOOL, None),
+    "invalidation_reason": (TEXT, None), "inactive_since": (TIMESTAMPTZ, None), "failover": (BOOL, None),
+    "synced": (BOOL, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        changed("position", "wal_lsn", "here"),
+        {"slot": result(_SLOT), "publication": result(_HONEST["publication"], times=0)},
+        {"slot": result(_SLOT | {"inactive_since": (TIMESTAMP, "0001-01-01 00:00:00")})},
+        {"slot": result(_SLOT | {"inactive_since": (TIMESTAMPTZ, "0001-01-01 00:00:00+01")})},
+    ],
+    ids=["place", "no publication", "time without a zone", "time before all others"],
+)
+async def test_round_of_the_wal_monitor_outlives_nonsense(start: Start, config: Sql, wrong: dict[str, bytes]) -> None:
     """What one source says costs no other its check."""
-    wrong = changed("position", "wal_lsn", "here")
     async with impostor(lambda statement: answer(statement, **wrong)) as other, impostor(answer) as honest:
         bad, good = here(config, other.port), here(config, honest.port)
         service: Service = await start(wal_interval_s=1)
@@ -225,6 +253,29 @@ async def test_round_of_the_wal_monitor_outlives_nonsense(start: Start, config: 
     said = {one["source_id"]: one["error_message"] for one in rows}
     assert "unknown form" in said[bad]
     assert said[good] == "its replication slot does not exist"
+
+
+async def test_names_that_nobody_can_tell_apart_are_no_nonsense(start: Start, config: Sql) -> None:
+    """They are those of an honest source with the encoding SQL_ASCII: only its tables' activity is not recorded."""
+    names = b'[["caf\xe9", 1, 1, 1, 1], ["caf\xe8", 1, 1, 1, 1]]'
+    activity = result({"tables": (TEXT, names), "basis": (TEXT, "1")})
+    async with impostor(lambda statement: answer(statement, activity=activity)) as other:
+        here(config, other.port)
+        service: Service = await start(wal_interval_s=1)
+        await service.events.until(WalRound)
+    (row,) = config.execute("SELECT error_message FROM wal_monitor").fetchall()
+    assert row == {"error_message": "its replication slot does not exist"}
+    assert not service.runtime.connections.failing
+
+
+async def test_texts_that_nobody_can_read_are_told_as_far_as_they_can(service: Service, config: Sql) -> None:
+    """In a report as well: a source with the encoding SQL_ASCII sends any bytes."""
+    wrong = changed("described", "fails", b"caf\xe9") | {"slot": result(_SLOT | {"plugin": (TEXT, b"caf\xe9")})}
+    async with impostor(lambda statement: answer(statement, **wrong)) as other:
+        page = await service.sync(here(config, other.port))
+    sync = page["meta"]["sync"]
+    assert sync["outcome"] == "synced"
+    assert sync["slot"]["plugin"] == "caf\N{REPLACEMENT CHARACTER}"
 
 
 _MESSAGE = "\x1b[31mit \u202efails " + "x" * 5_000_000

@@ -235,6 +235,16 @@ async def test_lost_source_is_told_once_and_so_is_its_return(
     config.execute("UPDATE sources SET pg_database = %s", (published.info.dbname,))
     await have_turns(1)
     assert await of_reach() == [lost, "the source is back"]
+    # A sync by hand brings it back, and its schedule does not learn of that before its next turn.
+    config.execute("UPDATE sources SET pg_database = 'nowhere'")
+    await have_turns(2)
+    config.execute("UPDATE sources SET pg_database = %s", (published.info.dbname,))
+    await service.sync(source)
+    config.execute("UPDATE sources SET pg_database = 'nowhere'")
+    await have_turns(1)
+    assert await of_reach() == [lost, "the source is back"] * 2
+    await have_turns(1)
+    assert await of_reach() == [lost, "the source is back", lost, "the source is back", lost]
 
 
 async def test_pages_of_the_timeline(service: Service, config: Sql) -> None:
