@@ -7,7 +7,7 @@
 -- NULL for a column that the role does not see. `actual` is the column as it is; it is the same whatever the settings of
 -- the role and of its database. A role that sees no column of a table gets all of them as they are: the platform's
 -- monitor skips such a table (is_seen is false). `unread`: why a table could not be read. No row if the publication has
--- more than `most_tables` tables, or a hundred times as many columns: their rows would not fit into memory at once.
+-- more than `most_tables` tables, or twenty times as many columns: their rows would take more memory at once than they may.
 WITH RECURSIVE
 -- include: published_relations
 
@@ -357,7 +357,7 @@ CROSS JOIN LATERAL (
         ) AS how
 ) AS replicated
 WHERE (
-    SELECT greatest(count(*), sum(c.relnatts) / 100) <= %(most_tables)s::int
+    SELECT greatest(count(*), sum(c.relnatts) / 20) <= %(most_tables)s::int
     FROM published AS m
     INNER JOIN pg_catalog.pg_class AS c ON c.oid = m.oid
 )

@@ -1,8 +1,10 @@
 """A connection to a source that reads only so many bytes: whatever answers there may never stop sending."""
 
+import socket
 import struct
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from time import thread_time
 from typing import Any, TypeVar
 
@@ -17,6 +19,8 @@ if sys.platform != "win32":
 
 T = TypeVar("T")
 
+# Where the kernel's tcp_info has the bytes that a connection has received, read or not (linux/tcp.h, from 4.1 on).
+_BYTES_RECEIVED = 128
 # A server greets with its certificates and some settings.
 _MOST_AT_LOGIN = 64 * 2**10
 # What libpq itself does with an answer: it compares each setting that a server sends with all before it.
@@ -46,22 +50,26 @@ class SourceConnection(psycopg.AsyncConnection[DictRow]):
     """
 
     _allowed = _left = _MOST_AT_LOGIN
+    _received = 0
     _work_s = 0.0
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
         # psycopg's own step of connecting. A server may send any number of messages before it is ready.
         steps = super()._connect_gen(conninfo)
-        left = _MOST_AT_LOGIN
+        left, received = _MOST_AT_LOGIN, 0
         try:
             wanted = next(steps)
             while True:
                 ready = yield wanted
-                left -= _waiting(wanted[0])
+                # A socket of its own for each address that it tries.
+                arrived, received = _arrived(wanted[0], received)
+                left -= max(arrived, 0)
                 if left < 0:
                     raise _too_much(_MOST_AT_LOGIN)
                 wanted = steps.send(ready)
         except StopIteration as end:
+            end.value._received = received
             return end.value
         finally:
             steps.close()
@@ -85,7 +93,8 @@ class SourceConnection(psycopg.AsyncConnection[DictRow]):
             wanted = next(steps)
             while True:
                 ready = yield wanted
-                self._left -= _waiting(self.pgconn.socket)
+                arrived, self._received = _arrived(self.pgconn.socket, self._received)
+                self._left -= arrived
                 if self._left < 0 or self._work_s > _MOST_WORK_S:
                     self.pgconn.finish()
                     raise _too_much(self._allowed) if self._left < 0 else psycopg.OperationalError(_TOO_COSTLY)
@@ -98,11 +107,24 @@ class SourceConnection(psycopg.AsyncConnection[DictRow]):
             steps.close()
 
 
-def _waiting(descriptor: int) -> int:
-    """How many bytes have arrived and were not read."""
+def _arrived(descriptor: int, before: int) -> tuple[int, int]:
+    """How many bytes have arrived since the connection had received `before`, and how many it has received now.
+
+    Where the system does not count them, those that wait are counted, each time that some of them are read: too many.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, struct.error):
+            probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptor)
+            try:
+                info = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+            finally:
+                probe.detach()
+            (received,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
+            if received:
+                return received - before, received
     if sys.platform == "win32":
-        return 0
-    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0])
+        return 0, 0
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0]), 0
 
 
 def _too_much(most: int) -> psycopg.OperationalError:
