@@ -28,9 +28,10 @@ def command(host: str | None, port: int | None, workers: str | None) -> int:
       rosetta serve --workers auto
       ROSETTA_ACCESS_TOKENS=... rosetta serve --host 0.0.0.0
     """
-    options = {"host": host, "port": port, "workers": workers}
+    given = {"host": host, "port": port, "workers": workers}
+    options = {name: value for name, value in given.items() if value is not None}
     try:
-        chosen = settings.load(chosen={name: value for name, value in options.items() if value is not None})
+        chosen = settings.load(chosen=options)
         configure_logging(chosen.log_format, chosen.log_level, chosen.secrets)
         descriptors.raise_limit()
         # First, so that a port in use is noticed before anything is connected; it listens only once the service runs.
@@ -46,7 +47,7 @@ def command(host: str | None, port: int | None, workers: str | None) -> int:
             # Without the service's own modules: this process only watches the others.
             from service.serving import workers as several
 
-            several.run(chosen, bound)
+            several.run(chosen, options, bound)
     except StartError as error:
         complain(f"rosetta serve: {error}")
         return FAILED

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +15,7 @@ from time import monotonic
 
 import uvicorn
 
-from service.config.settings import Settings
+from service.config import settings
 from service.errors import StartError
 
 # A new interpreter: a forked one would share the supervisor's threads' locks and open files.
@@ -26,9 +27,14 @@ _LONGEST_WORD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What all workers have in common: their settings, how many they are, their socket and their folder."""
+    """What all workers have in common: the options that were chosen for their settings, how many they are, their socket
+    and their folder.
 
-    settings: Settings
+    The settings themselves come from the environment, which a worker has from its supervisor: one of a newer version
+    may have settings that its supervisor does not know.
+    """
+
+    chosen: Mapping[str, object]
     count: int
     bound: socket.socket
     folder: Path
@@ -110,14 +116,19 @@ def _work(number: int, place: Place, told: Connection) -> None:
     from service.telemetry.log_lines import configure_logging
     from service.telemetry.siblings import Siblings
 
-    chosen = place.settings
-    configure_logging(chosen.log_format, chosen.log_level, chosen.secrets, number)
-    siblings = Siblings(place.folder, number, place.count)
     try:
+        chosen = settings.load(chosen=_options(place))
+        configure_logging(chosen.log_format, chosen.log_level, chosen.secrets, number)
+        siblings = Siblings(place.folder, number, place.count)
         process.run(chosen, place.bound, siblings=siblings, on_server=pulse.follow)
     except StartError as error:
         pulse.tell(_FAILED + str(error).encode()[: _LONGEST_WORD - len(_FAILED)])
         sys.exit(1)
+
+
+def _options(place: Place) -> Mapping[str, object]:
+    # A supervisor of version 0.1.0 sends its settings instead. Of the options, `--host` is the one that matters here.
+    return place.chosen if isinstance(place.chosen, Mapping) else {"host": place.chosen.host}
 
 
 class _Pulse:

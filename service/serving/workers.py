@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
@@ -36,15 +36,16 @@ _START_S = 60.0
 _STOP_S = 15.0
 
 
-def run(settings: Settings, bound: socket.socket) -> None:
+def run(settings: Settings, chosen: Mapping[str, object], bound: socket.socket) -> None:
     """Serves with `settings.workers` processes until SIGTERM or SIGINT, and closes the socket.
 
-    SIGHUP replaces each worker by one that serves. Raises StartError if the first worker cannot start.
+    `chosen` are the options that these settings were loaded with. SIGHUP replaces each worker by one that serves. Raises
+    StartError if the first worker cannot start.
     """
     # Python would look for modules in the current folder first, in each process that it spawns.
     os.environ["PYTHONSAFEPATH"] = "1"
     with bound, _folder() as folder, _signals() as signals:
-        supervisor = Supervisor(Place(settings, settings.workers, bound, folder), signals)
+        supervisor = Supervisor(Place(chosen, settings.workers, bound, folder), signals, settings.start_wait_s)
         try:
             supervisor.run()
         finally:
@@ -55,11 +56,13 @@ def run(settings: Settings, bound: socket.socket) -> None:
 class Supervisor:
     """The workers by their numbers. It waits neither for a worker to start nor for one to stop.
 
-    Else the death of another, or SIGTERM, would go unnoticed meanwhile.
+    Else the death of another, or SIGTERM, would go unnoticed meanwhile. `start_wait_s`: how long a worker may wait for
+    the config database.
     """
 
-    def __init__(self, place: Place, signals: socket.socket) -> None:
+    def __init__(self, place: Place, signals: socket.socket, start_wait_s: float) -> None:
         self._place = place
+        self._longest_start = _START_S + start_wait_s
         self._signals = signals
         self._log = structlog.get_logger()
         self._workers: dict[int, Worker] = {}
@@ -129,7 +132,7 @@ class Supervisor:
     def _is_lost(self, worker: Worker) -> bool:
         if worker.exit_code is not None:
             return True
-        is_late = not worker.is_ready and monotonic() - worker.began > _START_S + self._place.settings.start_wait_s
+        is_late = not worker.is_ready and monotonic() - worker.began > self._longest_start
         return is_late or worker.silent_s > _STUCK_S
 
     def _retire(self) -> None:

@@ -1,16 +1,16 @@
 """What the supervisor of several workers does in what seldom happens: it runs in a thread, its workers as processes."""
 
+import dataclasses
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
-from pydantic import SecretStr
 
 from service.errors import StartError
 from service.serving import worker as held
@@ -19,6 +19,7 @@ from service.serving.port import bind
 from service.serving.worker import Place, Worker
 from service.serving.workers import Supervisor
 from tests.fixtures.databases import as_service
+from tests.fixtures.metadata import KEY
 from tests.fixtures.process import until
 from tests.fixtures.runtime import settings
 
@@ -31,7 +32,7 @@ class Supervised:
     def __init__(self, place: Place) -> None:
         self._signals, self._send = socket.socketpair()
         self._signals.setblocking(False)
-        self.supervisor = Supervisor(place, self._signals)
+        self.supervisor = Supervisor(place, self._signals, 60)
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -62,10 +63,15 @@ class Supervised:
 
 
 @pytest.fixture
-def place(config_dsn: str, redis_url: str, tmp_path: Path) -> Place:
+def place(config_dsn: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Two workers."""
-    chosen = settings(config_dsn=SecretStr(as_service(config_dsn)), redis_url=SecretStr(redis_url), workers=2)
-    return Place(chosen, 2, bind("127.0.0.1", 0), tmp_path)
+    for name, value in {
+        "ROSETTA_CONFIG_DSN": as_service(config_dsn),
+        "ROSETTA_REDIS_URL": redis_url,
+        "CREDENTIAL_ENCRYPTION_KEY": KEY,
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Place({"workers": 2}, 2, bind("127.0.0.1", 0), tmp_path)
 
 
 @pytest.fixture
@@ -129,6 +135,18 @@ def test_worker_that_dies_while_its_successor_starts_is_replaced_once(
     os.kill(first, signal.SIGKILL)
     until(lambda: len(supervised.pids()) == 2 and not {first, second} & set(supervised.pids()))
     assert started == [1, 2]
+
+
+def test_worker_knows_settings_that_its_supervisor_does_not(
+    place: Place, supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code that SIGHUP starts may be newer: than a supervisor of version 0.1.0, which sends its settings, too."""
+    first, second = supervised.pids()
+    older = settings()
+    vars(older).pop("most_streams")
+    monkeypatch.setattr(supervised.supervisor, "_place", dataclasses.replace(place, chosen=cast("Any", older)))
+    supervised.send(signal.SIGHUP)
+    until(lambda: len(supervised.pids()) == 2 and not {first, second} & set(supervised.pids()))
 
 
 def test_signal_during_the_first_start_ends_it(place: Place) -> None:
