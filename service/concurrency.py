@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterable
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -44,6 +44,18 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         keep(task)
         raise TimeoutError
     return task.result()
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """The outcomes of all `works`; the first failure, once all of them have ended.
+
+    `asyncio.gather` raises at once. The others would go on beside whatever the caller does next.
+    """
+    found = await asyncio.gather(*works, return_exceptions=True)
+    for outcome in found:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return cast("list[T]", found)
 
 
 async def end(tasks: Collection[asyncio.Future[Any]]) -> None:

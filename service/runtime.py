@@ -128,7 +128,6 @@ class Runtime(Parts):
         self.tasks.start("pruning", self.notices.run_pruning)
         for webhook in self.notices.webhooks:
             self.tasks.start(f"webhook {webhook.name}", functools.partial(self.notices.run_webhook, webhook))
-        await self.reports.open()
 
     async def _try_a_page(self) -> None:
         # A process of this version before its migrations would be ready, and could not compute any page.

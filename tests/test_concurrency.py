@@ -1,10 +1,10 @@
-"""Tasks that are cancelled end, even if a cancellation is lost."""
+"""Tasks that are cancelled end, even if a cancellation is lost; those that are awaited together end together."""
 
 import asyncio
 
 import pytest
 
-from service.concurrency import Supervisor, end
+from service.concurrency import Supervisor, all_of, end
 
 
 async def stubborn(lost: list[str], times: int) -> None:
@@ -72,3 +72,20 @@ async def test_supervisor_stops_tasks_that_lose_a_cancellation() -> None:
     async with asyncio.timeout(10):
         await supervisor.stop()
     assert supervisor.running == 0
+
+
+async def test_all_of_fails_when_all_have_ended() -> None:
+    """Whoever goes on after the failure meets none of the others."""
+    ended: list[str] = []
+
+    async def fail() -> None:
+        raise LookupError("first")
+
+    async def take_longer() -> None:
+        await asyncio.sleep(0.01)
+        ended.append("second")
+
+    with pytest.raises(LookupError, match="first"):
+        await all_of([fail(), take_longer()])
+    assert ended == ["second"]
+    assert await all_of([asyncio.sleep(0, 1), asyncio.sleep(0.001, 2)]) == [1, 2]

@@ -12,10 +12,11 @@ from typing import Any
 
 from psycopg.types.json import Json
 
+from service.concurrency import all_of
 from service.config.webhooks import KINDS, Webhook
 from service.database.pool import ConfigDatabase
 from service.database.queries import escaped_like
-from service.errors import ConfigDatabaseUnavailableError
+from service.errors import ConfigDatabaseUnavailableError, ServiceError
 from service.notices.messages import body, facts, headers
 from service.notices.posting import Poster
 from service.telemetry.events import NoticeFailed, NoticeSent, Observer
@@ -61,7 +62,7 @@ class Notices:
                 claimed = await self._database.fetch_all(
                     "claim_notices", webhook=webhook.name, claim_s=_CLAIM_S, count=_AT_ONCE
                 )
-                await asyncio.gather(*(self._send(webhook, notice) for notice in claimed))
+                await all_of(self._send(webhook, notice) for notice in claimed)
             except ConfigDatabaseUnavailableError:
                 made, claimed = None, []
             if not claimed and not (made and made["entries"]):
@@ -74,11 +75,11 @@ class Notices:
                 said = await facts(self._database, notice)
             content = body(webhook, said)
             error = await self._poster.post(webhook, content, headers(webhook, said, content, datetime.now(UTC)))
-        except ConfigDatabaseUnavailableError:
-            raise
         except Exception as failure:
-            # Whatever it is, this notice must not be claimed forever, nor hold up the others.
-            error = f"it cannot be told: {type(failure).__name__}"
+            # Whatever it is, this notice must not be claimed forever, nor hold up the others. If the config database is
+            # away, it is claimed again.
+            why = failure.message if isinstance(failure, ServiceError) else type(failure).__name__
+            error = f"it cannot be told: {why}"
         if error is None:
             await self._database.fetch_one("notice_sent", id=notice["id"])
             self._observe(NoticeSent(webhook=webhook.name, kind=notice["kind"], source_id=notice["source_id"]))

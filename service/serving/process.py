@@ -124,6 +124,8 @@ async def _serve(
         on_server(server)
         gc.collect()
         gc.freeze()
+        # Last: what this worker replaces answers its siblings until now.
+        await runtime.reports.open()
         await server.serve(sockets=[bound])
 
 

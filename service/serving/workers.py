@@ -39,8 +39,8 @@ _STOP_S = 15.0
 def run(settings: Settings, chosen: Mapping[str, object], bound: socket.socket) -> None:
     """Serves with `settings.workers` processes until SIGTERM or SIGINT, and closes the socket.
 
-    `chosen` are the options that these settings were loaded with. SIGHUP replaces each worker by one that serves. Raises
-    StartError if the first worker cannot start.
+    `chosen` are the options that these settings were loaded with. SIGHUP replaces each worker by one that serves.
+    Raises StartError if the first worker cannot start.
     """
     # Python would look for modules in the current folder first, in each process that it spawns.
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
+from service.concurrency import all_of
 from service.database.connection import reason
 from service.database.pool import ConfigDatabase
 from service.errors import ConfigDatabaseUnavailableError, SourceUnreachableError
@@ -181,13 +182,9 @@ class WalMonitoring:
             async with free:
                 return await self._look(SourceAddress.of(row), row)
 
-        # All of them end before one's failure ends the round: the next round would meet those that go on.
-        found = await asyncio.gather(*(look(row) for row in rows), return_exceptions=True)
-        for failure in found:
-            if isinstance(failure, BaseException):
-                raise failure
+        troubled = await all_of(look(row) for row in rows)
         took_ms = round((monotonic() - started) * 1000, 3)
-        self._observe(WalRound(sources=len(rows), troubled=found.count(True), took_ms=took_ms))
+        self._observe(WalRound(sources=len(rows), troubled=sum(troubled), took_ms=took_ms))
 
     async def _look(self, address: SourceAddress, before: DictRow) -> bool:
         seen = _Seen()

@@ -181,17 +181,32 @@ async def test_first_failure_after_a_long_rest_is_not_the_last(start: Start, con
         assert fates(config) == ["failing"]
 
 
-async def test_entry_that_cannot_be_told_holds_up_no_other(start: Start, config: Sql) -> None:
-    """It is tried again like any other, and its fate is shown."""
+@pytest.mark.parametrize(
+    ("kind", "facts", "reason"),
+    [
+        ("state", "{}", "KeyError"),
+        (
+            "schema",
+            '{"what": "changed", "count": 1, "items": [{"id": 1, "table": "t", "version": 2}]}',
+            "it lacks the service's objects",
+        ),
+    ],
+    ids=["nothing in it", "a statement fails"],
+)
+async def test_entry_that_cannot_be_told_holds_up_no_other(
+    start: Start, config: Sql, kind: str, facts: str, reason: str
+) -> None:
+    """It is tried again like any other, and its fate is shown: also if a statement fails, and the database is there."""
     async with receiving() as ops:
         service = await telling(start, to(ops))
         source = add_source(config)
         await ops.got(1)
+        config.execute("ALTER TABLE source_details_versions RENAME TO elsewhere")
         config.execute(
-            "INSERT INTO source_details_timeline (source_id, kind, facts) VALUES (%(s)s, 'state', '{}'), "
+            "INSERT INTO source_details_timeline (source_id, kind, facts) VALUES (%(s)s, %(kind)s, %(facts)s), "
             '(%(s)s, \'pipeline\', \'{"what": "added", "count": 1, "items": [{"name": "p"}]}\')',
-            {"s": source},
+            {"s": source, "kind": kind, "facts": facts},
         )
         failed = await service.events.until(NoticeFailed)
-        assert failed.reason == "it cannot be told: KeyError"
+        assert reason in failed.reason
         await until(lambda: sorted(fates(config)) == ["failing", "sent", "sent"])
