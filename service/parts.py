@@ -77,7 +77,7 @@ class Parts:
             patience_s=connect_s + 3 * statement_s,
         )
 
-        self.overview = Overview(self.database, lambda: self.connections.failing)
+        self.overview = Overview(self.database, lambda: self.connections.failures.reasons)
 
     async def identity(self) -> str:
         """Names the config database: its pages are not those of a copy. Raises ServiceError if it cannot be asked."""

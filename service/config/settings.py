@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, Self
 
@@ -16,6 +17,9 @@ from service.errors import StartError
 _PREFIX = "ROSETTA_"
 # Requests, Redis, the listener, sources that are being asked, files.
 _OTHER_DESCRIPTORS = 200
+_URI_SCHEMES = ("postgresql://", "postgres://")
+# As it is written there: percent-encoded, perhaps.
+_PASSWORD_IN_URI = re.compile(r"(?<=:)[^/@]+(?=@)|(?<=[?&]password=)[^&]+")
 # For commands that read no password: no password was encrypted with it.
 _NO_KEY: Final = "0" * 32
 # Those whose values are no SecretStr, and nobody's business.
@@ -67,12 +71,13 @@ class Settings(
     def secrets(self) -> list[str]:
         """The values that no log line, response or error may contain."""
         held = [self.credential_encryption_key.get_secret_value()]
-        for dsn in (self.config_dsn, self.listener_dsn):
-            password = conninfo_to_dict(dsn.get_secret_value()).get("password") if dsn else None
-            if password:
+        for dsn in filter(None, (self.config_dsn, self.listener_dsn)):
+            text = dsn.get_secret_value()
+            if password := conninfo_to_dict(text).get("password"):
                 held.append(str(password))
+            if text.startswith(_URI_SCHEMES):
+                held += _PASSWORD_IN_URI.findall(text)
         for webhook in self.webhook_list:
-            # The path of Slack's URL is a secret: anybody who has it can post.
             held += [webhook.url, *webhook.hidden]
         return held + redis_url.secrets(self.redis_url.get_secret_value())
 

@@ -44,8 +44,9 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def hidden(self) -> list[str]:
         """The parts of it that nobody may see."""
-        path = urlsplit(self.url).path
-        return [part for part in (path if path.strip("/") else "", self.secret) if part]
+        # Anybody who has the path of Slack's URL can post, or the query of other services'.
+        url = urlsplit(self.url)
+        return [part for part in (url.path if url.path.strip("/") else "", url.query, self.secret) if part]
 
     @property
     def key(self) -> bytes | None:

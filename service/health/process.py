@@ -71,7 +71,7 @@ class Health:
         gauge("config_database_up", "it answered the last query", lambda: not self._database.is_down)
         gauge("memory_cache_bytes", "pages cached in this process", lambda: self._pages.memory.bytes)
         gauge("kept_fragments_bytes", "what pages are made of, in this process", lambda: self._pages.fragments.bytes)
-        gauge("sources_failing", "sources that did not answer", lambda: len(self._connections.failing))
+        gauge("sources_failing", "sources that did not answer", lambda: len(self._connections.failures.reasons))
         for name, key, meaning in (
             ("syncs_failing", "syncs_failing", "sources whose background syncs fail, at the last check"),
             ("slots_in_error", "slots_in_error", "slots in ERROR, at the last check"),
@@ -91,7 +91,7 @@ class Health:
         """Judges every source, for the gauge."""
         with contextlib.suppress(ConfigDatabaseUnavailableError, psycopg.ProgrammingError):
             rows = await self._database.fetch_all("all_health_facts")
-            failing = self._connections.failing
+            failing = self._connections.failures.reasons
             counts = Counter(health(row["health_facts"], failing.get(row["id"])).level for row in rows)
             for level in LEVELS:
                 self._sources.labels(level).set(counts[level])
@@ -138,7 +138,7 @@ class Health:
                 f"the settings may need {self._most_descriptors} file descriptors, and the limit is "
                 f"{descriptors.limit()}: raise it (LimitNOFILE, ulimit -n) or lower ROSETTA_MOST_STREAMS"
             )
-        failing = self._connections.failing
+        failing = self._connections.failures.reasons
         if failing:
             degraded.append(f"{len(failing)} source(s) do not answer: their pages show what was last known")
         status = "unavailable" if config["status"] == "down" else "degraded" if degraded else "ready"

@@ -178,8 +178,10 @@ async def _synced_details(request: AppRequest, source_id: int) -> Response[bytes
 async def refresh_source(request: AppRequest, source_id: SourceId) -> Response[bytes]:
     """Syncs with the source database and reports what changed. The next read of the page shows it."""
     runtime = runtime_of(request)
+    wanted = parameters.identifier("Source", source_id)
+    # Only then: a request that is none costs the caller no sync.
     await may_sync(request)
-    result = await runtime.synchronizer.sync(parameters.identifier("Source", source_id))
+    result = await runtime.synchronizer.sync(wanted)
     runtime.refresher.request()
     return _finished(msgspec.json.encode(result.body()))
 

@@ -4,7 +4,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -21,15 +20,15 @@ from service.database.queries import query
 from service.errors import SourceUnreachableError
 from service.printable import one_line
 from service.sources.address import SourceAddress
+from service.sources.failures import Failures
 from service.sources.questions import OLDEST, Limits, ask, major, why_refused
 from service.sources.resolver import Resolver
 from service.sources.source_connection import SourceConnection
-from service.telemetry.events import Observer, SourceDown, SourceUp
+from service.telemetry.events import Observer
 from service.telemetry.tracing import span
 
 T = TypeVar("T")
 
-_FORGET_S = 300.0
 # A session keeps the settings that its role had when it began. The platform's monitor connects anew each minute: what
 # it writes and what a sync writes must not differ for long.
 _LONGEST_LIFE_S = 60.0
@@ -64,14 +63,6 @@ class _Idle:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    until: float
-    why: str
-    since: datetime
-    connection_key: tuple[str | int | None, ...] = field(repr=False)
-
-
 class Connections:
     """Runs named statements on sources. SourceUnreachableError, with a reason, if one does not answer."""
 
@@ -85,27 +76,9 @@ class Connections:
         # it. In SCRAM (RFC 5802) neither is sent, and the server has to know the password's verifier.
         self._require_auth = options.require_auth or ("" if options.sslmode in _VERIFIED else "scram-sha-256")
         self._hosts = AllowedHosts(options.allowed_hosts)
-        self._observe = observer
         self._resolver = Resolver()
         self._idle: OrderedDict[tuple[str | int | None, ...], _Idle] = OrderedDict()
-        self._resting: dict[int, _Failure] = {}
-
-    def resting(self, address: SourceAddress) -> str | None:
-        """Why page loads skip this source, or None. A changed address is not skipped."""
-        failure = self._resting.get(address.id)
-        if failure is None or failure.until <= monotonic() or failure.connection_key != address.connection_key:
-            return None
-        return failure.why
-
-    def failing_since(self, source_id: int) -> datetime | None:
-        """When this process first found that the source does not answer; None if it answered last time."""
-        failure = self._resting.get(source_id)
-        return None if failure is None else failure.since
-
-    @property
-    def failing(self) -> dict[int, str]:
-        """The sources that did not answer when last asked, with the reason."""
-        return {source_id: failure.why for source_id, failure in self._resting.items()}
+        self.failures = Failures(observer, options.rest_s)
 
     async def fetch(
         self, address: SourceAddress, name: str, /, *, budget_s: float, **parameters: Any
@@ -132,10 +105,11 @@ class Connections:
 
         `work` raises psycopg.Error if the source does not answer. It runs again if a warm connection turns out dead.
         """
+        attempt = self.failures.begin()
         try:
             password = decrypt(self._options.encryption_key, address.pg_password)
         except UndecryptablePasswordError as error:
-            raise self._down(address, str(error)) from None
+            raise self._down(address, attempt, str(error)) from None
         try:
             with span("source", source_id=address.id):
                 answer = await within(budget_s, self._use(address, password, work, on_connected))
@@ -148,12 +122,13 @@ class Connections:
                 why = f"no answer within {budget_s * 1000:.0f} ms"
             if password:
                 why = why.replace(password, "***")
-            raise self._down(address, why) from None
+            raise self._down(address, attempt, why) from None
         except _NONSENSE as error:
             # Whatever listens there need not be PostgreSQL: its rows may lack columns, or hold anything.
-            raise self._down(address, f"it answers in an unknown form ({one_line(str(error), 100)})") from error
-        if self._resting.pop(address.id, None):
-            self._observe(SourceUp(source_id=address.id))
+            raise self._down(
+                address, attempt, f"it answers in an unknown form ({one_line(str(error), 100)})"
+            ) from error
+        self.failures.answered(address, attempt)
         return answer
 
     async def _use(
@@ -255,22 +230,13 @@ class Connections:
             _, oldest = self._idle.popitem(last=False)
             oldest.connection.pgconn.finish()
 
-    def _down(self, address: SourceAddress, why: str) -> SourceUnreachableError:
-        before = self._resting.get(address.id)
-        since = before.since if before else datetime.now(UTC)
-        self._resting[address.id] = _Failure(monotonic() + self._options.rest_s, why, since, address.connection_key)
-        if before is None:
-            self._observe(SourceDown(source_id=address.id, reason=why))
+    def _down(self, address: SourceAddress, attempt: int, why: str) -> SourceUnreachableError:
+        self.failures.failed(address, attempt, why)
         return SourceUnreachableError(f"the source database cannot be queried: {why}", source_id=address.id)
 
     async def sweep(self) -> None:
-        """Closes connections that were idle for long, and forgets old failures.
-
-        A source that failed long ago may be gone, or another process may have reached it since.
-        """
-        for source_id, failure in list(self._resting.items()):
-            if failure.until + _FORGET_S < monotonic():
-                del self._resting[source_id]
+        """Closes connections that were idle for long, and forgets old failures."""
+        self.failures.sweep()
         long_ago = monotonic() - self._options.idle_s
         for key in [key for key, idle in self._idle.items() if idle.since < long_ago]:
             await self._idle.pop(key).connection.close()

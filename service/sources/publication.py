@@ -90,7 +90,7 @@ class Publications:
             held = None
         if held is not None and held.recorded == _digest(recorded):
             return Publication(held.names, "remembered")
-        if why := self._connections.resting(address):
+        if why := self._connections.failures.resting(address):
             return Publication(None, f"not asked: {why}")
         task = self._asking.get((address, recorded))
         if task is None:

@@ -43,7 +43,7 @@ class TableLists:
         address = SourceAddress.of(row)
         if not refresh and (names := await self._remembered(address)) is not None:
             return names, "redis"
-        why = None if refresh else self._connections.resting(address)
+        why = None if refresh else self._connections.failures.resting(address)
         if why is None:
             try:
                 return await self._asked.pass_through(address, lambda: self._ask(address)), "source"

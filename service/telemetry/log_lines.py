@@ -1,6 +1,7 @@
 """Log lines: one per event on standard error, as JSON or for people, with every secret masked."""
 
 import contextlib
+import json
 import logging
 import sys
 from typing import Any, TextIO, cast
@@ -33,9 +34,13 @@ def configure_logging(log_format: str, log_level: str, secrets: list[str], worke
     messages might quote one.
     """
 
+    # As JSON and as people's lines write it. The longest first: one may be part of another.
+    forms = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])}
+    hidden = sorted(forms, key=len, reverse=True)
+
     def mask(_logger: Any, _method: str, line: Any) -> str:
-        for secret in secrets:
-            line = line.replace(secret, "***")
+        for form in hidden:
+            line = line.replace(form, "***")
         return str(line)
 
     renderer: Any = (

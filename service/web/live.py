@@ -153,7 +153,7 @@ class Live:
 
     def freshness(self, portrait: Portrait, answer: Answer) -> str:
         """The part of a page that says how old it is and where it was read."""
-        since = self._connections.failing_since(portrait.source_id)
+        since = self._connections.failures.since(portrait.source_id)
         return portrait.freshness(is_old=answer.found == "last known", failing_since=since)
 
     async def open(self, source_id: int, since: str | None, *, with_parts: bool) -> AsyncIterator[bytes]:

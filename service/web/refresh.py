@@ -110,7 +110,7 @@ async def _failure(runtime: Runtime, source_id: int, error: ServiceError) -> dic
         row = await runtime.database.fetch_one("source_state", id=source_id)
     except ConfigDatabaseUnavailableError:
         row = None
-    since = runtime.connections.failing_since(source_id) if isinstance(error, SourceUnreachableError) else None
+    since = runtime.connections.failures.since(source_id) if isinstance(error, SourceUnreachableError) else None
     return {
         "failure": error.message,
         "failing_since": since.isoformat() if since else None,

@@ -69,6 +69,18 @@ def test_good_values_are_read_and_kept_secret(environment: pytest.MonkeyPatch) -
             assert secret not in text
 
 
+def test_secrets_are_known_as_they_are_written_too(environment: pytest.MonkeyPatch) -> None:
+    """A library quotes what it was given: percent-encoded, or a webhook's URL at another address."""
+    environment.setenv("ROSETTA_CONFIG_DSN", "postgresql://user:p%40[w@one/rosetta_config")
+    environment.setenv(
+        "ROSETTA_LISTENER_DSN", "postgresql://one/rosetta_config?user=u&password=l%26w&connect_timeout=1"
+    )
+    environment.setenv("ROSETTA_WEBHOOK_HOSTS", "hooks.example.com")
+    environment.setenv("ROSETTA_WEBHOOKS", '[{"name": "ops", "url": "https://hooks.example.com/a/b?key=1&token=2"}]')
+    secrets = settings.load().secrets
+    assert {"p%40[w", "p@[w", "l%26w", "l&w", "/a/b", "key=1&token=2"} <= set(secrets)
+
+
 def test_every_setting_is_described_with_its_default() -> None:
     """The list that `rosetta settings` prints, and docs/configuration.md."""
     described = {setting.variable: setting for setting in settings.describe()}

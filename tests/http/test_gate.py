@@ -182,6 +182,9 @@ async def test_syncs_are_limited_per_caller_over_all_processes(
     source = add_source(config, shop_dsn)
     now = 1_000_000 * 60.0
     monkeypatch.setattr("service.cache.rate_limit.time", lambda: now + 20)
+    # What names no source costs no sync.
+    bad = await services[0].client.post("/api/v1/sources/none/refresh", headers=bearer(OPERATE))
+    assert bad.status_code == 422
     statuses = [(await sync(services[number % 2], source, OPERATE)).status_code for number in range(4)]
     assert statuses == [200, 200, 200, 429]
     refused = await services[0].client.get(

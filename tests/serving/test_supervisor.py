@@ -11,13 +11,16 @@ from typing import Any, cast
 
 import pytest
 import uvicorn
+from pydantic import SecretStr
 
 from service.errors import StartError
+from service.runtime import Runtime
 from service.serving import worker as held
 from service.serving import workers
 from service.serving.port import bind
 from service.serving.worker import Place, Worker
 from service.serving.workers import Supervisor
+from service.telemetry.siblings import Siblings
 from tests.fixtures.databases import as_service
 from tests.fixtures.metadata import KEY
 from tests.fixtures.process import until
@@ -172,3 +175,23 @@ def test_worker_whose_loop_is_stuck_tells_nothing() -> None:
         for beat, is_turning in ((1.0, True), (1.0, False), (2.0, True)):
             server.beat = beat
             assert pulse.is_turning() is is_turning
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_worker_takes_the_place_of_the_one_before_it_last(
+    config_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    """One that dies as it starts would leave a socket that nobody answers: the old one would be reported dead."""
+    chosen = settings(config_dsn=SecretStr(as_service(config_dsn)), redis_url=SecretStr(redis_url))
+    runtime = Runtime(chosen, siblings=Siblings(tmp_path, 1, 2))
+    try:
+        await runtime.start()
+        assert names(tmp_path) == []
+        await runtime.reports.open()
+        assert names(tmp_path) == ["1"]
+    finally:
+        await runtime.stop()

@@ -3,15 +3,16 @@
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from service.errors import SourceUnreachableError
 from service.sources.address import SourceAddress
+from service.sources.failures import Failures
 from service.sources.questions import Limits
 from service.sources.state import SourceState
+from service.telemetry.events import Observer
 from tests.simulation.config_database import names
 
 
@@ -28,17 +29,11 @@ class Connections:
     limits = Limits(1.0)
 
     def __init__(self, sources: Sources, rng: random.Random) -> None:
+        # None is kept: every source is asked again at once, and no page says that it failed.
+        self.failures = Failures(Observer(), 0)
         self._sources = sources
         self._rng = rng
         self._slowness = rng.choice([0.01, 0.05, 0.3])
-
-    def resting(self, _: SourceAddress) -> str | None:
-        """Every source is asked again at once."""
-        return None
-
-    def failing_since(self, _: int) -> datetime | None:
-        """No page says so."""
-        return None
 
     async def _ask(self, source: int) -> list[str]:
         """What it publishes at some moment between the question and the answer."""

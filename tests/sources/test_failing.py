@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from time import perf_counter
 
 import httpx
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from service.config.credentials import encrypt
-from service.sources import connections as remote
+from service.errors import SourceUnreachableError
+from service.sources import failures
+from service.sources.address import SourceAddress
+from service.sources.source_connection import SourceConnection
 from tests.fixtures.databases import Sql
 from tests.fixtures.gates import held_sync
 from tests.fixtures.metadata import KEY, add_source, add_table
@@ -145,11 +150,11 @@ async def test_failure_that_nobody_meets_again_is_forgotten(
     """For example, of a deleted source: the report must not name it forever."""
     source = add_source(config)
     await service.details(source)
-    await until(lambda: service.runtime.connections.failing)
+    await until(lambda: service.runtime.connections.failures.reasons)
     config.execute("DELETE FROM sources")
     await service.runtime.connections.sweep()
-    assert set(service.runtime.connections.failing) == {source}
-    monkeypatch.setattr(remote, "_FORGET_S", -60)
+    assert set(service.runtime.connections.failures.reasons) == {source}
+    monkeypatch.setattr(failures, "_FORGET_S", -60)
     await service.runtime.connections.sweep()
     assert (await service.client.get("/health/ready")).json()["sources_failing"] == {}
 
@@ -166,3 +171,34 @@ async def test_source_that_leads_elsewhere_now_is_asked_at_once(
     config.execute("UPDATE sources SET pg_port = %s", (conninfo_to_dict(shop_dsn)["port"],))
     await service.settled(config)
     assert (await service.details(source)).json()["meta"]["publication_check"] == "asked"
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["answers", "fails"])
+async def test_late_outcome_at_an_earlier_address_says_nothing_of_the_source(
+    service: Service, config: Sql, shop_dsn: str, *, is_up: bool
+) -> None:
+    """A host that drops packets fails long after the address was put right; or the other way round."""
+    source = add_source(config, shop_dsn)
+    connections = service.runtime.connections
+    row = await service.runtime.database.fetch_one("source_connection", id=source)
+    assert row is not None
+    address = SourceAddress.of(row)
+    begun, late = asyncio.Event(), asyncio.Event()
+
+    async def end(*, well: bool) -> None:
+        if not well:
+            raise psycopg.OperationalError("it fails")
+
+    async def end_late(_: SourceConnection) -> None:
+        begun.set()
+        await late.wait()
+        await end(well=not is_up)
+
+    first = asyncio.ensure_future(connections.use(address, end_late, budget_s=60))
+    await begun.wait()
+    with nullcontext() if is_up else pytest.raises(SourceUnreachableError):
+        await connections.use(address, lambda _: end(well=is_up), budget_s=60)
+    late.set()
+    with pytest.raises(SourceUnreachableError) if is_up else nullcontext():
+        await first
+    assert list(connections.failures.reasons) == ([] if is_up else [source])

@@ -265,7 +265,7 @@ async def test_names_that_nobody_can_tell_apart_are_no_nonsense(start: Start, co
         await service.events.until(WalRound)
     (row,) = config.execute("SELECT error_message FROM wal_monitor").fetchall()
     assert row == {"error_message": "its replication slot does not exist"}
-    assert not service.runtime.connections.failing
+    assert not service.runtime.connections.failures.reasons
 
 
 async def test_texts_that_nobody_can_read_are_told_as_far_as_they_can(service: Service, config: Sql) -> None:

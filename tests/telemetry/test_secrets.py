@@ -58,27 +58,28 @@ def test_source_does_not_show_its_password() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_secrets_in_a_librarys_own_message_are_masked(log_format: str) -> None:
+@pytest.mark.parametrize("secret", ["pw-zebra", 'p"w\\ zebra \N{LATIN SMALL LETTER E WITH ACUTE}'])
+def test_secrets_in_a_librarys_own_message_are_masked(log_format: str, secret: str) -> None:
     """The last line of defense: a library that quotes a DSN in its message or in an exception."""
     configured = structlog.get_config()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
         with redirect_stderr(io.StringIO()) as stderr:
-            configure_logging(log_format, "info", ["pw-of-config"])
-            structlog.get_logger().info("event", dsn="postgresql://u:pw-of-config@h/d")
+            configure_logging(log_format, "info", [secret])
+            structlog.get_logger().info("event", dsn=f"postgresql://u:{secret}@h/d")
             try:
-                raise psycopg.OperationalError("failed: pw-of-config")
+                raise psycopg.OperationalError(f"failed: {secret}")
             except psycopg.OperationalError as error:
                 structlog.get_logger().error("failed", exc_info=error)
-                logging.getLogger("psycopg.pool").warning("cannot use %s", "pw-of-config", exc_info=True)
+                logging.getLogger("psycopg.pool").warning("cannot use %s", secret, exc_info=True)
         lines = stderr.getvalue()
     finally:
         structlog.configure(**configured)
         root.handlers[:] = handlers
         root.setLevel(level)
-    assert "pw-of-config" not in lines
-    assert lines.count("***") >= 3
+    assert "zebra" not in lines
+    assert lines.count("***") >= 2
     assert "traceback object" not in lines
     if log_format == "json":
         assert all(json.loads(line) for line in lines.splitlines())
