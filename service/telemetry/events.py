@@ -4,6 +4,7 @@ An event reports a change of state or finished work, never a single request that
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -11,6 +12,8 @@ from typing import Any, ClassVar, Literal
 import structlog
 
 from service.concurrency import keep
+
+_LEVELS = logging.getLevelNamesMapping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +261,16 @@ class TaskFailed(Event):
 
 
 class Observer:
-    """Logs events and passes them to subscribers."""
+    """Logs events and passes them to subscribers. Logging is configured before (see `log_lines`)."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind()
         self._subscribers: list[Callable[[Event], None]] = []
 
     def __call__(self, event: Event) -> None:
-        facts = {field.name: getattr(event, field.name) for field in fields(event)}
-        getattr(self._log, event.level)(type(event).__name__, **facts)
+        if self._log.is_enabled_for(_LEVELS[event.level.upper()]):
+            facts = {field.name: getattr(event, field.name) for field in fields(event)}
+            getattr(self._log, event.level)(type(event).__name__, **facts)
         for subscriber in tuple(self._subscribers):
             subscriber(event)
 
