@@ -138,7 +138,7 @@ class ViewRefreshed(Event):
 @dataclass(frozen=True, slots=True)
 class RefreshSkipped(Event):
     """A refresh was skipped. "clean": nothing changed; "spaced": the last one was too recent; "busy": another process
-    is refreshing.
+    is refreshing; "unsettled": a transaction still runs that may have moved rows to other sources.
     """
 
     level: ClassVar[str] = "debug"
