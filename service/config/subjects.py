@@ -108,7 +108,10 @@ class Serving(BaseSettings):
         description="path under which a proxy passes requests on, e.g. /rosetta; not needed if the proxy removes it",
     )
     request_timeout_s: float = Field(
-        30, gt=0, le=3600, description="time limit for reading a request; for answering it, its budgets come on top, except live streams"
+        30,
+        gt=0,
+        le=3600,
+        description="time limit for reading a request; for answering it, its budgets come on top, except live streams",
     )
     keep_alive_s: int = Field(
         75,
