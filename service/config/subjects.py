@@ -111,7 +111,7 @@ class Serving(BaseSettings):
         30,
         gt=0,
         le=3600,
-        description="time limit for reading a request; for answering it, its budgets come on top, except live streams",
+        description="time limit for reading a request; answering may take its budgets longer; live streams have none",
     )
     keep_alive_s: int = Field(
         75,

@@ -7,7 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 import psycopg
-from psycopg.pq import PGnotify
+from psycopg.pq import ConnStatus, PGnotify
+
+_LOOK_AGAIN_S = 0.1
 
 
 async def receive(connection: psycopg.AsyncConnection, hear: Callable[[bytes, bytes], bool], seconds: float) -> bool:
@@ -31,6 +33,8 @@ async def receive(connection: psycopg.AsyncConnection, hear: Callable[[bytes, by
             pgconn.consume_input()
             while (notification := pgconn.notifies()) is not None:
                 tell(notification)
+            if pgconn.status == ConnStatus.BAD:
+                raise psycopg.OperationalError("the connection is lost")
         except Exception as error:
             # Now, not when the task runs: libpq has closed its socket, and another one may get its number first.
             loop.remove_reader(socket)
@@ -39,14 +43,18 @@ async def receive(connection: psycopg.AsyncConnection, hear: Callable[[bytes, by
                 over.set_result(False)
 
     pgconn.notify_handler = tell
-    loop.add_reader(socket, read)
-    try:
-        # The socket does not become readable for what came with an answer: libpq has that already.
-        read()
-        await asyncio.wait({over}, timeout=max(seconds, 0))
-    finally:
-        if failure is None:
-            loop.remove_reader(socket)
+    deadline = loop.time() + seconds
+    while not over.done() and (left := deadline - loop.time()) > 0:
+        loop.add_reader(socket, read)
+        try:
+            # The socket does not become readable for what came with an answer: libpq has that already.
+            read()
+            # Again and again: uvloop calls a reader once more if the connection was reset, and then never again. That
+            # call may have read what had come before the reset.
+            await asyncio.wait({over}, timeout=min(left, _LOOK_AGAIN_S))
+        finally:
+            if failure is None:
+                loop.remove_reader(socket)
     if failure is not None:
         raise failure
     return over.done() and over.result()

@@ -112,7 +112,6 @@ async def _serve(
             timeout_graceful_shutdown=_GRACE_S,
         )
         server = StreamingServer(config, runtime)
-        structlog.get_logger().info("serving", url=url(bound))
         # uvicorn raises the signal that stopped it again; it must not interrupt the cleanup here.
         if sys.platform == "win32":
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,6 +125,7 @@ async def _serve(
         gc.freeze()
         # Last: what this worker replaces answers its siblings until now.
         await runtime.reports.open()
+        structlog.get_logger().info("serving", url=url(bound))
         await server.serve(sockets=[bound])
 
 

@@ -10,12 +10,22 @@ from service.telemetry.events import Observer, SourceDown, SourceUp
 _FORGET_S = 300.0
 
 
+_Key = tuple[str | int | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     until: float
     why: str
     since: datetime
-    connection_key: tuple[str | int | None, ...] = field(repr=False)
+    connection_key: _Key = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    attempt: int
+    at: float
+    connection_key: _Key = field(repr=False)
 
 
 class Failures:
@@ -26,8 +36,8 @@ class Failures:
         self._rest = rest_s
         self._of: dict[int, _Failure] = {}
         self._attempts = 0
-        # By source, the last begun of the attempts that have ended.
-        self._newest: dict[int, int] = {}
+        # By source, the last one that counted.
+        self._outcomes: dict[int, _Outcome] = {}
 
     def begin(self) -> int:
         """The number of an attempt that begins now."""
@@ -36,7 +46,7 @@ class Failures:
 
     def failed(self, address: SourceAddress, attempt: int, why: str) -> None:
         """Takes note that an attempt has failed."""
-        if not self._is_news(address.id, attempt):
+        if not self._counts(address, attempt):
             return
         before = self._of.get(address.id)
         since = before.since if before else datetime.now(UTC)
@@ -46,7 +56,7 @@ class Failures:
 
     def answered(self, address: SourceAddress, attempt: int) -> None:
         """Takes note that the source has answered."""
-        if self._is_news(address.id, attempt) and self._of.pop(address.id, None) is not None:
+        if self._counts(address, attempt) and self._of.pop(address.id, None) is not None:
             self._observe(SourceUp(source_id=address.id))
 
     def resting(self, address: SourceAddress) -> str | None:
@@ -68,13 +78,19 @@ class Failures:
 
     def sweep(self) -> None:
         """Forgets old failures: the source may be gone, or another process may have reached it since."""
+        long_ago = monotonic() - _FORGET_S
         for source_id, failure in list(self._of.items()):
-            if failure.until + _FORGET_S < monotonic():
+            if failure.until < long_ago:
                 del self._of[source_id]
+        for source_id, outcome in list(self._outcomes.items()):
+            if outcome.at < long_ago:
+                del self._outcomes[source_id]
 
-    def _is_news(self, source_id: int, attempt: int) -> bool:
-        # An attempt at an address that was wrong may take long to fail: by then, the right one has answered.
-        if attempt < self._newest.get(source_id, 0):
+    def _counts(self, address: SourceAddress, attempt: int) -> bool:
+        # An attempt at an address that was wrong may take long to fail: by then, the right one has answered. At one and
+        # the same address the last outcome counts, whichever attempt began first.
+        last = self._outcomes.get(address.id)
+        if last is not None and attempt < last.attempt and address.connection_key != last.connection_key:
             return False
-        self._newest[source_id] = attempt
+        self._outcomes[address.id] = _Outcome(attempt, monotonic(), address.connection_key)
         return True

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
 import pytest
 import uvloop
+from psycopg.pq import ConnStatus
 
 from service.database import notifications
 from tests.fixtures.databases import Sql
@@ -77,9 +80,62 @@ def test_end_of_the_connection_and_a_failure_to_hear_end_the_wait(
     runner.run(run())
 
 
+class _Reset:
+    """A connection that is reset when the last bytes before that have not been read yet."""
+
+    status = ConnStatus.OK
+    notify_handler: Any = None
+
+    def __init__(self) -> None:
+        self.pgconn = self
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self._peer = socket.create_connection(server.getsockname())
+            self._socket, _ = server.accept()
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def notifies(self) -> None:
+        return None
+
+    def consume_input(self) -> None:
+        with suppress(BlockingIOError):
+            try:
+                self._socket.recv(1024)
+            except ConnectionResetError as error:
+                raise psycopg.OperationalError from error
+
+    def reset(self) -> None:
+        self._peer.send(b"x")
+        self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._peer.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_reset_behind_the_last_bytes_is_noticed(runner: asyncio.Runner) -> None:
+    """uvloop calls the reader once and never again; that call gets the bytes."""
+
+    async def run() -> None:
+        connection = _Reset()
+        receiving = asyncio.ensure_future(
+            notifications.receive(cast("psycopg.AsyncConnection", connection), lambda _, __: False, 60)
+        )
+        await asyncio.sleep(0)
+        connection.reset()
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(receiving, 10)
+        connection.close()
+
+    runner.run(run())
+
+
 class _Lost:
     """A connection that libpq finds lost when it reads again: it closes the socket, and another one gets its number."""
 
+    status = ConnStatus.OK
     notify_handler: Any = None
 
     def __init__(self) -> None:

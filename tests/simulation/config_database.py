@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import psycopg
-from psycopg.pq import PGnotify
+from psycopg.pq import ConnStatus, PGnotify
 
 from service.pages.listener import CHANNEL
 from tests.simulation.clock import VirtualLoop
@@ -211,6 +211,10 @@ class Listening:
 
     def fileno(self) -> int:
         return id(self)
+
+    @property
+    def status(self) -> ConnStatus:
+        return ConnStatus.BAD if self._is_over else ConnStatus.OK
 
     def consume_input(self) -> None:
         self._check()

@@ -91,7 +91,7 @@ async def test_answer_that_waits_to_be_read_is_counted_once(shop_dsn: str) -> No
 
     async def keep_busy() -> None:
         while not stop.is_set():
-            time.sleep(0.02)  # noqa: ASYNC251  # it holds up the loop
+            time.sleep(0.002)  # noqa: ASYNC251  # it holds up the loop
             await asyncio.sleep(0)
 
     busy = asyncio.ensure_future(keep_busy())
