@@ -262,6 +262,12 @@ MUTANTS = {
     "reader of a socket that is lost": Mutant(
         "database.notifications:receive", "if failure is None:", "if True:", "tests/database/test_receiving.py"
     ),
+    "reset behind the last bytes": Mutant(
+        "database.notifications:receive",
+        "timeout=min(left, _LOOK_AGAIN_S)",
+        "timeout=left",
+        "tests/database/test_receiving.py",
+    ),
     "notification that comes with an answer": Mutant(
         "database.notifications:receive", "pgconn.notify_handler = tell", "pass", "tests/database/test_receiving.py"
     ),
