@@ -58,9 +58,9 @@ FROM public.source_details_schedule AS c
 -- For the health report: how many sources fail their scheduled syncs, and which have failed longest; how many slots are
 -- in ERROR, and which; for how long the most overdue sync and the WAL monitor's round have been due (seconds).
 SELECT
-    count(failing.failing_since) AS syncs_failing,
+    count(*) FILTER (WHERE judged.is_failing) AS syncs_failing,
     coalesce(
-        (array_agg(c.source_id ORDER BY c.failing_since) FILTER (WHERE failing.failing_since IS NOT NULL)) [:5], '{}'
+        (array_agg(c.source_id ORDER BY c.failing_since) FILTER (WHERE judged.is_failing)) [:5], '{}'
     ) AS failing_ids,
     (SELECT count(*) FROM public.wal_monitor AS w WHERE w.status = 'ERROR') AS slots_in_error,
     ARRAY(
@@ -81,9 +81,8 @@ SELECT
     ) AS wal_round_late_s
 FROM public.source_details_schedule AS c
 LEFT JOIN public.source_details_sync_state AS y ON y.source_id = c.source_id
-LEFT JOIN public.source_details_schedule AS failing
-    -- A manual sync may have succeeded since.
-    ON failing.source_id = c.source_id AND failing.failing_since > coalesce(y.synced_at, '-infinity')
+-- A manual sync may have succeeded since.
+CROSS JOIN LATERAL (SELECT c.failing_since > coalesce(y.synced_at, '-infinity') AS is_failing) AS judged
 
 -- name: sync_succeeded
 -- The source is due again after the interval. If it was told to be lost, it is back.

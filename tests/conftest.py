@@ -37,6 +37,7 @@ pytest_plugins = [
     "tests.fixtures.databases",
     "tests.fixtures.proxy",
     "tests.fixtures.bounds",
+    "tests.fixtures.loops",
     "tests.fixtures.notifications",
     "tests.fixtures.shop",
     "tests.fixtures.secrets",

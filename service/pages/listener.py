@@ -141,10 +141,11 @@ class Listener:
         # Sent while notifications are received, not before: a busy pool must not delay evictions.
         sending = asyncio.ensure_future(within(_CANARY_PATIENCE_S, send()))
         keep(sending)
-        is_received = await self._take(connection, _CANARY_PATIENCE_S, token.encode())
+        awaited = token.encode()
+        is_received = await self._take(connection, _CANARY_PATIENCE_S, awaited)
         if not is_received and sent:
             # The canary may have been sent late: its time to arrive counts from then.
-            is_received = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), token.encode())
+            is_received = await self._take(connection, sent + _CANARY_PATIENCE_S - monotonic(), awaited)
         if is_received:
             self.canary_ms = round((monotonic() - started) * 1000, 3)
             # In the background: a Redis that hangs must not keep this connection from being read.

@@ -70,14 +70,12 @@ class SourceState:
         if self.slot is None:
             return None
         why = unfit(self.slot)
-        return {"plugin": _plain(self.slot)["plugin"], "active": self.slot["is_active"]} | (
-            {"unfit": why} if why else {}
-        )
+        return {"plugin": self.slot["plugin"], "active": self.slot["is_active"]} | ({"unfit": why} if why else {})
 
     def seen(self) -> dict[str, Any]:
         """The part that the config database keeps besides the tables."""
         return {
-            "server": _plain(self.server), "slot": self.slot and _plain(self.slot), "not_known": self.not_known,
+            "server": self.server, "slot": self.slot, "not_known": self.not_known,
             "is_all_tables": self.publication["is_all_tables"],
             # Some of them tell a person what kind of trouble it is.
             "unread": dict(islice(self.unread.items(), _TOLD)), "fails": dict(islice(self.fails.items(), _TOLD)),
@@ -115,12 +113,13 @@ async def read_state(
         for row in answers.rows["remote_described"]:
             tables.add(row)
     incarnation, position = answers.one("remote_incarnation"), answers.one("remote_position")
+    slot_row = answers.one("remote_slot")
     return SourceState(
-        server=server,
+        server=_plain(server),
         incarnation=incarnation["incarnation"] if incarnation else None,
         publication=published,
         source_snapshot=tables.source_snapshot or published["source_snapshot"],
-        slot=answers.one("remote_slot"),
+        slot=slot_row and _plain(slot_row),
         wal_lsn=position["wal_lsn"] if position else None,
         tables=b"[" + b",".join(tables.described) + b"]",
         table_count=len(tables.described),

@@ -1,14 +1,13 @@
 """The session's own connection: whose changes it reports, and what becomes of its commands when it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
 import redis as sync_redis
-import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -117,9 +116,8 @@ async def caching(url: str) -> AsyncIterator[tuple[Cache, Link]]:
         await deployment.close()
 
 
-@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
 def test_eviction_over_a_transport_that_has_just_been_closed_is_a_lost_one(
-    redis_url: str, factory: Callable[[], asyncio.AbstractEventLoop]
+    redis_url: str, runner: asyncio.Runner
 ) -> None:
     """Whoever hears on it has not learned of that. uvloop raises a RuntimeError, which is no error of Redis'."""
 
@@ -132,8 +130,7 @@ def test_eviction_over_a_transport_that_has_just_been_closed_is_a_lost_one(
                 await cache.evict([1])
             assert cache.failed.is_set()
 
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(ask())
+    runner.run(ask())
 
 
 async def test_eviction_that_is_cancelled_is_a_lost_one(redis_url: str, redis: sync_redis.Redis) -> None:
@@ -168,10 +165,7 @@ async def test_claim_waits_for_every_eviction_that_began_before_it(
         assert cache.evictions_under_way == 0
 
 
-@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
-def test_connection_that_is_reset_while_it_is_idle_costs_nothing(
-    redis_url: str, factory: Callable[[], asyncio.AbstractEventLoop]
-) -> None:
+def test_connection_that_is_reset_while_it_is_idle_costs_nothing(redis_url: str, runner: asyncio.Runner) -> None:
     """A pooled one: the next command goes over a new one. redis-py looks for data on it only."""
     place = urlsplit(redis_url)
 
@@ -193,8 +187,7 @@ def test_connection_that_is_reset_while_it_is_idle_costs_nothing(
             await deployment.close()
             await between.cut()
 
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(ask())
+    runner.run(ask())
 
 
 async def test_server_that_does_not_answer_costs_one_timeout(redis_url: str, redis: sync_redis.Redis) -> None:

@@ -3,25 +3,17 @@
 import asyncio
 import os
 import socket
-import struct
-from collections.abc import Iterator
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
 import pytest
-import uvloop
 from psycopg.pq import ConnStatus
 
 from service.database import notifications
 from tests.fixtures.databases import Sql
-
-
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
-    """Runs a coroutine on a loop of this kind."""
-    with asyncio.Runner(loop_factory=request.param) as runner:
-        yield runner
+from tests.fixtures.proxy import reset_when_closed
 
 
 async def listening(dsn: str) -> psycopg.AsyncConnection:
@@ -43,10 +35,10 @@ def test_each_is_heard_in_the_turn_in_which_it_arrives(runner: asyncio.Runner, c
 
     async def run() -> None:
         async with await listening(config_dsn) as connection:
-            receiving = asyncio.ensure_future(notifications.receive(connection, hear, 60))
+            waiting = asyncio.ensure_future(notifications.receive(connection, hear, 60))
             await asyncio.sleep(0)
             config.execute("SELECT pg_notify('told', payload) FROM (VALUES ('1'), ('last'), ('3')) AS t (payload)")
-            assert await receiving
+            assert await waiting
             assert heard == [(b"told", payload) for payload in (b"1", b"last", b"3")]
             assert tasks == [None] * 3
             assert not await notifications.receive(connection, hear, 0.001)
@@ -71,23 +63,38 @@ def test_end_of_the_connection_and_a_failure_to_hear_end_the_wait(
                 ("SELECT pg_notify('told', 'this')", LookupError),
                 (f"SELECT pg_terminate_backend({connection.info.backend_pid})", psycopg.OperationalError),
             ):
-                receiving = asyncio.ensure_future(notifications.receive(connection, fail, 60))
+                waiting = asyncio.ensure_future(notifications.receive(connection, fail, 60))
                 await asyncio.sleep(0)
                 config.execute(statement.encode())
                 with pytest.raises(error):
-                    await asyncio.wait_for(receiving, 10)
+                    await asyncio.wait_for(waiting, 10)
 
     runner.run(run())
 
 
-class _Reset:
-    """A connection that is reset when the last bytes before that have not been read yet."""
+class _Connection:
+    """As much of psycopg's as is used, without a server. No notification comes."""
 
     status = ConnStatus.OK
     notify_handler: Any = None
 
     def __init__(self) -> None:
         self.pgconn = self
+
+    def notifies(self) -> None:
+        return None
+
+
+def receiving(connection: _Connection) -> Coroutine[Any, Any, bool]:
+    """Receives for a minute."""
+    return notifications.receive(cast("psycopg.AsyncConnection", connection), lambda _, __: False, 60)
+
+
+class _Reset(_Connection):
+    """A connection that is reset when the last bytes before that have not been read yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
         with socket.create_server(("127.0.0.1", 0)) as server:
             self._peer = socket.create_connection(server.getsockname())
             self._socket, _ = server.accept()
@@ -95,9 +102,6 @@ class _Reset:
 
     def fileno(self) -> int:
         return self._socket.fileno()
-
-    def notifies(self) -> None:
-        return None
 
     def consume_input(self) -> None:
         with suppress(BlockingIOError):
@@ -108,7 +112,7 @@ class _Reset:
 
     def reset(self) -> None:
         self._peer.send(b"x")
-        self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_when_closed(self._peer)
         self._peer.close()
 
     def close(self) -> None:
@@ -120,26 +124,21 @@ def test_reset_behind_the_last_bytes_is_noticed(runner: asyncio.Runner) -> None:
 
     async def run() -> None:
         connection = _Reset()
-        receiving = asyncio.ensure_future(
-            notifications.receive(cast("psycopg.AsyncConnection", connection), lambda _, __: False, 60)
-        )
+        waiting = asyncio.ensure_future(receiving(connection))
         await asyncio.sleep(0)
         connection.reset()
         with pytest.raises(psycopg.OperationalError):
-            await asyncio.wait_for(receiving, 10)
+            await asyncio.wait_for(waiting, 10)
         connection.close()
 
     runner.run(run())
 
 
-class _Lost:
+class _Lost(_Connection):
     """A connection that libpq finds lost when it reads again: it closes the socket, and another one gets its number."""
 
-    status = ConnStatus.OK
-    notify_handler: Any = None
-
     def __init__(self) -> None:
-        self.pgconn = self
+        super().__init__()
         self._socket, self._peer = socket.socketpair()
         self._another, self._another_peer = socket.socketpair()
         self._number = self._socket.fileno()
@@ -148,9 +147,6 @@ class _Lost:
 
     def fileno(self) -> int:
         return self._number
-
-    def notifies(self) -> None:
-        return None
 
     def consume_input(self) -> None:
         self._reads += 1
@@ -180,7 +176,7 @@ def test_lost_connection_takes_no_other_socket_with_it(runner: asyncio.Runner) -
     async def run() -> None:
         lost = _Lost()
         with pytest.raises(psycopg.OperationalError):
-            await notifications.receive(cast("psycopg.AsyncConnection", lost), lambda _, __: False, 60)
+            await receiving(lost)
         await lost.close_another()
 
     runner.run(run())

@@ -2,9 +2,6 @@
 
 import json
 import re
-import resource
-import struct
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,12 +21,10 @@ from tests.fixtures.impostor import (
     TEXTS,
     TIMESTAMP,
     TIMESTAMPTZ,
-    columns,
     error,
     impostor,
     message,
     result,
-    row,
 )  # fmt: skip
 from tests.fixtures.metadata import KEY, add_source, add_table
 from tests.fixtures.runtime import Service, Start
@@ -290,45 +285,3 @@ async def test_long_message_is_kept_as_one_short_line(service: Service, config: 
         assert "\\x1b[31mit \\u202efails xxx" in said
         for path in ("/", f"/sources/{source}/details", f"/api/v1/sources/{source}/details", "/health/ready"):
             assert len((await service.client.get(path)).content) < 50_000
-
-
-async def _endless(first: bytes, more: bytes) -> AsyncIterator[bytes]:
-    yield first
-    for _ in range(1024):
-        yield more
-
-
-_CHUNK = b"x" * 2**20
-_ONE_VALUE = columns([("x", TEXT)]) + b"D" + struct.pack("!IhI", 2**30, 1, 2**30 - 10)
-_SETTINGS = b"".join(message(b"S", b"x%d\0y\0" % number) for number in range(20_000))
-_ENDLESS = {
-    # A gigabyte in one message, which libpq would keep.
-    "one value": lambda: _endless(_ONE_VALUE, _CHUNK),
-    "one error": lambda: _endless(b"E" + struct.pack("!I", 2**30) + b"SERROR\0M", _CHUNK),
-    "rows": lambda: _endless(columns([("x", TEXT)]), row(["x" * 1000]) * 1000),
-    "notices": lambda: _endless(b"", message(b"N", b"Mx\0\0") * 50_000),
-    "settings": lambda: _endless(b"", _SETTINGS),
-    "notifications": lambda: _endless(b"", message(b"A", b"\0\0\0\1x\0" + b"y" * 1000 + b"\0") * 1000),
-}
-
-
-@pytest.mark.parametrize("flood", _ENDLESS.values(), ids=_ENDLESS)
-async def test_what_a_source_sends_is_bounded_in_bytes(service: Service, config: Sql, flood: Any) -> None:
-    """Not by time alone: in four seconds a gigabyte arrives."""
-    async with impostor(lambda statement: _DONE if "remote_begin" in statement else flood()) as other:
-        source = here(config, other.port)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        said = (await service.client.post(f"/api/v1/sources/{source}/refresh")).json()["message"]
-        grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert "it sends more than 32 MB in one answer" in said or "what it sends takes too long to read" in said
-    assert grown_mb < 200
-    assert not service.runtime.connections._idle
-
-
-async def test_login_is_bounded_in_bytes(service: Service, config: Sql) -> None:
-    """Before a client is in, libpq keeps every setting that it is told."""
-    greeting = b"".join(message(b"S", b"x%d\0y\0" % number) for number in range(200_000))
-    async with impostor(answer, greeting=greeting) as other:
-        source = here(config, other.port)
-        said = (await service.client.post(f"/api/v1/sources/{source}/refresh")).json()["message"]
-    assert "it sends more than 64 kB in one answer" in said

@@ -1,7 +1,5 @@
 """A source of many tables: what a sync costs grows with their number, not with its square."""
 
-import asyncio
-import time
 from typing import Any
 
 import psycopg
@@ -9,7 +7,6 @@ import pytest
 
 from service.database.queries import query
 from service.sources import sync
-from service.sources.source_connection import SourceConnection
 from tests.fixtures.databases import Sql
 from tests.fixtures.metadata import add_source
 from tests.fixtures.plans import nodes
@@ -83,24 +80,3 @@ async def test_no_change_is_compared_with_every_other(
         each = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0)
         removed = each * node["Actual Loops"]
         assert removed < 100 * TABLES, (node["Node Type"], node.get("Filter"), node.get("Join Filter"), removed)
-
-
-async def test_answer_that_waits_to_be_read_is_counted_once(shop_dsn: str) -> None:
-    """libpq takes some of it at a time, and the loop has other things to do: megabytes may have arrived meanwhile."""
-    stop = asyncio.Event()
-
-    async def keep_busy() -> None:
-        while not stop.is_set():
-            time.sleep(0.002)  # noqa: ASYNC251  # it holds up the loop
-            await asyncio.sleep(0)
-
-    busy = asyncio.ensure_future(keep_busy())
-    async with await SourceConnection.connect(shop_dsn, autocommit=True) as connection:
-        connection.allow(10 * 2**20)
-        rows = await (await connection.execute("SELECT repeat('x', 400) FROM generate_series(1, 20000)")).fetchall()
-        assert len(rows) == 20_000
-        connection.allow(5 * 2**20)
-        with pytest.raises(psycopg.OperationalError, match="it sends more than 5 MB in one answer"):
-            await connection.execute("SELECT repeat('x', 400) FROM generate_series(1, 20000)")
-    stop.set()
-    await busy
